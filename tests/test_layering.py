@@ -1,0 +1,66 @@
+"""Imports point down only, and the core knows nothing of diffusers."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "noisespace"
+# From the ground up; a module may import from its own layer and from those below it.
+LAYERS = [
+    {"errors"},
+    {"files"},
+    {"decode", "images", "metadata", "sheet"},
+    {"schedule", "prediction"},
+    {"step", "denoiser", "guidance"},
+    {"code", "replay"},
+    {"inversion", "editing", "models"},
+    {"edit"},
+    {"train", "study", "bench"},
+    {"web"},
+    {"cli"},
+]
+CORE = {"schedule", "prediction", "step", "denoiser", "guidance", "code", "replay"}
+LEAVES = {"errors", "files", "decode", "images", "metadata", "sheet"}
+FILES = sorted(f for f in SOURCE.rglob("*.py") if f != SOURCE / "__init__.py")
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def part(file: Path) -> str:
+    """The module or package right under noisespace that a file belongs to."""
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(file: Path) -> set[str]:
+    """Every dotted name that a file imports, at the top or in a function."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: write imports in full"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_imports_point_down(file):
+    name = part(file)
+    assert name in RANK, f"{name} has no place in LAYERS yet"
+    for target in imported(file):
+        top, _, rest = target.partition(".")
+        if top == "noisespace":
+            below = rest.split(".")[0]
+            if below in {"__version__", ""}:
+                continue
+            assert below in RANK, f"{file}: imports {target}, which has no place in LAYERS"
+            assert RANK[below] <= RANK[name], f"{name} must not import {below}"
+            assert name not in LEAVES or below in LEAVES
+        if name in CORE | LEAVES:
+            assert top not in {"diffusers", "transformers", "torchvision"}
+
+
+def test_nothing_imports_torchvision_or_unpickles():
+    for file in FILES:
+        assert not any(n.split(".")[0] in {"torchvision", "pickle"} for n in imported(file)), file
+        assert "torch.load(" not in file.read_text(), file
