@@ -35,7 +35,7 @@ def load(image: Any, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
             f"got {type(image).__name__} as the image, expected a path, a PIL image or a uint8 "
             "array (height, width, 3)"
         )
-    return checked(np.array(image), max_pixels)
+    return checked(np.asarray(image).copy(), max_pixels)
 
 
 def checked(array: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
