@@ -84,9 +84,7 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         raise InputError(f"{path}: its record is not valid JSON") from None
     if not isinstance(record, dict):
-        raise InputError(
-            f"{path}: its record is no JSON object"
-        )
+        raise InputError(f"{path}: its record is no JSON object")
     return record
 
 
