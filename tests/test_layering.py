@@ -8,14 +8,15 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "noisespace"
 # From the ground up; a module may import from its own layer and from those below it.
 LAYERS = [
-    {"errors"},
+    {"errors", "version"},
     {"files"},
     {"decode", "images", "metadata", "sheet"},
     {"schedule", "prediction"},
     {"step", "denoiser", "guidance"},
     {"code", "replay"},
     {"inversion", "editing", "models"},
-    {"edit"},
+    {"settings", "result", "rows", "run", "intake"},
+    {"api"},
     {"train", "study", "bench"},
     {"web"},
     {"cli"},

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from noisespace.decode import MAX_PIXELS, check_pixels, checked
+from noisespace.decode import MAX_PIXELS, check_pixels, checked, read_bytes
 from noisespace.decode import load as load
 from noisespace.errors import InputError, RunError
 
@@ -125,3 +127,21 @@ def to_images(tensor: Tensor) -> list[np.ndarray]:
         raise RunError("the network gave a picture with values that are not finite (NaN)")
     pixels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
     return [np.ascontiguousarray(picture) for picture in pixels.numpy()]
+
+
+def painted(array: np.ndarray, strokes: Any) -> np.ndarray:
+    """uint8 (h, w, 3) with RGBA strokes painted over it.
+
+    ``strokes``: path, PIL image or uint8 (h, w, 4), of the picture's own size.
+    """
+    if isinstance(strokes, (str, Path)):
+        strokes = Image.open(BytesIO(read_bytes(Path(strokes))))
+        check_pixels("the strokes", *strokes.size, MAX_PIXELS)
+    layer = strokes if isinstance(strokes, Image.Image) else Image.fromarray(np.asarray(strokes))
+    if (layer.height, layer.width) != array.shape[:2] or not layer.has_transparency_data:
+        raise InputError(
+            f"the strokes are {layer.mode} {layer.width} x {layer.height}, expected a picture with "
+            f"transparency (RGBA) of the image's size, {array.shape[1]} x {array.shape[0]}"
+        )
+    below = Image.fromarray(array).convert("RGBA")
+    return np.array(Image.alpha_composite(below, layer.convert("RGBA")).convert("RGB"))

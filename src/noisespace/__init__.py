@@ -1,0 +1,72 @@
+"""Diffusion inversion and text-guided editing of real images.
+
+``import noisespace as ns``; heavy parts (torch, diffusers) load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from noisespace.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from noisespace.api import edit as edit
+    from noisespace.api import edit_steps as edit_steps
+    from noisespace.api import freeze as freeze
+    from noisespace.api import invert as invert
+    from noisespace.api import reconstruct as reconstruct
+    from noisespace.api import sample as sample
+    from noisespace.code import Code as Code
+    from noisespace.errors import InputError as InputError
+    from noisespace.errors import RunError as RunError
+    from noisespace.inversion import DDIM as DDIM
+    from noisespace.inversion import CycleDiffusion as CycleDiffusion
+    from noisespace.inversion import Direct as Direct
+    from noisespace.inversion import EditFriendly as EditFriendly
+    from noisespace.inversion import FixedPoint as FixedPoint
+    from noisespace.inversion import NegativePrompt as NegativePrompt
+    from noisespace.inversion import ProxNPI as ProxNPI
+    from noisespace.inversion import SDEdit as SDEdit
+    from noisespace.models.analytic import Mixture as Mixture
+    from noisespace.models.diffusers import from_pipeline as from_pipeline
+    from noisespace.models.loading import load as load
+    from noisespace.result import Result as Result
+    from noisespace.schedule import Grid as Grid
+
+_PLACES = {
+    "noisespace.code": ["Code"],
+    "noisespace.api": ["edit", "edit_steps", "freeze", "invert", "reconstruct", "sample"],
+    "noisespace.errors": ["InputError", "RunError"],
+    "noisespace.inversion": [
+        "DDIM",
+        "CycleDiffusion",
+        "Direct",
+        "EditFriendly",
+        "FixedPoint",
+        "NegativePrompt",
+        "ProxNPI",
+        "SDEdit",
+    ],
+    "noisespace.models.analytic": ["Mixture"],
+    "noisespace.models.diffusers": ["from_pipeline"],
+    "noisespace.models.loading": ["load"],
+    "noisespace.result": ["Result"],
+    "noisespace.schedule": ["Grid"],
+}
+_FOUND = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = sorted([*_FOUND, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FOUND:
+        raise AttributeError(f"module 'noisespace' has no attribute {name!r}")
+    # A submodule of the same name (edit) may be bound here by its own import: take its function.
+    value = getattr(importlib.import_module(_FOUND[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

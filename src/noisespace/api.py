@@ -1,0 +1,273 @@
+"""The functions a user calls: invert once, edit many times."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from noisespace.code import Code, Info
+from noisespace.denoiser import Controls, Text
+from noisespace.editing import keep_outside, latent_mask
+from noisespace.errors import InputError
+from noisespace.intake import load_images, sample_size
+from noisespace.inversion import EditFriendly, Inversion, Problem
+from noisespace.inversion.parallel import Progress
+from noisespace.inversion.parallel import freeze as freeze_code
+from noisespace.models.base import Model
+from noisespace.replay import replay
+from noisespace.result import Result, digest, model_record, source_record
+from noisespace.rows import assemble, fresh_noise
+from noisespace.run import Job, Run
+from noisespace.settings import (
+    check_guidance,
+    cut_notice,
+    generators,
+    method_defaults,
+    nested_prompts,
+    sample_defaults,
+    spread,
+)
+from noisespace.version import VERSION
+
+# An editor sees the prompts' rows and the code's grid, and gives the hooks of one replay.
+Editor = Callable[[Text, Text, Code], Controls]
+
+
+@torch.no_grad()
+def invert(
+    model: Model,
+    image: Any,
+    prompt: str | Sequence[str] = "",
+    method: Inversion | None = None,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int | Sequence[int] = 0,
+    size: int | tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> Code:
+    """Finds a trajectory of noise that gives an image back, and returns it as a Code.
+
+    ``image``: path, PIL image or uint8 array (H, W, 3), or a list of them (one batch; then
+    ``prompt`` and ``seed`` may be lists); a float tensor (b, c, h, w) is taken as latents.
+    ``steps`` and ``guidance`` default to the method's published ones, or the model's own.
+    ``progress(done, total)`` is called on the way; raising in it cancels.
+
+    Raises InputError, before any network runs, for input that cannot be inverted.
+    """
+    method = EditFriendly() if method is None else method
+    if not isinstance(method, Inversion):
+        raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")
+    defaults = method_defaults(model, method)
+    grid = model.grid(defaults.steps if steps is None else steps)
+    w = check_guidance(model, defaults.invert if guidance is None else guidance)
+    method.check(grid)
+    pixels, info = load_images(model, image, method, size)
+    count = len(pixels)
+    prompts = spread(prompt, count, "prompt", str)
+    seeds = spread(seed, count, "seed", int)
+    drawn = generators(seeds)
+    text, null = embed(model, prompts), embed(model, [""] * count)
+    x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
+    code = method.invert(Problem(model.denoise, grid, x0, text, null, w, drawn, progress))
+    return code.with_info(
+        prompts=tuple(prompts),
+        seeds=tuple(seeds),
+        method=repr(method),
+        edit_guidance=defaults.edit,
+        model=model.name,
+        fingerprint=model.fingerprint,
+        dtype=str(model.dtype).removeprefix("torch."),
+        version=VERSION,
+        **info,
+    )
+
+
+def embed(model: Model, prompts: Sequence[str]) -> Text:
+    """Embeds prompts; warns of what was cut."""
+    text = model.embed(prompts)
+    if notice := cut_notice(text):
+        warnings.warn(notice, stacklevel=3)
+    return text
+
+
+@torch.no_grad()
+def freeze(model: Model, code: Code, *, progress: Progress | None = None) -> Code:
+    """A live code with its residuals computed, so that it replays without a source row."""
+    code = fitting(model, code)
+    if not code.live:
+        return code
+    text, null = sources(model, code)
+    return freeze_code(model.denoise, code, text, null, progress)
+
+
+def edit(model: Model, code: Code, prompt: Any, **options: Any) -> Result:
+    """Replays a code under other prompts. Options as in ``edit_steps``.
+
+    ``prompt``: for one image a string or a list (several edits in one batch); for b images a list
+    of b entries, each a string or a list. Results are image-major.
+    """
+    run = edit_steps(model, code, prompt, **options)
+    for _ in run:
+        pass
+    return run.result
+
+
+def edit_steps(
+    model: Model,
+    code: Code,
+    prompt: Any,
+    *,
+    guidance: float | None = None,
+    editor: Editor | None = None,
+    mask: Any = None,
+    seed: int = 0,
+) -> Run:
+    """As ``edit``, step by step: yields ``.index``, ``.total``, ``.preview()``; closing it cancels.
+
+    ``guidance``: w of the targets (default: the code's, its method's or its model's own);
+    ``editor``: what else to control; ``mask``: a painted mask outside which the source stays;
+    ``seed``: of the fresh noise where the code leaves some (eta > 0 without a correction).
+    After the last step ``.result`` holds the Result.
+    """
+    code = fitting(model, code)
+    own = code.info.edit_guidance
+    w = check_guidance(model, (own if own is not None else 7.5) if guidance is None else guidance)
+    count = code.path.shape[1]
+    rows = nested_prompts(prompt, count)
+    text, null = sources(model, code)
+    most = max(len(row) for row in rows)
+    padded = [p for row in rows for p in [*row, *[row[-1]] * (most - len(row))]]
+    targets = embed(model, padded)
+    controls, painted = editor(text, targets, code) if editor else None, None
+    if mask is not None:
+        weights, painted = latent_mask(mask, tuple(code.path.shape[-2:]))
+        controls = keep_outside(controls, weights)
+    source = code.live or (controls is not None and controls.source)
+    cast = assemble((text, targets), null, (code.guidance, w), source)
+    kept = [i * most + j for i, row in enumerate(rows) for j in range(len(row))]
+    record = {
+        **head("edit", model, code),
+        "guidance": w,
+        "seed": seed,
+        "editor": repr(editor) if editor else None,
+        "mask": digest(painted) if painted is not None else None,
+        "pictures": [{"prompt": p, "source": i} for i, row in enumerate(rows) for p in row],
+    }
+    noise = fresh_noise(code, generators([seed] * len(cast.text)))
+    shown = Image.fromarray(painted) if painted is not None else None
+    loop = replay(model.denoise, code, cast, controls, noise)
+    return Run(Job(model, code, cast, kept, record, shown), loop, lambda: reconstruct(model, code))
+
+
+def reconstruct(model: Model, code: Code, *, guidance: float | None = None) -> Result:
+    """A real replay of a code under its own prompt, never a decoding of the stored path."""
+    code = freeze(model, code)
+    w = check_guidance(model, code.guidance if guidance is None else guidance)
+    text, null = sources(model, code)
+    cast = assemble((text, None), null, (w, w), True)
+    count = code.path.shape[1]
+    record = {
+        **head("reconstruct", model, code),
+        "guidance": w,
+        "pictures": [{"prompt": p, "source": i} for i, p in enumerate(text.prompts)],
+    }
+    noise = fresh_noise(code, generators([0] * count))
+    loop = replay(model.denoise, code, cast, None, noise)
+    run = Run(Job(model, code, cast, list(range(count)), record), loop)
+    for _ in run:
+        pass
+    return run.result
+
+
+@torch.no_grad()
+def sample(
+    model: Model,
+    prompt: str | Sequence[str] = "",
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    eta: float = 0.0,
+    seed: int | Sequence[int] = 0,
+    size: int | tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Samples pictures: DDIM (eta = 0), DDPM (eta = 1) or between, one picture a prompt.
+
+    A list of seeds with one prompt gives one picture a seed.
+    """
+    from noisespace.step import check_eta
+
+    check_eta(eta)
+    defaults = sample_defaults(model)
+    count = 1 if isinstance(prompt, str) else len(prompt)
+    count = max(count, 1 if isinstance(seed, int) else len(seed))
+    prompts = spread(prompt, count, "prompt", str)
+    seeds = spread(seed, count, "seed", int)
+    w = check_guidance(model, defaults.guidance if guidance is None else guidance)
+    grid = model.grid(defaults.steps if steps is None else steps)
+    height, width = sample_size(model, size)
+    drawn = generators(seeds)
+    shape = (model.channels, height // model.factor, width // model.factor)
+    start = torch.stack([torch.randn(shape, generator=g, dtype=model.state) for g in drawn])
+    # Only the first level of the path is known: a sample has no source to come back to.
+    path = start.to(model.device)[None].expand(len(grid) + 1, -1, -1, -1, -1)
+    code = Code(grid, path, eta, info=Info(guidance=w, prompts=tuple(prompts)))
+    text, null = embed(model, prompts), embed(model, [""] * count)
+    cast = assemble((text, None), null, (w, w), True)
+    record = {
+        "noisespace": VERSION,
+        "task": "sample",
+        "model": model_record(model),
+        "steps": len(grid),
+        "guidance": w,
+        "eta": eta,
+        "size": [height, width],
+        "pictures": [{"prompt": p, "seed": s} for p, s in zip(prompts, seeds, strict=True)],
+    }
+    loop = replay(model.denoise, code, cast, None, fresh_noise(code, drawn))
+    run = Run(Job(model, code, cast, list(range(count)), record), loop)
+    for step in run:
+        if progress:
+            progress(step.index + 1, step.total)
+    return run.result
+
+
+def fitting(model: Model, code: Code) -> Code:
+    """The code on the model's device. Raises InputError for a code of another model."""
+    if code.info.fingerprint and code.info.fingerprint != model.fingerprint:
+        raise InputError(
+            f"this code was made with the model {code.info.model} "
+            f"({code.info.fingerprint[:12]}), not with {model.name} ({model.fingerprint[:12]}): "
+            "load that model, or invert the image again"
+        )
+
+    def moved(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.to(model.device, model.state)
+
+    path, residual = moved(code.path), moved(code.residual)
+    assert path is not None
+    return replace(code, path=path, residual=residual, null=moved(code.null), text=moved(code.text))
+
+
+def sources(model: Model, code: Code) -> tuple[Text, Text]:
+    """The code's own prompts and null prompts, embedded: one row an image."""
+    prompts = code.info.prompts or ("",) * code.path.shape[1]
+    negative = code.info.negative or ("",) * code.path.shape[1]
+    return model.embed(prompts), model.embed(negative)
+
+
+def head(task: str, model: Model, code: Code) -> dict[str, Any]:
+    """The head of a record."""
+    return {
+        "noisespace": VERSION,
+        "task": task,
+        "model": model_record(model),
+        "source": source_record(code),
+    }

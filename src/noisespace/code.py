@@ -1,0 +1,216 @@
+"""What every inversion returns, and all that crosses from inversion to editing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from noisespace.errors import InputError
+from noisespace.files import write_bytes
+from noisespace.guidance import Guidance
+from noisespace.schedule import Grid
+from noisespace.step import posterior_std
+
+Correct = Literal["none", "source", "all"]
+FORMAT = 1
+
+
+class Info(BaseModel):
+    """What made a code: read from outside, so checked. One entry an image in each tuple.
+
+    ``negative``: the null text's prompt; ``edit_guidance``: the w that an edit takes by default;
+    ``fit``: how each image was brought to the model's resolution; ``image``: its pixels' sha256.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    method: str = ""
+    guidance: float = 1.0
+    edit_guidance: float | None = None
+    model: str = ""
+    fingerprint: str = ""
+    dtype: str = ""
+    fit: tuple[dict[str, Any], ...] = ()
+    image: tuple[str, ...] = ()
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A trajectory of the source and who gets its correction (see docs/concepts.md).
+
+    ``path`` (levels first..n, b, c, h, w): the source's state at each level, the last one its own
+    latent; ``first``: the level a replay starts at; ``eta``: how noisy a step is; ``correct``:
+    which rows get ``residual_i = path[i+1] - mean_i(path[i])``; ``residual`` (n - first, b, c, h, w) is
+    frozen, or None where there is none or it is taken live from a source row. ``null``, ``text``
+    (n - first, b, l, d): optimised embeddings, one a step. ``rule``: guidance of its own.
+    """
+
+    grid: Grid
+    path: Tensor
+    eta: float = 0.0
+    correct: Correct = "none"
+    residual: Tensor | None = None
+    null: Tensor | None = None
+    text: Tensor | None = None
+    rule: Guidance = field(default_factory=Guidance)
+    info: Info = field(default_factory=Info)
+
+    @property
+    def first(self) -> int:
+        """The level that a replay starts at (so many steps of the grid are skipped)."""
+        return len(self.grid) + 1 - len(self.path)
+
+    @property
+    def steps(self) -> int:
+        """The steps of the whole grid, skipped ones included."""
+        return len(self.grid)
+
+    @property
+    def live(self) -> bool:
+        """Whether the correction is taken from a source row on the spot."""
+        return self.correct != "none" and self.residual is None
+
+    @property
+    def guidance(self) -> float:
+        """The w that the source was inverted with, and is replayed with."""
+        return self.info.guidance
+
+    @property
+    def prompt(self) -> str | list[str]:
+        """The source prompt; a list for several images."""
+        return one_or_list(self.info.prompts)
+
+    @property
+    def seed(self) -> int | list[int]:
+        """The seed of the inversion; a list for several images."""
+        return one_or_list(self.info.seeds)
+
+    @property
+    def method(self) -> str:
+        """The repr of the method that made it."""
+        return self.info.method
+
+    def with_info(self, **changes: Any) -> Code:
+        """The same code with some of its ``info`` replaced."""
+        return replace(self, info=self.info.model_copy(update=changes))
+
+    def noise_maps(self) -> Tensor:
+        """z_i = residual_i / std_i, (steps run, b, c, h, w); zeros where std = 0.
+
+        arXiv 2304.06140, eq. 5. Raises InputError for a live code (``noisespace.freeze`` gives its
+        maps) and for one that is replayed with fresh noise.
+        """
+        if self.residual is None:
+            if self.live:
+                raise InputError(
+                    "a live code keeps no noise maps: noisespace.freeze(model, code) computes them"
+                )
+            if self.eta > 0:
+                raise InputError(
+                    f"{self.method or 'this method'} keeps no noise maps: its replay draws fresh "
+                    "noise; invert with edit-friendly or cycle-diffusion"
+                )
+            return torch.zeros_like(self.path[1:])
+        std = torch.stack([self._std(k) for k in range(len(self.residual))]).to(self.residual)
+        std = std.view(-1, 1, 1, 1, 1)
+        return torch.where(std > 0, self.residual / std.where(std > 0, 1.0), 0.0)
+
+    def _std(self, k: int) -> Tensor:
+        at, to = self.grid.level(self.first + k), self.grid.level(self.first + k + 1)
+        return posterior_std(at, to, self.eta)
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
+        from safetensors.torch import save
+
+        header = {
+            "format": FORMAT,
+            "eta": self.eta,
+            "correct": self.correct,
+            "rule": asdict(self.rule),
+            "info": self.info.model_dump(mode="json"),
+        }
+        tensors = {name: t.contiguous().cpu() for name, t in self._tensors().items()}
+        write_bytes(path, save(tensors, {"noisespace": json.dumps(header)}), force=force)
+
+    def _tensors(self) -> Mapping[str, Tensor]:
+        grid = self.grid
+        named = {
+            "path": self.path,
+            "residual": self.residual,
+            "null": self.null,
+            "text": self.text,
+            "grid.timesteps": grid.timesteps,
+            "grid.alpha": grid.alpha,
+            "grid.sigma": grid.sigma,
+        }
+        return {name: t for name, t in named.items() if t is not None}
+
+    @classmethod
+    def load(cls, path: str | Path) -> Code:
+        """Reads what ``save`` wrote. Opens no pickle; raises InputError for anything else."""
+        from safetensors import SafetensorError, safe_open
+
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file; expected a code saved by noisespace")
+        try:
+            with safe_open(str(path), "pt") as file:
+                header = (file.metadata() or {}).get("noisespace")
+                if header is None:
+                    raise InputError(f"{path}: not a noisespace code (no noisespace header)")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return decode(json.loads(header), tensors)
+        except SafetensorError as error:
+            raise InputError(f"{path}: not a noisespace code: {error}") from None
+        except (ValidationError, KeyError, TypeError, json.JSONDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: a damaged noisespace code: {reason}") from None
+
+
+class Header(BaseModel):
+    """The JSON header of a saved code."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1]
+    eta: float
+    correct: Correct
+    rule: dict[str, Any]
+    info: Info
+
+
+def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
+    """A code from its parsed header and tensors; checks that their shapes fit together."""
+    head = Header.model_validate(header)
+    grid = Grid(*(tensors[f"grid.{name}"] for name in ("timesteps", "alpha", "sigma")))
+    code = Code(
+        grid,
+        tensors["path"],
+        head.eta,
+        head.correct,
+        *(tensors.get(name) for name in ("residual", "null", "text")),
+        rule=Guidance(**head.rule),
+        info=head.info,
+    )
+    path, residual = code.path, code.residual
+    if path.ndim != 5 or not 0 <= code.first < len(grid):
+        raise KeyError(f"path of shape {tuple(path.shape)} does not fit {len(grid)} steps")
+    if residual is not None and residual.shape != path[1:].shape:
+        raise KeyError(f"residual of shape {tuple(residual.shape)} does not fit the path")
+    return code
+
+
+def one_or_list(values: tuple) -> Any:
+    """A single value as itself, several as a list."""
+    return values[0] if len(values) == 1 else list(values)

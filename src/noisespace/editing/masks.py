@@ -1,0 +1,61 @@
+"""Masks: where an edit may act; outside, every step keeps the source's state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from noisespace import images
+from noisespace.denoiser import Controls
+from noisespace.errors import InputError
+
+
+def latent_mask(mask: Any, size: tuple[int, int]) -> tuple[Tensor, np.ndarray]:
+    """A painted mask as weights (1, 1, 1, h, w) in [0, 1] at a latent's size, and as a picture.
+
+    ``mask``: path, PIL image, or array (h, w) of bool, uint8 or float in [0, 1], of any size; white
+    is where the edit acts, grey edges blend.
+    """
+    picture = as_grey(mask)
+    small = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BOX)
+    weights = torch.from_numpy(np.array(small)).float() / 255
+    if not bool((weights > 0).any()):
+        raise InputError("the mask is empty (all black): paint white where the edit should act")
+    return weights.view(1, 1, 1, *size), picture
+
+
+def as_grey(mask: Any) -> np.ndarray:
+    """uint8 (h, w) of anything that can be a mask."""
+    if isinstance(mask, (str, Path, Image.Image)):
+        return np.array(Image.fromarray(images.load(mask)).convert("L"))
+    array = np.asarray(mask)
+    if array.ndim != 2:
+        raise InputError(
+            f"got a mask of shape {array.shape}, expected a picture or an array (height, width)"
+        )
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * 255
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
+        return (array * 255).round().astype(np.uint8)
+    raise InputError("got a mask of numbers outside [0, 1], expected bool, uint8 or floats in it")
+
+
+def keep_outside(controls: Controls | None, weights: Tensor) -> Controls:
+    """Blends each state with the source row's outside the mask, after whatever controls do."""
+    controls = controls or Controls()
+    inner = controls.after
+
+    def after(step: int, x: Tensor) -> Tensor:
+        x = inner(step, x) if inner else x
+        m = weights.to(x)
+        return torch.cat([x[:, :1], m * x[:, 1:] + (1 - m) * x[:, :1]], dim=1)
+
+    return replace(controls, after=after, source=True)

@@ -1,0 +1,62 @@
+"""Writing files so that nothing is lost or half-written: a temporary name, then a rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from noisespace.errors import InputError
+
+
+def check_writable(path: str | Path, *, force: bool = False) -> Path:
+    """Refuses, before any work is done, an output that could not be written afterwards."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a file name to write to")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a device or a pipe; expected a file name to write to")
+    if path.exists() and not force:
+        raise InputError(f"{path}: exists already; choose another name or overwrite with --force")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"{path}: cannot be written, {folder} is not a writable folder")
+    return path
+
+
+def write_bytes(path: str | Path, data: bytes, *, force: bool = False) -> None:
+    """Writes a file whole or not at all; makes its folder; overwrites only with ``force``.
+
+    Raises InputError in one sentence (exists, unwritable, disk full).
+    """
+    path = check_writable(path, force=force)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # NamedTemporaryFile makes private files; give the result the rights of a plain open()
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any, *, force: bool = False) -> None:
+    """Writes indented JSON with sorted keys, whole or not at all."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode(), force=force)

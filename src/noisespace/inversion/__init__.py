@@ -1,0 +1,36 @@
+"""One file a method; each answers: what trajectory, how noisy a step, who gets the correction."""
+
+from noisespace.inversion.base import Defaults, Inversion, Problem
+from noisespace.inversion.cycle import CycleDiffusion
+from noisespace.inversion.ddim import DDIM, FixedPoint
+from noisespace.inversion.direct import Direct
+from noisespace.inversion.edit_friendly import EditFriendly
+from noisespace.inversion.negative import NegativePrompt, ProxNPI
+from noisespace.inversion.sdedit import SDEdit
+
+# name on the command line -> method; a new one is one file and one line here
+METHODS: dict[str, type] = {
+    "ddim": DDIM,
+    "fixed-point": FixedPoint,
+    "edit-friendly": EditFriendly,
+    "cycle-diffusion": CycleDiffusion,
+    "negative-prompt": NegativePrompt,
+    "prox-npi": ProxNPI,
+    "direct": Direct,
+    "sdedit": SDEdit,
+}
+
+__all__ = [
+    "DDIM",
+    "METHODS",
+    "CycleDiffusion",
+    "Defaults",
+    "Direct",
+    "EditFriendly",
+    "FixedPoint",
+    "Inversion",
+    "NegativePrompt",
+    "Problem",
+    "ProxNPI",
+    "SDEdit",
+]

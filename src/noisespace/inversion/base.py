@@ -1,0 +1,68 @@
+"""What every inversion is given and what it must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from noisespace.code import Code, Info
+from noisespace.denoiser import Denoiser, Text
+from noisespace.schedule import Grid
+
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The published settings of a method: steps, w inverting, w editing."""
+
+    steps: int
+    invert: float
+    edit: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of images to invert.
+
+    ``x0`` (b, c, h, w); ``text``, ``null``: one row an image; ``guidance``: the w of the inversion;
+    ``generators``: one an image, on the CPU, so that a seed means the same on every device and
+    results do not depend on the batch.
+    """
+
+    denoise: Denoiser
+    grid: Grid
+    x0: Tensor
+    text: Text
+    null: Text
+    guidance: float
+    generators: Sequence[Generator]
+    progress: Progress | None = None
+
+    def noise(self, count: int) -> Tensor:
+        """Standard normal noise (count, b, c, h, w), each image's from its own generator."""
+        shape = (count, *self.x0.shape[1:])
+        drawn = [torch.randn(shape, generator=g, dtype=self.x0.dtype) for g in self.generators]
+        return torch.stack(drawn, dim=1).to(self.x0.device)
+
+    def info(self) -> Info:
+        return Info(guidance=self.guidance)
+
+
+@runtime_checkable
+class Inversion(Protocol):
+    """A frozen dataclass: its fields are the hyper-parameters, its repr the record."""
+
+    defaults: ClassVar[Defaults]
+
+    def check(self, grid: Grid) -> None:
+        """Raises InputError for fields that do not fit, before any network runs."""
+        ...
+
+    def invert(self, problem: Problem) -> Code:
+        """The code of a batch of images."""
+        ...

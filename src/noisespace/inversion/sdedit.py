@@ -1,0 +1,53 @@
+"""SDEdit: noise the image (or strokes painted over it) to a level; the edit denoises it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from noisespace import images
+from noisespace.code import Code
+from noisespace.errors import InputError
+from noisespace.inversion.base import Defaults, Problem
+from noisespace.inversion.edit_friendly import amplitudes
+from noisespace.schedule import Grid
+from noisespace.step import check_eta
+
+
+@dataclass(frozen=True)
+class SDEdit:
+    """SDEdit (arXiv 2108.01073): one noise for all levels, from ``strength`` of the steps on.
+
+    ``strokes``: an RGBA picture of the image's size (path, PIL image or uint8 array) painted over
+    the image first; ``eta`` of the denoising that follows (their paper's SDE is 1).
+    """
+
+    strength: float = 0.8
+    strokes: Any = None
+    eta: float = 0.0
+
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
+
+    def check(self, grid: Grid) -> None:
+        check_eta(self.eta)
+        if not 0 < self.strength <= 1 or round(self.strength * len(grid)) < 1:
+            raise InputError(
+                f"strength must be a share in (0, 1] of the {len(grid)} steps that leaves at least "
+                f"one, got {self.strength!r}"
+            )
+
+    def prepare(self, picture: np.ndarray) -> np.ndarray:
+        """The picture, uint8 (h, w, 3), with the strokes painted over it."""
+        if self.strokes is None:
+            return picture
+        return images.painted(picture, self.strokes)
+
+    def invert(self, problem: Problem) -> Code:
+        grid, x0 = problem.grid, problem.x0
+        first = len(grid) - round(self.strength * len(grid))
+        alpha, sigma = amplitudes(grid, first, x0)
+        path = torch.cat([alpha * x0 + sigma * problem.noise(1), x0[None]])
+        return Code(grid, path, self.eta, "none", info=problem.info())

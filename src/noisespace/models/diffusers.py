@@ -1,0 +1,236 @@
+"""Any Stable Diffusion 1.x / 2.x pipeline, or an unconditional pixel-space UNet2DModel."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noisespace.denoiser import Controls, Text
+from noisespace.errors import InputError
+from noisespace.prediction import Prediction
+from noisespace.schedule import Grid, Level
+
+SAMPLED = 4096  # values a tensor that a fingerprint looks at
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A latent text-to-image model: the parts of a StableDiffusionPipeline. No state of its own."""
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Mapping[str, Any]  # the scheduler's config; nothing else of it is used
+    ddpm: bool = False  # whether that scheduler was a DDPMScheduler
+    name: str = "pipeline"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    has_text = True
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def state(self) -> torch.dtype:
+        return state_dtype(self.dtype)
+
+    @property
+    def channels(self) -> int:
+        return self.unet.config.in_channels
+
+    @property
+    def factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def multiple(self) -> int:
+        # U-Nets interpolate to the skip's size on the way up: any latent size will do
+        return max(8, self.factor)
+
+    @property
+    def resolution(self) -> int:
+        size = self.unet.config.sample_size
+        return (size if isinstance(size, int) else min(size)) * self.factor
+
+    def grid(self, steps: int) -> Grid:
+        return Grid.from_config(self.scheduler, steps, ddpm=self.ddpm)
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        config = self.vae.config
+        latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
+        shift = getattr(config, "shift_factor", None) or 0.0
+        return ((latents - shift) * config.scaling_factor).to(self.state)
+
+    @torch.no_grad()
+    def decode(self, x: Tensor) -> Tensor:
+        config = self.vae.config
+        shift = getattr(config, "shift_factor", None) or 0.0
+        latents = x.to(self.vae.dtype) / config.scaling_factor + shift
+        return self.vae.decode(latents).sample
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str]) -> Text:
+        tokenizer, length = self.tokenizer, self.tokenizer.model_max_length
+        ids = tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        embedding = self.text_encoder(ids.to(self.device)).last_hidden_state
+        return Text(
+            embedding,
+            tuple(prompts),
+            tuple(tuple(tokenizer.convert_ids_to_tokens(row.tolist())) for row in ids),
+            tuple(cut_text(tokenizer, prompt, length) for prompt in prompts),
+        )
+
+    def denoise(
+        self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
+    ) -> Prediction:
+        t = level.t.to(self.device)
+        embedding = text.embedding.to(self.dtype)
+        output = self.unet(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
+        kind = self.scheduler.get("prediction_type", "epsilon")
+        return Prediction.from_output(kind, output.to(x.dtype), x, level)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """An unconditional pixel-space model: a UNet2DModel and a scheduler's config."""
+
+    unet: Any
+    scheduler: Mapping[str, Any]
+    ddpm: bool = True
+    name: str = "pixels"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    has_text = False
+    factor = 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def state(self) -> torch.dtype:
+        return state_dtype(self.dtype)
+
+    @property
+    def channels(self) -> int:
+        return self.unet.config.in_channels
+
+    @property
+    def multiple(self) -> int:
+        return 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def resolution(self) -> int:
+        size = self.unet.config.sample_size
+        return size if isinstance(size, int) else min(size)
+
+    def grid(self, steps: int) -> Grid:
+        return Grid.from_config(self.scheduler, steps, ddpm=self.ddpm)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        if self.channels == 1:
+            pixels = pixels.mean(1, keepdim=True)
+        return pixels.to(self.device, self.state)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x.expand(-1, 3, -1, -1)
+
+    def embed(self, prompts: Sequence[str]) -> Text:
+        named = [prompt for prompt in prompts if prompt]
+        if named:
+            raise InputError(
+                f"the model {self.name} is unconditional: it takes no prompt, got {named[0]!r}"
+            )
+        empty = torch.zeros(len(prompts), 0, 0, device=self.device, dtype=self.dtype)
+        return Text(empty, tuple(prompts))
+
+    def denoise(
+        self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
+    ) -> Prediction:
+        output = self.unet(x.to(self.dtype), level.t.to(self.device)).sample
+        # A network with learned variance predicts it in the second half of its channels.
+        output = output[:, : x.shape[1]].to(x.dtype)
+        kind = self.scheduler.get("prediction_type", "epsilon")
+        return Prediction.from_output(kind, output, x, level)
+
+
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """States are float32, or the network's dtype where that is wider."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def cut_text(tokenizer: Any, prompt: str, length: int) -> str:
+    """What of a prompt has no room in ``length`` tokens, "" where all has."""
+    ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
+    return tokenizer.decode(ids[length - 1 : -1]).strip() if len(ids) > length else ""
+
+
+def fingerprint(parts: Mapping[str, nn.Module], scheduler: Mapping[str, Any]) -> str:
+    """A hash of configurations and weights that does not depend on the dtype they were loaded in.
+
+    Values are rounded to bfloat16 and sampled with a stride: changing a layer changes it.
+    """
+    digest = hashlib.sha256()
+    config = {k: v for k, v in scheduler.items() if not k.startswith("_")}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, module in sorted(parts.items()):
+        for key, tensor in sorted(module.state_dict().items()):
+            flat = tensor.detach().flatten()
+            some = flat[:: max(1, len(flat) // SAMPLED)].to("cpu", torch.float32)
+            digest.update(f"{name}.{key}{tuple(tensor.shape)}".encode())
+            digest.update(some.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = None) -> Any:
+    """A model from a diffusers pipeline in memory (StableDiffusionPipeline, DDPMPipeline ...)."""
+    config = dict(pipe.scheduler.config)
+    ddpm = type(pipe.scheduler).__name__ == "DDPMScheduler"
+    latent = hasattr(pipe, "vae")
+    parts = {k: getattr(pipe, k) for k in ("unet", "vae", "text_encoder") if hasattr(pipe, k)}
+    for part, module in parts.items():
+        module.eval().requires_grad_(False)
+        broken = [k for k, v in module.state_dict().items() if not bool(v.isfinite().all())]
+        if broken:
+            raise InputError(f"{name}: the weights of {part} hold NaN or infinity ({broken[0]})")
+    common = dict(
+        scheduler=config,
+        ddpm=ddpm,
+        name=name,
+        defaults=defaults or {},
+        fingerprint=fingerprint(parts, config),
+    )
+    if not latent:
+        return Pixels(pipe.unet, **common)
+    unet, vae = pipe.unet, pipe.vae
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise InputError(
+            f"{name}: its U-Net takes {unet.config.in_channels} channels, the autoencoder makes "
+            f"{vae.config.latent_channels}: an inpainting or depth model, which is not supported"
+        )
+    return Latent(unet, vae, pipe.text_encoder, pipe.tokenizer, **common)

@@ -1,0 +1,251 @@
+"""Loading a model folder or Hub id safely: safetensors only, known classes only, no remote code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from noisespace.errors import InputError
+
+EMBEDDED = {"scenes": Path(__file__).parent / "scenes"}
+PIPELINES = {
+    "StableDiffusionPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+    "StableDiffusionImg2ImgPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+    "DDPMPipeline": ("unet", "scheduler"),
+    "DDIMPipeline": ("unet", "scheduler"),
+    "PNDMPipeline": ("unet", "scheduler"),
+}
+# part -> class named in model_index.json -> (library, class that we load it with)
+CLASSES: dict[str, dict[str, tuple[str, str]]] = {
+    "unet": {
+        "UNet2DConditionModel": ("diffusers", "UNet2DConditionModel"),
+        "UNet2DModel": ("diffusers", "UNet2DModel"),
+    },
+    "vae": {"AutoencoderKL": ("diffusers", "AutoencoderKL")},
+    "text_encoder": {"CLIPTextModel": ("transformers", "CLIPTextModel")},
+    "tokenizer": {
+        "CLIPTokenizer": ("transformers", "CLIPTokenizer"),
+        "CLIPTokenizerFast": ("transformers", "CLIPTokenizer"),
+    },
+}
+SCHEDULER = re.compile(r"(Flax)?(DDIM|DDPM|PNDM|LMSDiscrete|Euler|Heun|DPM|KDPM|DEIS|UniPC)\w*$")
+MAX_JSON = 2**20
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def load(name: str | os.PathLike, dtype: str = "float32", device: str = "auto") -> Any:
+    """A model by name ("scenes"), folder (a diffusers pipeline) or Hub id ("owner/name").
+
+    ``dtype``: "float64", "float32", "bfloat16" or "float16" (not on a CPU); ``device``: "auto",
+    "cpu", "cuda", "cuda:1", "mps". Raises InputError, in one sentence, for anything that is not a
+    supported pipeline in safetensors; no pickle is opened and no code of the folder is run.
+    """
+    place, kind = where(device), precision(dtype)
+    if kind == torch.float16 and place.type == "cpu":
+        raise InputError("float16 does not run on a CPU: use float32 or bfloat16")
+    if kind == torch.float64 and place.type == "mps":
+        raise InputError("float64 does not run on MPS: use float32, or device cpu")
+    folder = find(str(name))
+    parts = check_folder(folder)
+    from noisespace.models.diffusers import from_pipeline
+
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
+    scheduler = type(parts["scheduler"], (), {})()  # only its name and config matter
+    scheduler.config = config
+    loaded = {k: load_part(folder, k, parts[k], kind) for k in parts if k != "scheduler"}
+    for part in loaded.values():
+        if hasattr(part, "to"):
+            part.to(place)
+    if place.type == "cpu":
+        loaded["unet"].to(memory_format=torch.channels_last)
+    model = from_pipeline(SimpleNamespace(scheduler=scheduler, **loaded), public_name(str(name)))
+    notes = folder / "noisespace.json"
+    return (
+        replace(model, defaults=read_json(notes).get("defaults", {})) if notes.exists() else model
+    )
+
+
+def public_name(name: str) -> str:
+    """What a record says of a model: a name or Hub id as it is, a folder without its path."""
+    return Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
+
+
+def where(device: str) -> torch.device:
+    """A device by name; "auto" is CUDA, then MPS, then the CPU."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device {device!r} is not known: use auto, cpu, cuda or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    if not there.get(place.type, False):
+        raise InputError(f"device {device!r} is not available on this machine: use auto or cpu")
+    return place
+
+
+def precision(dtype: str | torch.dtype) -> torch.dtype:
+    kind = DTYPES.get(str(dtype).removeprefix("torch."))
+    if kind is None:
+        raise InputError(f"dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+    return kind
+
+
+def find(name: str) -> Path:
+    """The folder of a model, downloaded where it is a Hub id (no pickles, no code)."""
+    if name in EMBEDDED:
+        return EMBEDDED[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise InputError(f"{name}: is a file; expected the folder of a diffusers pipeline")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        known = ", ".join(EMBEDDED)
+        raise InputError(
+            f"model {name!r} is not known: expected {known}, a folder with a diffusers pipeline, "
+            "or a Hub id such as owner/name"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        # one weight file a part: a repository often holds the same weights three times over
+        return Path(
+            snapshot_download(
+                name,
+                allow_patterns=[
+                    "*.json",
+                    "*/*.json",
+                    "*/*.txt",
+                    "*/*model.safetensors",
+                    "*/*model-*.safetensors",
+                ],
+            )
+        )
+    except Exception as error:  # the Hub's client raises a dozen kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"model {name!r} is no folder here and could not be fetched from the Hub: {reason}"
+        ) from None
+
+
+def check_folder(folder: Path) -> dict[str, str]:
+    """part -> class name, from model_index.json, everything allow-listed and present."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise InputError(
+            f"{folder}: is no diffusers pipeline (no model_index.json); expected a folder that "
+            "save_pretrained wrote"
+        )
+    listed = read_json(index)
+    kind = str(listed.get("_class_name"))
+    if kind not in PIPELINES:
+        raise InputError(
+            f"{folder}: the pipeline class {kind} is not supported; expected one of "
+            + ", ".join(PIPELINES)
+        )
+    parts = {}
+    for part in PIPELINES[kind]:
+        entry = listed.get(part)
+        named = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+        known = CLASSES.get(part, {})
+        fits = bool(SCHEDULER.match(str(named))) if part == "scheduler" else named in known
+        if not fits:
+            expected = (
+                "a diffusers scheduler with betas" if part == "scheduler" else str(list(known))
+            )
+            raise InputError(
+                f"{folder}: the class {named} of its {part} is not supported; expected {expected}"
+            )
+        parts[part] = str(named)
+        check_part(folder, part)
+    return parts
+
+
+def check_part(folder: Path, part: str) -> None:
+    """Raises InputError where a file of a part is missing, or its weights are pickles only."""
+    inside = folder / part
+    config = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
+    needed = inside / config.get(part, "config.json")
+    if not needed.is_file():
+        raise InputError(f"{folder}: the file {part}/{needed.name} is missing")
+    if part in config:
+        return
+    if not list(inside.glob("*.safetensors")):
+        pickles = list(inside.glob("*.bin")) + list(inside.glob("*.ckpt"))
+        reason = (
+            f"has its weights only as a pickle ({pickles[0].name}), which could run code; convert "
+            "it with save_pretrained(safe_serialization=True)"
+            if pickles
+            else "has no weights (*.safetensors)"
+        )
+        raise InputError(f"{folder}: {part} {reason}")
+
+
+def load_part(folder: Path, part: str, named: str, dtype: torch.dtype) -> Any:
+    """One part of a pipeline, by the class that is allow-listed for its name."""
+    import importlib
+
+    library, name = CLASSES[part][named]
+    cls = getattr(importlib.import_module(library), name)
+    options: dict[str, Any] = {"local_files_only": True}
+    if part != "tokenizer":
+        options |= {"use_safetensors": True, "torch_dtype": dtype, **variant(folder / part)}
+    return quietly(lambda: cls.from_pretrained(str(folder / part), **options), f"{folder}: {part}")
+
+
+def variant(inside: Path) -> dict[str, str]:
+    """The weights' variant, where only one with a suffix such as .fp16 is there."""
+    names = [file.name for file in inside.glob("*.safetensors")]
+    plain = [n for n in names if n in ("diffusion_pytorch_model.safetensors", "model.safetensors")]
+    if plain or any("-of-" in n for n in names):
+        return {}
+    return {"variant": names[0].split(".")[-2]}
+
+
+def quietly(make: Callable[[], Any], what: str) -> Any:
+    """Calls a loader without its chatter; any failure becomes one sentence."""
+    os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
+    try:
+        return make()
+    except Exception as error:  # damaged files fail in a dozen ways
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{what} could not be loaded: {reason}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of at most 1 MiB."""
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise InputError(f"{path}: is larger than 1 MiB, which no configuration is")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return value

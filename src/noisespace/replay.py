@@ -1,0 +1,136 @@
+"""THE loop: every reconstruction, edit and sample is one replay of a code, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisespace.code import Code
+from noisespace.denoiser import Controls, Denoiser, Text
+from noisespace.errors import InputError
+from noisespace.guidance import guided
+from noisespace.step import posterior
+
+Noise = Callable[[int], Tensor]  # step -> (images * rows, c, h, w), standard normal
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The rows of a replay: ``images`` images, each with the same number of rows, image-major.
+
+    ``text`` and ``null`` (images * rows), ``guidance`` (images * rows,) one w a row. With
+    ``source``, row 0 of every image is the source under the code's own prompt and guidance.
+    """
+
+    text: Text
+    null: Text
+    guidance: Tensor
+    images: int
+    source: bool
+
+    @property
+    def rows(self) -> int:
+        return len(self.text) // self.images
+
+
+@dataclass(frozen=True)
+class Step:
+    """One executed step: ``x`` the states after it and ``x0`` the clean images predicted in it.
+
+    Both (images, rows, c, h, w). ``index`` counts executed steps from 0 to ``total - 1``.
+    """
+
+    index: int
+    total: int
+    x: Tensor
+    x0: Tensor
+
+
+def replay(
+    denoise: Denoiser,
+    code: Code,
+    cast: Cast,
+    controls: Controls | None = None,
+    noise: Noise | None = None,
+) -> Iterator[Step]:
+    """Runs a code from its first level to the clean one, yielding one record a step.
+
+    The mean of each step is DDIM's or DDPM's (by the code's eta) under the row's text and
+    guidance; the code then says who gets which correction. Closing the generator cancels.
+    ``noise`` is needed where eta > 0 leaves rows without a correction.
+    """
+    controls = controls or Controls(source=False)
+    grid, total = code.grid, len(code.grid) - code.first
+    unfold = (cast.images, cast.rows, *code.path.shape[2:])
+    x = code.path[0].repeat_interleave(cast.rows, 0)
+    anchor = code.path[-1].repeat_interleave(cast.rows, 0)
+    for k in range(total):
+        at, to = grid.level(code.first + k), grid.level(code.first + k + 1)
+        if controls.before:
+            x = controls.before(k, x.view(unfold)).flatten(0, 1)
+        text, null = embeddings(code, cast, k)
+        predict = guided(denoise, null, cast.guidance, code.rule, anchor)
+        prediction = predict(x, at, text, controls)
+        mean, std = posterior(prediction, at, to, code.eta)
+        x = corrected(code, cast, k, mean.view(unfold))
+        if noise is not None and std > 0:
+            x = renoised(code, cast, x, std.to(x) * noise(k).view(unfold))
+        if controls.after:
+            x = controls.after(k, x)
+        if not torch.isfinite(x).all():
+            raise InputError(
+                f"the network returned NaN or infinity at step {k + 1} of {total}: "
+                "use float32, or a smaller guidance"
+            )
+        yield Step(k, total, x, prediction.x0.view(unfold))
+        x = x.flatten(0, 1)
+
+
+def corrected(code: Code, cast: Cast, k: int, mean: Tensor) -> Tensor:
+    """Adds the step's residual to whom the code gives it; mean (images, rows, c, h, w).
+
+    A live code has no residual: the source row's own mean gives it on the spot, and the source row
+    is *assigned* its path, since mean + (path - mean) would round.
+    """
+    if code.correct == "none":
+        return mean
+    if code.residual is not None:
+        residual = code.residual[k][:, None]
+    elif cast.source:
+        residual = code.path[k + 1][:, None] - mean[:, :1]
+    else:
+        raise InputError("a live code needs its source row: replay it with one, or freeze it")
+    if code.correct == "all":
+        x = mean + residual
+    else:
+        x = torch.cat([mean[:, :1] + residual, mean[:, 1:]], dim=1) if cast.source else mean
+    if code.residual is None:
+        x = torch.cat([code.path[k + 1][:, None], x[:, 1:]], dim=1)
+    return x
+
+
+def renoised(code: Code, cast: Cast, x: Tensor, fresh: Tensor) -> Tensor:
+    """Adds fresh noise to the rows that get no correction (all, or all but the source)."""
+    if code.correct == "none":
+        return x + fresh
+    if code.correct == "source" and cast.source:
+        return torch.cat([x[:, :1], (x + fresh)[:, 1:]], dim=1)
+    return x
+
+
+def embeddings(code: Code, cast: Cast, k: int) -> tuple[Text, Text]:
+    """The text and null text of step k, with the code's own per-step embeddings put in.
+
+    An optimised null embedding serves every row, an optimised text embedding the source row.
+    """
+    text, null = cast.text, cast.null
+    if code.null is not None:
+        null = null.embedded(code.null[k].repeat_interleave(cast.rows, 0))
+    if code.text is not None and cast.source:
+        embedding = text.embedding.clone()
+        embedding[:: cast.rows] = code.text[k]
+        text = text.embedded(embedding)
+    return text, null

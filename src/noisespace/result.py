@@ -1,0 +1,85 @@
+"""What an edit, reconstruction or sample gives back: pictures, latents and the full record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from noisespace import images
+from noisespace.code import Code, one_or_list
+from noisespace.images import Fit
+from noisespace.models.base import Model
+
+
+@dataclass(frozen=True)
+class Result:
+    """``images``: PIL, image-major; ``latents`` (pictures, c, h, w); ``record``: what makes it again.
+
+    ``mask``: the mask used (PIL) or None. ``reconstruction``: the source row's replay (PIL, a list
+    for several images); computed when first looked at where the edit ran without a source row.
+    """
+
+    images: list[Image.Image]
+    latents: Tensor
+    record: dict[str, Any]
+    mask: Image.Image | None = None
+    replay_source: Callable[[], list[Image.Image]] = field(default=list, repr=False)
+
+    @cached_property
+    def reconstruction(self) -> Any:
+        pictures = self.replay_source()
+        return one_or_list(tuple(pictures)) if pictures else None
+
+    def record_of(self, index: int) -> dict[str, Any]:
+        """The record of one picture: its own prompt in place of all of them."""
+        record = {k: v for k, v in self.record.items() if k != "pictures"}
+        return {**record, "picture": self.record["pictures"][index]}
+
+
+def pictures(model: Model, latents: Tensor, fits: list[Fit | None]) -> list[Image.Image]:
+    """Latents as PIL pictures at the inputs' sizes; one picture decoded at a time saves memory."""
+    out = []
+    for x, done in zip(latents.split(1), fits, strict=True):
+        array = images.to_images(model.decode(x))[0]
+        out.append(Image.fromarray(images.unfit(array, done) if done else array))
+    return out
+
+
+def fits_of(code: Code) -> list[Fit | None]:
+    """How each image of a code was brought to the model's resolution."""
+    count = code.path.shape[1]
+    return [Fit(**f) for f in code.info.fit] if code.info.fit else [None] * count
+
+
+def source_record(code: Code) -> dict[str, Any]:
+    """What made a code, without anything that varies between runs."""
+    info = code.info
+    return {
+        "prompt": list(info.prompts),
+        "image": list(info.image),
+        "size": [dict(f) for f in info.fit],
+        "seed": list(info.seeds),
+        "method": info.method,
+        "steps": code.steps,
+        "guidance": info.guidance,
+    }
+
+
+def model_record(model: Model) -> dict[str, str]:
+    return {
+        "name": model.name,
+        "fingerprint": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def digest(array: np.ndarray) -> str:
+    """sha256 of a picture's pixels and size."""
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()

@@ -1,0 +1,105 @@
+"""Settings that nobody gave: the published ones of a method, or the model's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from noisespace.denoiser import Text
+from noisespace.errors import InputError
+from noisespace.inversion import METHODS, Defaults
+from noisespace.models.base import Model
+
+
+def method_name(method: Any) -> str:
+    """The command line's name of a method."""
+    for name, cls in METHODS.items():
+        if isinstance(method, cls):
+            return name
+    return type(method).__name__
+
+
+def method_defaults(model: Model, method: Any) -> Defaults:
+    """The settings of a method on a model: its published ones, or those stored with the model."""
+    published: Defaults = method.defaults
+    if not model.has_text:
+        return Defaults(published.steps, 1.0, 1.0)
+    own = model.defaults.get("methods", {}).get(method_name(method), {})
+    return Defaults(
+        own.get("steps", published.steps),
+        own.get("invert", published.invert),
+        own.get("edit", published.edit),
+    )
+
+
+@dataclass(frozen=True)
+class SampleDefaults:
+    steps: int
+    guidance: float
+
+
+def sample_defaults(model: Model) -> SampleDefaults:
+    own = model.defaults.get("sample", {})
+    return SampleDefaults(own.get("steps", 50), own.get("guidance", 7.5 if model.has_text else 1.0))
+
+
+def check_guidance(model: Model, w: Any) -> float:
+    """A guidance weight as float. Raises InputError for one that means nothing here."""
+    if isinstance(w, bool) or not isinstance(w, (int, float)) or not -1000 < w < 1000:
+        raise InputError(f"guidance must be a number (1 means off), got {w!r}")
+    if not model.has_text and w != 1:
+        raise InputError(
+            f"the model {model.name} is unconditional, so guidance must be 1, got {w!r}"
+        )
+    return float(w)
+
+
+def spread(value: Any, count: int, what: str, kind: type) -> list:
+    """One value for all images, or a list with one for each."""
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return [value] * count
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count:
+        if all(isinstance(v, kind) and not isinstance(v, bool) for v in value):
+            return list(value)
+    raise InputError(
+        f"{what} must be one {kind.__name__} or a list of {count} (one an image), got {value!r}"
+    )
+
+
+def nested_prompts(prompt: Any, images: int) -> list[list[str]]:
+    """The prompts of every image: (images, any number of edits)."""
+    if isinstance(prompt, str):
+        return [[prompt]] * images
+    values = list(prompt) if isinstance(prompt, Sequence) else None
+    if not values:
+        raise InputError(f"prompt must be a string or a list of strings, got {prompt!r}")
+    if images == 1 and all(isinstance(v, str) for v in values):
+        return [values]
+    if len(values) != images:
+        raise InputError(
+            f"prompt must have one entry an image ({images}), each a string or a list of strings; "
+            f"got {len(values)} entries"
+        )
+    rows = [[v] if isinstance(v, str) else list(v) for v in values]
+    if not all(row and all(isinstance(v, str) for v in row) for row in rows):
+        raise InputError(f"every prompt must be a string, got {prompt!r}")
+    return rows
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator a row, on the CPU."""
+    bad = [s for s in seeds if not -(2**63) <= s < 2**64]
+    if bad:
+        raise InputError(f"seed must fit in 64 bits, got {bad[0]}")
+    return [torch.Generator().manual_seed(s) for s in seeds]
+
+
+def cut_notice(text: Text) -> str:
+    """What of the prompts the tokenizer had no room for, one sentence; "" where all fits."""
+    cut = [(p, c) for p, c in zip(text.prompts, text.cut, strict=False) if c]
+    if not cut:
+        return ""
+    return f"a prompt is too long for the model; this part of it was cut: {cut[0][1]!r}"

@@ -1,0 +1,1 @@
+"""Training: procedural scenes, the trainer, the judge."""

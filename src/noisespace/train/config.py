@@ -1,0 +1,95 @@
+"""The settings of a training run: one file or name, checked before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from noisespace.errors import InputError
+
+
+class Stage(BaseModel):
+    """What every stage's loop needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    rate: float = Field(gt=0)  # AdamW learning rate after the warm-up
+    warmup: int = Field(100, ge=0)  # steps
+    decay: float = Field(0.2, ge=0, le=1)  # share of the steps over which the rate falls to zero
+    ema: float = Field(0.995, ge=0, lt=1)
+    save_every: float = Field(90.0, gt=0)  # seconds: what a kill can lose
+    sheet_every: float = Field(300.0, gt=0)  # seconds between sample sheets
+
+
+class AutoencoderStage(Stage):
+    """An AutoencoderKL: mean squared error, and a little KL so that latents are smooth."""
+
+    steps: int = 3000
+    batch: int = 12
+    rate: float = 2e-3
+    channels: tuple[int, ...] = (24, 48, 64)
+    latent_channels: int = 4
+    kl: float = 1e-4
+
+
+class DiffusionStage(Stage):
+    """A UNet2DConditionModel and a CLIPTextModel, trained together on encoded pictures."""
+
+    steps: int = 3400
+    batch: int = 48
+    rate: float = 1e-3
+    ema: float = 0.998
+    warmup: int = 200
+    pool: int = 30_000  # pictures encoded once
+    channels: tuple[int, ...] = (64, 96, 128)
+    attention: tuple[bool, ...] = (False, True, True)  # cross-attention by resolution
+    heads: tuple[int, ...] = (2, 4, 4)
+    layers: int = 1
+    text_hidden: int = 128
+    text_layers: int = 2
+    text_length: int = 32  # tokens
+    dropout: float = 0.1  # of the caption, so that guidance works
+    snr_gamma: float = 5.0  # min-SNR weighting, arXiv 2303.09556
+
+
+class Config(BaseModel):
+    """A whole run; ``data`` names the data set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = "scenes"
+    seed: int = 0
+    autoencoder: AutoencoderStage = AutoencoderStage()
+    diffusion: DiffusionStage = DiffusionStage()
+
+
+def load_config(source: str | Path, **overrides: Any) -> Config:
+    """A data set's name, or a JSON file of settings; overrides as ``diffusion__steps=100``.
+
+    Raises InputError in one sentence for an unknown name, field or value.
+    """
+    name = str(source)
+    values: dict[str, Any] = {"data": name}
+    if name != "scenes":
+        try:
+            values = json.loads(Path(source).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f'got config {name!r}, expected "scenes" or a JSON file of settings ({error})'
+            ) from None
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        stage, _, field = key.rpartition("__")
+        (values.setdefault(stage, {}) if stage else values)[field] = value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{name}: {where}: {first['msg']}, got {first['input']!r}") from None

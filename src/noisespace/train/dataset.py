@@ -1,0 +1,71 @@
+"""What the trainer needs of a data set, and the data set of scenes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from noisespace.errors import InputError
+from noisespace.train.draw import random_scene
+from noisespace.train.palette import vocabulary
+from noisespace.train.scenes import Scene, render_batch
+
+
+class Dataset(Protocol):
+    """Captioned pictures; ``Item`` is whatever the data set draws."""
+
+    name: str
+    size: int
+
+    def words(self) -> tuple[str, ...]:
+        """The words that become one token each."""
+        ...
+
+    def draw(self, rng: random.Random, count: int, unseen: bool = False) -> list:
+        """``count`` items; ``unseen`` draws from those that training never shows."""
+        ...
+
+    def pictures(self, items: list) -> Tensor:
+        """(n, 3, size, size) float32 in [-1, 1]."""
+        ...
+
+    def caption(self, item, rng: random.Random) -> str:
+        """One caption, drawn anew each time."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The procedural data set."""
+
+    name: str = "scenes"
+    size: int = 64
+
+    def words(self) -> tuple[str, ...]:
+        return vocabulary()
+
+    def draw(self, rng: random.Random, count: int, unseen: bool = False) -> list[Scene]:
+        return [random_scene(rng, held_out=unseen) for _ in range(count)]
+
+    def pictures(self, items: list[Scene]) -> Tensor:
+        return render_batch(items) * 2 - 1
+
+    def caption(self, item: Scene, rng: random.Random) -> str:
+        return item.captions(rng)
+
+
+def dataset(name: str) -> Dataset:
+    """The data set of that name."""
+    if name != "scenes":
+        raise InputError(f'got data {name!r}, expected "scenes"')
+    return Scenes()
+
+
+def step_rng(seed: int, *what: object) -> tuple[random.Random, torch.Generator]:
+    """The randomness of one step: a function of its arguments alone, so that a run can resume."""
+    rng = random.Random(f"{seed} {what}")
+    return rng, torch.Generator().manual_seed(rng.getrandbits(60))

@@ -1,0 +1,99 @@
+"""From trained networks to a StableDiffusionPipeline folder, and from prompts to pictures."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from noisespace.train.diffusion import SCHEDULE
+
+
+def assemble(
+    vae: AutoencoderKL, tokenizer: CLIPTokenizer, networks: nn.ModuleDict
+) -> StableDiffusionPipeline:
+    """The networks as a pipeline; they are shared, not copied."""
+    pipe = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=networks["text_encoder"],
+        tokenizer=tokenizer,
+        unet=networks["unet"],
+        scheduler=DDIMScheduler(**SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def draw_prompts(
+    pipe: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    guidance: float,
+    steps: int = 50,
+    first_seed: int = 0,
+    batch: int = 25,
+) -> Tensor:
+    """Samples one picture a prompt: (n, 3, h, w) in [-1, 1]; seeds count up from ``first_seed``."""
+    parts = []
+    for start in range(0, len(prompts), batch):
+        some = list(prompts[start : start + batch])
+        seeds = range(first_seed + start, first_seed + start + len(some))
+        pictures = pipe(
+            some,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="pt",
+        ).images
+        parts.append(pictures * 2 - 1)
+    return torch.cat(parts)
+
+
+def export(pipe: StableDiffusionPipeline, folder: Path, notes: dict[str, Any], card: str) -> None:
+    """Writes the pipeline in float16 with its notes and card; the folder is there at all times."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    networks = (pipe.vae, pipe.unet, pipe.text_encoder)
+    for network in networks:
+        network.to(memory_format=torch.contiguous_format)
+    rounded = assemble_half(pipe)
+    rounded.save_pretrained(temporary, safe_serialization=True)
+    (temporary / "noisespace.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+    (temporary / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def assemble_half(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """A float16 copy of the pipeline."""
+    networks = nn.ModuleDict(
+        {
+            "unet": copy.deepcopy(pipe.unet).half(),
+            "text_encoder": copy.deepcopy(pipe.text_encoder).half(),
+        }
+    )
+    return assemble(copy.deepcopy(pipe.vae).half(), pipe.tokenizer, networks)
+
+
+def load_exported(folder: Path) -> StableDiffusionPipeline:
+    """An exported folder in float32, ready to sample."""
+    pipe = StableDiffusionPipeline.from_pretrained(
+        folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

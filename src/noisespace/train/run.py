@@ -1,0 +1,108 @@
+"""A whole training run: autoencoder, pool, diffusion, evaluation, export."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from noisespace.files import write_json
+from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder
+from noisespace.train.checkpoint import load_checkpoint, read_header
+from noisespace.train.config import Config, load_config
+from noisespace.train.dataset import Dataset, dataset
+from noisespace.train.diffusion import DiffusionTask, build_networks
+from noisespace.train.export import assemble, draw_prompts
+from noisespace.train.loop import Outcome, fit
+from noisespace.train.pictures import save_grid
+from noisespace.train.pool import make_pool, pool_scale
+
+SHEET_GUIDANCE = 3.0  # of the sample sheets, before the model's own is tuned
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ends with: the averaged weights, and what each stage took."""
+
+    pipeline: StableDiffusionPipeline
+    config: Config
+    autoencoder: Outcome
+    diffusion: Outcome
+
+
+def run(config: str | Path, out: str | Path, resume: bool = False, **overrides: Any) -> Trained:
+    """Trains a text-to-image model on a data set ("scenes", or a JSON file of settings).
+
+    Everything goes to the folder ``out``; with ``resume`` a run that was stopped or killed goes on
+    from its last checkpoint. Overrides name a stage and a field: ``diffusion__steps=100``.
+    Raises InputError for bad settings or an ``out`` that holds a run already.
+    """
+    settings = load_config(config, **overrides)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "config.json", settings.model_dump(mode="json"), force=True)
+    data = dataset(settings.data)
+    vae = build_autoencoder(settings.autoencoder, data.size, settings.seed)
+    first = fit(
+        AutoencoderTask(vae, settings.autoencoder, data, settings.seed),
+        settings.autoencoder,
+        out,
+        resume,
+    )
+    pipe, second = train_diffusion(vae, settings, data, out, resume)
+    return Trained(pipe, settings, first, second)
+
+
+def load_run(out: str | Path) -> Trained:
+    """The averaged weights of the last checkpoints in a run's folder, finished or not."""
+    out = Path(out)
+    settings = load_config(out / "config.json")
+    data = dataset(settings.data)
+    vae = build_autoencoder(settings.autoencoder, data.size, settings.seed)
+    vae.register_to_config(scaling_factor=pool_scale(out / "pool.safetensors"))
+    channels = settings.autoencoder.latent_channels
+    tokenizer, networks = build_networks(settings.diffusion, data, channels, settings.seed)
+    outcomes = []
+    for name, module in (("autoencoder", vae), ("diffusion", networks)):
+        ema = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        path = out / f"{name}.safetensors"
+        header = read_header(path)
+        load_checkpoint(path, module, ema)
+        module.load_state_dict(ema)
+        module.eval().requires_grad_(False)
+        batch = getattr(settings, name).batch
+        outcomes.append(
+            Outcome(header["step"], header["step"] * batch, header["seconds"], header["loss"])
+        )
+    return Trained(assemble(vae, tokenizer, networks), settings, *outcomes)
+
+
+def train_diffusion(
+    vae: AutoencoderKL, settings: Config, data: Dataset, out: Path, resume: bool
+) -> tuple[StableDiffusionPipeline, Outcome]:
+    """The second stage, on the latents of a trained autoencoder."""
+    stage, seed = settings.diffusion, settings.seed
+    vae.eval().requires_grad_(False)
+    items, latents, scale = make_pool(vae, data, stage.pool, seed, out / "pool.safetensors")
+    vae.register_to_config(scaling_factor=scale)
+    tokenizer, networks = build_networks(stage, data, latents.shape[1], seed)
+    pipe = assemble(vae, tokenizer, networks)
+
+    def draw_sheet(path: Path) -> None:
+        rng = random.Random(f"sheet {seed}")
+        shown = data.draw(rng, 8) + data.draw(rng, 8, unseen=True)
+        prompts = [data.caption(item, rng) for item in shown]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pictures = draw_prompts(pipe, prompts, SHEET_GUIDANCE, steps=25, batch=16)
+        save_grid(pictures, path)
+        path.with_suffix(".txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
+
+    task = DiffusionTask(networks, stage, data, tokenizer, latents, items, seed, draw_sheet)
+    outcome = fit(task, stage, out, resume)
+    networks.eval()
+    return pipe, outcome

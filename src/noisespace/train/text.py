@@ -1,0 +1,66 @@
+"""The text side of a model trained here: a tokenizer with one token a word, a small CLIP encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from noisespace.train.config import DiffusionStage
+
+
+def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
+    """A CLIPTokenizer made in memory; each word is one token, other text falls back to bytes."""
+    letters = list(bytes_to_unicode().values())
+    vocab = letters + [letter + "</w>" for letter in letters]
+    merges: list[tuple[str, str]] = []
+    seen = set(vocab)
+    for word in words:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        while len(parts) > 1:
+            pair, joined = (parts[0], parts[1]), parts[0] + parts[1]
+            if pair not in merges:
+                merges.append(pair)
+            if joined not in seen:
+                seen.add(joined)
+                vocab.append(joined)
+            parts = [joined, *parts[2:]]
+    vocab += ["<|startoftext|>", "<|endoftext|>"]
+    table = {token: index for index, token in enumerate(vocab)}
+    return CLIPTokenizer(vocab=table, merges=merges, model_max_length=length)
+
+
+def build_text_encoder(
+    config: DiffusionStage, tokenizer: CLIPTokenizer, seed: int
+) -> CLIPTextModel:
+    """A CLIPTextModel with random weights for that tokenizer."""
+    torch.manual_seed(seed)
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.text_hidden,
+            intermediate_size=2 * config.text_hidden,
+            num_hidden_layers=config.text_layers,
+            num_attention_heads=4,
+            max_position_embeddings=config.text_length,
+            projection_dim=config.text_hidden,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def tokens(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """(n, length) token ids, padded and cut as StableDiffusionPipeline does."""
+    batch = tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    return batch.input_ids
