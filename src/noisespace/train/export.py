@@ -71,6 +71,8 @@ def export(pipe: StableDiffusionPipeline, folder: Path, notes: dict[str, Any], c
     rounded.save_pretrained(temporary, safe_serialization=True)
     (temporary / "noisespace.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     (temporary / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    for file in temporary.rglob("*.safetensors"):
+        file.chmod(0o644)  # safetensors makes private files
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -104,7 +104,7 @@ def fit_paint(pictures: Tensor, ground: Tensor, shapes: Tensor, places: Tensor) 
     def draw(p: Tensor) -> Tensor:
         return render.compose(under, _objects(shape, p, colour, texture)).flatten(1)
 
-    place, error = gauss_newton(draw, place, target.flatten(1), rounds=2)
+    place, error = gauss_newton(draw, place, target.flatten(1), rounds=4)
     best = error.unflatten(0, (n, k)).argmin(1) + torch.arange(n) * k
     return Paint(shape[best], colour[best], texture[best], place[best], error[best])
 

@@ -21,7 +21,7 @@ from noisespace.train.palette import COLOURS, GRADIENTS, SHAPES, TEXTURES
 from noisespace.train.render import SIZE
 
 CHUNK = 25  # pictures at a time: keeps the renderings in the processor's cache
-TRIED = 4  # shapes whose colours and textures are tried, best silhouettes first
+TRIED = 6  # shapes whose colours and textures are tried, best silhouettes first
 LEAST_GROUND = 0.35  # share of pixels that must belong to the background
 LEAST_PIXELS = 80.0  # of an object; the smallest that scenes draw has about 110
 LEAST_EXPLAINED = 0.6  # of the squared difference from the bare background
