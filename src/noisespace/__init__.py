@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from noisespace.version import VERSION as __version__
+from noisespace.version import VERSION
 
 if TYPE_CHECKING:
     from noisespace.api import edit as edit
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from noisespace.models.loading import load as load
     from noisespace.result import Result as Result
     from noisespace.schedule import Grid as Grid
+
+__version__ = VERSION
 
 _PLACES = {
     "noisespace.code": ["Code"],

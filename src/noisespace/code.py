@@ -51,9 +51,10 @@ class Code:
 
     ``path`` (levels first..n, b, c, h, w): the source's state at each level, the last one its own
     latent; ``first``: the level a replay starts at; ``eta``: how noisy a step is; ``correct``:
-    which rows get ``residual_i = path[i+1] - mean_i(path[i])``; ``residual`` (n - first, b, c, h, w) is
-    frozen, or None where there is none or it is taken live from a source row. ``null``, ``text``
-    (n - first, b, l, d): optimised embeddings, one a step. ``rule``: guidance of its own.
+    which rows get ``residual_i = path[i+1] - mean_i(path[i])``; ``residual``
+    (n - first, b, c, h, w) is frozen, or None where there is none or it is taken live from a source
+    row. ``null``, ``text`` (n - first, b, l, d): optimised embeddings, one a step. ``rule``:
+    guidance of its own.
     """
 
     grid: Grid

@@ -56,9 +56,7 @@ def in_batches(work: Callable[[Tensor], None], count: int, size: int) -> None:
             work(torch.arange(start, min(start + size, count)))
         except torch.OutOfMemoryError:
             if size == 1:
-                raise RunError(
-                    "out of memory with one state at a time: use a smaller image"
-                ) from None
+                raise RunError("out of memory with one state: use a smaller size") from None
             size = size // 2
             torch.cuda.empty_cache()
         else:

@@ -218,13 +218,13 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
         broken = [k for k, v in module.state_dict().items() if not bool(v.isfinite().all())]
         if broken:
             raise InputError(f"{name}: the weights of {part} hold NaN or infinity ({broken[0]})")
-    common = dict(
-        scheduler=config,
-        ddpm=ddpm,
-        name=name,
-        defaults=defaults or {},
-        fingerprint=fingerprint(parts, config),
-    )
+    common: dict[str, Any] = {
+        "scheduler": config,
+        "ddpm": ddpm,
+        "name": name,
+        "defaults": defaults or {},
+        "fingerprint": fingerprint(parts, config),
+    }
     if not latent:
         return Pixels(pipe.unet, **common)
     unet, vae = pipe.unet, pipe.vae
