@@ -1,0 +1,67 @@
+"""The public implementations' way of computing, written from the papers: the baseline of all speeds.
+
+Batch 1, conditional and unconditional prediction apart, one timestep at a time, all steps inverted,
+those that will be skipped too. Plain loops over a noisespace model's parts, none of its own loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Maps:
+    """An edit-friendly inversion as the public code keeps it: all x_t and all z_t."""
+
+    x: Tensor  # (n + 1, 1, c, h, w), noisiest first
+    z: Tensor  # (n, 1, c, h, w)
+
+
+def predict(model, x: Tensor, t: Tensor, text, null, w: float) -> Tensor:
+    """Classifier-free guidance by two calls of the network, batch 1."""
+    unconditional = model.unet(x, t, encoder_hidden_states=null.embedding).sample
+    conditional = model.unet(x, t, encoder_hidden_states=text.embedding).sample
+    return unconditional + w * (conditional - unconditional)
+
+
+def mean_and_std(eps: Tensor, x: Tensor, bar: Tensor, prev: Tensor, eta: float):
+    """arXiv 2010.02502, eq. 12 and 16, in alpha-bars."""
+    std = eta * ((1 - prev) / (1 - bar) * (1 - bar / prev)).clamp(min=0).sqrt()
+    x0 = (x - (1 - bar).sqrt() * eps) / bar.sqrt()
+    return prev.sqrt() * x0 + (1 - prev - std**2).clamp(min=0).sqrt() * eps, std
+
+
+@torch.no_grad()
+def invert(model, x0: Tensor, prompt: str, steps=100, w=3.5, eta=1.0, seed=0) -> Maps:
+    """arXiv 2304.06140, Alg. 1, for every step, one at a time (an epsilon network)."""
+    grid = model.grid(steps)
+    bars = (grid.alpha**2).to(x0)
+    text, null = model.embed([prompt]), model.embed([""])
+    noise = torch.Generator().manual_seed(seed)
+    x = [b.sqrt() * x0 + (1 - b).sqrt() * torch.randn(x0.shape, generator=noise) for b in bars[:-1]]
+    x.append(x0)
+    z = []
+    for i in range(steps):
+        eps = predict(model, x[i], grid.timesteps[i], text, null, w)
+        mean, std = mean_and_std(eps, x[i], bars[i], bars[i + 1], eta)
+        z.append((x[i + 1] - mean) / std if std > 0 else torch.zeros_like(x0))
+        x[i + 1] = mean + std * z[-1]  # Alg. 1's last line: avoids the growth of rounding
+    return Maps(torch.stack(x), torch.stack(z))
+
+
+@torch.no_grad()
+def edit(model, maps: Maps, prompt: str, skip=36, w=15.0, eta=1.0) -> Tensor:
+    """The reverse process from the level after ``skip`` steps, the maps fixed, another prompt."""
+    steps = len(maps.z)
+    grid = model.grid(steps)
+    bars = (grid.alpha**2).to(maps.x)
+    text, null = model.embed([prompt]), model.embed([""])
+    x = maps.x[skip]
+    for i in range(skip, steps):
+        eps = predict(model, x, grid.timesteps[i], text, null, w)
+        mean, std = mean_and_std(eps, x, bars[i], bars[i + 1], eta)
+        x = mean + std * maps.z[i]
+    return x
