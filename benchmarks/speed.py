@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -42,8 +43,8 @@ def main() -> None:
     for _ in range(options.runs + 1):  # the first run warms up
         ours, code = clock(lambda: ns.invert(model, x0, SOURCE, steps=100, guidance=3.5))
         theirs, maps = clock(lambda: textbook.invert(model, x0, SOURCE))
-        ours_edit, _ = clock(lambda: ns.edit(model, code, TARGET, guidance=15.0))
-        theirs_edit, _ = clock(lambda: textbook.edit(model, maps, TARGET))
+        ours_edit, _ = clock(partial(ns.edit, model, code, TARGET, guidance=15.0))
+        theirs_edit, _ = clock(partial(textbook.edit, model, maps, TARGET))
         rows.append((ours, theirs, ours_edit, theirs_edit))
     rows = rows[1:]
     for name, pairs in (

@@ -1,4 +1,4 @@
-"""The public implementations' way of computing, written from the papers: the baseline of all speeds.
+"""The public implementations' way of computing, from the papers: the baseline of all speeds.
 
 Batch 1, conditional and unconditional prediction apart, one timestep at a time, all steps inverted,
 those that will be skipped too. Plain loops over a noisespace model's parts, none of its own loop.

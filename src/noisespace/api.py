@@ -147,7 +147,7 @@ def edit_steps(
     targets = embed(model, padded)
     controls, painted = editor(text, targets, code) if editor else None, None
     if mask is not None:
-        weights, painted = latent_mask(mask, tuple(code.path.shape[-2:]))
+        weights, painted = latent_mask(mask, (code.path.shape[-2], code.path.shape[-1]))
         controls = keep_outside(controls, weights)
     source = code.live or (controls is not None and controls.source)
     cast = assemble((text, targets), null, (code.guidance, w), source)

@@ -136,7 +136,7 @@ def painted(array: np.ndarray, strokes: Any) -> np.ndarray:
     """
     if isinstance(strokes, (str, Path)):
         strokes = Image.open(BytesIO(read_bytes(Path(strokes))))
-        check_pixels("the strokes", *strokes.size, MAX_PIXELS)
+        check_pixels("the strokes", strokes.width, strokes.height, MAX_PIXELS)
     layer = strokes if isinstance(strokes, Image.Image) else Image.fromarray(np.asarray(strokes))
     if (layer.height, layer.width) != array.shape[:2] or not layer.has_transparency_data:
         raise InputError(

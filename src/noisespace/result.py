@@ -20,7 +20,7 @@ from noisespace.models.base import Model
 
 @dataclass(frozen=True)
 class Result:
-    """``images``: PIL, image-major; ``latents`` (pictures, c, h, w); ``record``: what makes it again.
+    """``images``: PIL, image-major; ``latents`` (pictures, c, h, w); ``record``: how to make it.
 
     ``mask``: the mask used (PIL) or None. ``reconstruction``: the source row's replay (PIL, a list
     for several images); computed when first looked at where the edit ran without a source row.

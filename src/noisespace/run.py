@@ -44,7 +44,7 @@ class Preview:
 
 
 class Run:
-    """An edit under way: an iterator over its steps, ``result`` after the last, ``close`` cancels."""
+    """An edit under way: iterates over its steps; ``result`` after the last, ``close`` cancels."""
 
     def __init__(
         self, job: Job, loop: Iterator[Step], sources: Callable[[], Result] | None = None

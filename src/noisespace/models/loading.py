@@ -63,8 +63,7 @@ def load(name: str | os.PathLike, dtype: str = "float32", device: str = "auto") 
     from noisespace.models.diffusers import from_pipeline
 
     config = read_json(folder / "scheduler" / "scheduler_config.json")
-    scheduler = type(parts["scheduler"], (), {})()  # only its name and config matter
-    scheduler.config = config
+    scheduler = type(parts["scheduler"], (), {"config": config})()  # only name and config matter
     loaded = {k: load_part(folder, k, parts[k], kind) for k in parts if k != "scheduler"}
     for part in loaded.values():
         if hasattr(part, "to"):
