@@ -61,7 +61,7 @@ def spread(value: Any, count: int, what: str, kind: type) -> list:
     """One value for all images, or a list with one for each."""
     if isinstance(value, kind) and not isinstance(value, bool):
         return [value] * count
-    many = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count
+    many = isinstance(value, (list, tuple)) and len(value) == count
     if many and all(isinstance(v, kind) and not isinstance(v, bool) for v in value):
         return list(value)
     raise InputError(

@@ -72,9 +72,9 @@ def load(name: str | os.PathLike, dtype: str = "float32", device: str = "auto") 
         loaded["unet"].to(memory_format=torch.channels_last)
     model = from_pipeline(SimpleNamespace(scheduler=scheduler, **loaded), public_name(str(name)))
     notes = folder / "noisespace.json"
-    return (
-        replace(model, defaults=read_json(notes).get("defaults", {})) if notes.exists() else model
-    )
+    if not notes.exists():
+        return model
+    return replace(model, defaults=read_json(notes).get("defaults", {}))
 
 
 def public_name(name: str) -> str:
