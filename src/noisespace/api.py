@@ -44,7 +44,7 @@ def invert(
     model: Model,
     image: Any,
     prompt: str | Sequence[str] = "",
-    method: Inversion | None = None,
+    method: Inversion = EditFriendly(),  # noqa: B008  # frozen
     *,
     steps: int | None = None,
     guidance: float | None = None,
@@ -61,7 +61,6 @@ def invert(
 
     Raises InputError, before any network runs, for input that cannot be inverted.
     """
-    method = EditFriendly() if method is None else method
     if not isinstance(method, Inversion):
         raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")
     defaults = method_defaults(model, method)
@@ -107,12 +106,22 @@ def freeze(model: Model, code: Code, *, progress: Progress | None = None) -> Cod
     return freeze_code(model.denoise, code, text, null, progress)
 
 
-def edit(model: Model, code: Code, prompt: Any, **options: Any) -> Result:
+def edit(
+    model: Model,
+    code: Code,
+    prompt: Any,
+    *,
+    guidance: float | None = None,
+    editor: Editor | None = None,
+    mask: Any = None,
+    seed: int = 0,
+) -> Result:
     """Replays a code under other prompts. Options as in ``edit_steps``.
 
     ``prompt``: for one image a string or a list (several edits in one batch); for b images a list
     of b entries, each a string or a list. Results are image-major.
     """
+    options = {"guidance": guidance, "editor": editor, "mask": mask, "seed": seed}
     run = edit_steps(model, code, prompt, **options)
     for _ in run:
         pass

@@ -103,7 +103,7 @@ class Latent:
     def denoise(
         self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
     ) -> Prediction:
-        t = level.t.to(self.device)
+        t = level.t.float().to(self.device)  # MPS holds no float64
         embedding = text.embedding.to(self.dtype)
         output = self.unet(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
         kind = self.scheduler.get("prediction_type", "epsilon")
@@ -172,7 +172,7 @@ class Pixels:
     def denoise(
         self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
     ) -> Prediction:
-        output = self.unet(x.to(self.dtype), level.t.to(self.device)).sample
+        output = self.unet(x.to(self.dtype), level.t.float().to(self.device)).sample
         # A network with learned variance predicts it in the second half of its channels.
         output = output[:, : x.shape[1]].to(x.dtype)
         kind = self.scheduler.get("prediction_type", "epsilon")
