@@ -44,7 +44,7 @@ def invert(
     model: Model,
     image: Any,
     prompt: str | Sequence[str] = "",
-    method: Inversion = EditFriendly(),  # noqa: B008  # frozen
+    method: Inversion = EditFriendly(),  # frozen
     *,
     steps: int | None = None,
     guidance: float | None = None,
