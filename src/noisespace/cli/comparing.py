@@ -1,0 +1,131 @@
+"""``noisespace compare``: several methods on one picture, as a labelled grid with figures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noisespace.cli import options as o
+from noisespace.cli.methods import parse_method
+from noisespace.cli.outcome import DONE, FAILED, Clock, finish, one_sentence, say
+from noisespace.cli.outputs import check_outputs, latent_error, psnr, save_sheet
+from noisespace.cli.work import invert_image, run_edit
+
+METHODS = ("ddim", "negative-prompt", "cycle-diffusion", "edit-friendly")
+
+
+def compare(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    source: o.Source,
+    target: Annotated[str, typer.Option("--target", help="What it shall show.")],
+    out: o.Out,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help=f"Repeat; default: {', '.join(METHODS)}."),
+    ] = None,
+    model: o.Model = "scenes",
+    steps: o.Steps = None,
+    guidance: o.Guidance = None,
+    source_guidance: o.SourceGuidance = None,
+    seed: o.Seed = 0,
+    size: o.Size = None,
+    dtype: o.Dtype = "float32",
+    device: o.Device = "auto",
+    as_json: o.Json = False,
+    force: o.Force = False,
+) -> None:
+    """Inverts, reconstructs and edits one picture by several methods.
+
+    A method that fails is a cell that says why; the others are shown, and the exit code is 1.
+    """
+    from noisespace.settings import method_defaults
+
+    clock = Clock()
+    check_outputs([out], inputs=[image], force=force)
+    specs = list(method or METHODS)
+    methods = [parse_method(spec) for spec in specs]
+    working, pixels = o.parse_size(size), o.read_image(image)
+    loaded = o.load_model(model, dtype, device)
+    o.check_guidance(loaded, guidance, source_guidance)
+    for how in methods:
+        how.check(loaded.grid(steps or method_defaults(loaded, how).steps))
+    before = {"steps": steps, "guidance": source_guidance, "size": working}
+    after = {"guidance": guidance, "seed": seed}
+    rows, done = [], []
+    for spec, how in zip(specs, methods, strict=True):
+        try:
+            cells, figures = trial(loaded, pixels, (source, target), how, (before, after))
+        except Exception as error:  # one method's failure must not lose the others
+            cells, figures = failed(spec, error)
+        rows.append(cells)
+        done.append({"method": spec, **figures})
+    save(out, pixels, (source, target), rows, force)
+    document = {"grid": str(out), "methods": done, "seconds": clock.all()}
+    bad = any("error" in one for one in done)
+    finish(document, [line(one) for one in done] + [str(out)], as_json, FAILED if bad else DONE)
+
+
+def trial(
+    model: Any, pixels: Any, prompts: tuple[str, str], method: Any, settings: tuple[dict, dict]
+) -> tuple[list[Any], dict[str, Any]]:
+    """One method: its row of cells and its figures."""
+    import numpy as np
+
+    from noisespace.api import reconstruct
+    from noisespace.sheet import Cell, difference
+
+    (source, target), (before, after) = prompts, settings
+    start = time.perf_counter()
+    code = invert_image(model, pixels, source, method, [after["seed"]], **before)
+    edited = run_edit(model, code, [target], **after).images[0]
+    seconds = round(time.perf_counter() - start, 3)  # what an edit costs, without the check below
+    replay = reconstruct(model, code)
+    figures = {
+        "max_abs_latent_error": latent_error(replay.latents, code),
+        "psnr_reconstruction": psnr(replay.images[0], pixels),
+        "psnr_input": psnr(edited, pixels),
+        "seconds": seconds,
+    }
+    note = f"PSNR {figures['psnr_reconstruction']:.1f} dB, latents {replay_words(figures)}"
+    cells = [
+        Cell(replay.images[0], f"{method!r}: reconstruction", note),
+        Cell(edited, "edit", f"PSNR to the input {figures['psnr_input']:.1f} dB, {seconds:.1f} s"),
+        Cell(difference(np.asarray(edited), pixels), "difference of edit and input x 4"),
+    ]
+    return cells, figures
+
+
+def replay_words(figures: dict[str, Any]) -> str:
+    return f"within {figures['max_abs_latent_error']:.1e}"
+
+
+def failed(spec: str, error: Exception) -> tuple[list[Any], dict[str, Any]]:
+    """The row of a method that failed."""
+    from noisespace.sheet import Cell
+
+    reason = one_sentence(error)
+    say(f"error: {spec}: {reason}")
+    return [Cell(None, spec, f"failed: {reason}")], {"error": reason}
+
+
+def save(
+    out: Path, pixels: Any, prompts: tuple[str, str], rows: list[list[Any]], force: bool
+) -> None:
+    """The grid: the input alone, then a row a method."""
+    from noisespace.sheet import Cell
+
+    title = f"{prompts[0]}  ->  {prompts[1]}"
+    save_sheet(out, [[Cell(pixels, "input", prompts[0])], *rows], title, force)
+
+
+def line(figures: dict[str, Any]) -> str:
+    """One method's figures as text."""
+    if "error" in figures:
+        return f"{figures['method']}: failed: {figures['error']}"
+    return (
+        f"{figures['method']}: reconstruction {figures['psnr_reconstruction']:.2f} dB, "
+        f"edit to input {figures['psnr_input']:.2f} dB, {figures['seconds']:.1f} s"
+    )

@@ -1,0 +1,147 @@
+"""``noisespace edit``: invert a picture (or take a saved code) and write its edits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noisespace.cli import options as o
+from noisespace.cli.methods import NAMES, parse_method
+from noisespace.cli.outcome import Clock, finish
+from noisespace.cli.outputs import check_outputs, numbered, psnr, save_sheet
+from noisespace.cli.work import first_reconstruction, invert_image, load_code, run_edit
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Where an edit's outputs go."""
+
+    pictures: list[Path]
+    record: Path
+    sheet: Path | None
+    code: Path | None
+    force: bool
+
+
+def edit(
+    image: Annotated[Path, typer.Argument(help="A picture, or a code saved by invert.")],
+    target: Annotated[
+        list[str], typer.Option("--target", help="What it shall show; repeat for several edits.")
+    ],
+    out: o.Out,
+    source: Annotated[str | None, typer.Option("--source", help="What the image shows.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help=f"NAME:field=value,...; NAME is one of {', '.join(NAMES)}."),
+    ] = None,
+    model: o.Model = "scenes",
+    steps: o.Steps = None,
+    guidance: o.Guidance = None,
+    source_guidance: o.SourceGuidance = None,
+    seed: o.Seed = 0,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, max=64, help="How many seeds, in one batch.")
+    ] = None,
+    size: o.Size = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="White where the picture may change.")
+    ] = None,
+    dtype: o.Dtype = "float32",
+    device: o.Device = "auto",
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Also write a labelled contact sheet (PNG).")
+    ] = None,
+    code: Annotated[
+        Path | None, typer.Option("--code", help="Also save the code (.safetensors).")
+    ] = None,
+    as_json: o.Json = False,
+    force: o.Force = False,
+) -> None:
+    """Edits a picture by text: writes OUT, its record in it, and OUT with .json beside it.
+
+    Several pictures (--target repeated, --seeds) become out-1.png, out-2.png, ...: all targets of
+    the first seed, then of the next.
+    """
+    clock = Clock()
+    saved = o.is_code(image)
+    paths = numbered(out, len(target) * (seeds or 1)) if not saved else []
+    inversion = {
+        "--source": source,
+        "--method": method,
+        "--steps": steps,
+        "--source-guidance": source_guidance,
+        "--seeds": seeds,
+        "--size": size,
+        "--code": code,
+    }
+    start = load_code(image, inversion) if saved else None
+    if start is not None:
+        paths = numbered(out, len(target) * start.path.shape[1])
+    writes = Writes(paths, out.with_suffix(".json"), sheet, code, force)
+    check_outputs([*paths, sheet], [writes.record, code], inputs=[image, mask], force=force)
+    how = parse_method(method or "edit-friendly")
+    working = o.parse_size(size)
+    pixels = None if saved else o.read_image(image)
+    drawn = None if mask is None else o.read_image(mask)
+    loaded = o.load_model(model, dtype, device)
+    o.check_guidance(loaded, guidance, source_guidance)
+    if start is None:
+        numbers = list(range(seed, seed + (seeds or 1)))
+        settings = {"steps": steps, "guidance": source_guidance, "size": working}
+        with clock.on("invert"):
+            start = invert_image(loaded, pixels, source or "", how, numbers, **settings)
+    with clock.on("edit"):
+        result = run_edit(loaded, start, target, guidance=guidance, mask=drawn, seed=seed)
+    before = None if sheet is None else first_reconstruction(result)
+    document = write(writes, result, start, clock)
+    if sheet is not None:
+        draw(sheet, pixels, before, result, force)
+    finish(document, [str(p) for p in [*paths, writes.record, sheet, code] if p], as_json)
+
+
+def write(writes: Writes, result: Any, code: Any, clock: Clock) -> dict[str, Any]:
+    """Writes pictures, code and JSON; returns the JSON's document."""
+    from noisespace.files import write_json
+    from noisespace.metadata import save_png
+
+    for i, path in enumerate(writes.pictures):
+        save_png(path, result.images[i], result.record_of(i), force=writes.force)
+    if writes.code:
+        code.save(writes.code, force=writes.force)
+    pictures = [
+        {"path": str(path), "record": result.record_of(i)} for i, path in enumerate(writes.pictures)
+    ]
+    document = {
+        "pictures": pictures,
+        "sheet": str(writes.sheet) if writes.sheet else None,
+        "code": str(writes.code) if writes.code else None,
+        "seconds": clock.all(),
+    }
+    write_json(writes.record, document, force=writes.force)
+    return document
+
+
+def draw(sheet: Path, pixels: Any, before: Any, result: Any, force: bool) -> None:
+    """Input, reconstruction, edits, and what each edit changed."""
+    import numpy as np
+
+    from noisespace.sheet import Cell, difference
+
+    known = np.asarray(before) if pixels is None else pixels  # a code does not keep its image
+    first = [] if pixels is None else [Cell(pixels, "input")]
+    note = "" if pixels is None else f"PSNR to the input {psnr(before, pixels):.1f} dB"
+    edits, apart = [], []
+    source = result.record["source"]
+    for i, picture in enumerate(result.images):
+        what = result.record["pictures"][i]
+        seed = source["seed"][what["source"]]
+        edits.append(Cell(picture, what["prompt"], f"seed {seed}"))
+        figure = f"PSNR {psnr(picture, known):.1f} dB"
+        apart.append(Cell(difference(np.asarray(picture), known), "difference x 4", figure))
+    rows = [[*first, Cell(before, "reconstruction", note)]]
+    for i in range(0, len(edits), 4):
+        rows += [edits[i : i + 4], apart[i : i + 4]]
+    save_sheet(sheet, rows, f"{source['method']}, source: {source['prompt'][0]}", force)

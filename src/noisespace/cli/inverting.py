@@ -1,0 +1,117 @@
+"""``noisespace invert`` and ``noisespace reconstruct``: the two halves of an edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noisespace.cli import options as o
+from noisespace.cli.methods import parse_method
+from noisespace.cli.outcome import Clock, finish
+from noisespace.cli.outputs import check_outputs, latent_error, psnr
+from noisespace.cli.work import invert_image, load_code
+from noisespace.errors import InputError
+
+
+def invert(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The code to write (.safetensors).")],
+    source: o.Source = "",
+    method: o.Method = "edit-friendly",
+    model: o.Model = "scenes",
+    steps: o.Steps = None,
+    source_guidance: o.SourceGuidance = None,
+    seed: o.Seed = 0,
+    seeds: o.Seeds = 1,
+    size: o.Size = None,
+    dtype: o.Dtype = "float32",
+    device: o.Device = "auto",
+    as_json: o.Json = False,
+    force: o.Force = False,
+) -> None:
+    """Inverts a picture and saves its code, which edit and reconstruct take in its place."""
+    clock = Clock()
+    if not o.is_code(out):
+        raise InputError(f"{out}: codes are written as .safetensors; use a name that ends so")
+    check_outputs([], [out], inputs=[image], force=force)
+    how, working, pixels = parse_method(method), o.parse_size(size), o.read_image(image)
+    loaded = o.load_model(model, dtype, device)
+    settings = {"steps": steps, "guidance": source_guidance, "size": working}
+    with clock.on("invert"):
+        numbers = range(seed, seed + seeds)
+        code = invert_image(loaded, pixels, source, how, numbers, **settings)
+    code.save(out, force=force)
+    document = {
+        "code": str(out),
+        "steps": code.steps,
+        "steps_run": code.steps - code.first,
+        "info": code.info.model_dump(mode="json"),
+        "seconds": clock.all(),
+    }
+    finish(document, [str(out)], as_json)
+
+
+def reconstruct(
+    image: Annotated[Path, typer.Argument(help="A code saved by invert, or a picture.")],
+    out: o.Out,
+    source: Annotated[str | None, typer.Option("--source", help="What the image shows.")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="As in invert; for a picture only.")
+    ] = None,
+    model: o.Model = "scenes",
+    steps: o.Steps = None,
+    source_guidance: o.SourceGuidance = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="w of the replay (default: the inversion's).")
+    ] = None,
+    seed: o.Seed = 0,
+    size: o.Size = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="The picture of a code, for its PSNR.")
+    ] = None,
+    dtype: o.Dtype = "float32",
+    device: o.Device = "auto",
+    as_json: o.Json = False,
+    force: o.Force = False,
+) -> None:
+    """Replays a code under its own prompt, and says how near that comes to the input."""
+    from noisespace.api import reconstruct as replay
+    from noisespace.metadata import save_png
+
+    clock, saved = Clock(), o.is_code(image)
+    inversion = {
+        "--source": source,
+        "--method": method,
+        "--steps": steps,
+        "--source-guidance": source_guidance,
+        "--size": size,
+    }
+    check_outputs([out], inputs=[image, against], force=force)
+    code = load_code(image, inversion) if saved else None
+    how, working = parse_method(method or "edit-friendly"), o.parse_size(size)
+    given = against if saved else image
+    pixels = o.read_image(given) if given else None
+    if code is not None and code.path.shape[1] > 1:
+        raise InputError(f"{image}: holds {code.path.shape[1]} seeds; reconstruct takes one")
+    loaded = o.load_model(model, dtype, device)
+    o.check_guidance(loaded, guidance, source_guidance)
+    if code is None:
+        settings = {"steps": steps, "guidance": source_guidance, "size": working}
+        with clock.on("invert"):
+            code = invert_image(loaded, pixels, source or "", how, [seed], **settings)
+    with clock.on("reconstruct"):
+        result = replay(loaded, code, guidance=guidance)
+    figures = figures_of(result, code, pixels)
+    save_png(out, result.images[0], result.record_of(0), force=force)
+    document = {"picture": str(out), **figures, "record": result.record, "seconds": clock.all()}
+    finish(document, [str(out), *(f"{k}: {v}" for k, v in figures.items())], as_json)
+
+
+def figures_of(result: Any, code: Any, pixels: Any) -> dict[str, Any]:
+    """How near a replay comes: latents always, pixels where the input is known."""
+    figures: dict[str, Any] = {"max_abs_latent_error": latent_error(result.latents, code)}
+    if pixels is not None:
+        figures["psnr"] = psnr(result.images[0], pixels)
+    return figures

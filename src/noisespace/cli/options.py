@@ -1,0 +1,81 @@
+"""The options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noisespace.cli.methods import NAMES
+from noisespace.cli.outcome import say
+from noisespace.errors import InputError
+
+Source = Annotated[str, typer.Option("--source", help="What the image shows, in words.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method", help=f"Inversion, as NAME:field=value,...; NAME is one of {', '.join(NAMES)}."
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", help='"scenes" (embedded), a pipeline folder or a Hub id.')
+]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the whole grid.")]
+Guidance = Annotated[float | None, typer.Option("--guidance", help="w of the edit.")]
+SourceGuidance = Annotated[
+    float | None, typer.Option("--source-guidance", help="w of the inversion.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="The (first) seed.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, max=64, help="How many seeds, in one batch.")]
+Size = Annotated[
+    str | None, typer.Option("--size", help="Working size: 64, or WIDTHxHEIGHT such as 96x64.")
+]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16 (not on a CPU).")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")]
+
+
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """``64`` or ``WIDTHxHEIGHT``, as the library's side or (height, width)."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(s.strip().isascii() and s.strip().isdigit() for s in sides):
+        raise InputError(f"--size must be a side such as 64 or WIDTHxHEIGHT, got {text!r}")
+    numbers = [int(s) for s in sides]
+    return numbers[0] if len(numbers) == 1 else (numbers[1], numbers[0])
+
+
+def load_model(name: str, dtype: str, device: str) -> Any:
+    """The model, and a line that names it."""
+    from noisespace.models.loading import load
+
+    model = load(name, dtype, device)
+    kind = str(model.dtype).removeprefix("torch.")
+    say(f"model: {model.name} ({model.fingerprint[:12]}), {kind} on {model.device}")
+    return model
+
+
+def read_image(path: Path) -> Any:
+    """The pixels of an image file, checked before any model is loaded."""
+    from noisespace.decode import load
+
+    return load(path)
+
+
+def is_code(path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors"
+
+
+def check_guidance(model: Any, *weights: float | None) -> None:
+    """Raises InputError, before anything runs, for a w that means nothing to the model."""
+    from noisespace.settings import check_guidance as check
+
+    for w in weights:
+        if w is not None:
+            check(model, w)

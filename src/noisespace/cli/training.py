@@ -1,0 +1,81 @@
+"""``noisespace train`` and ``noisespace models``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noisespace.cli import options as o
+from noisespace.cli.outcome import finish
+from noisespace.errors import InputError
+
+
+def train(
+    config: Annotated[str, typer.Argument(help='"scenes" or a JSON file of settings.')],
+    out: Annotated[Path, typer.Option("--out", help="The folder of the run.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting, e.g. diffusion__steps=100; repeat for several."),
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Trains a model, evaluates it and writes it as a pipeline to OUT/model."""
+    overrides = dict(parse_setting(text) for text in setting or [])
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; expected a folder for the run")
+    from noisespace.train.config import load_config
+    from noisespace.train.finish import finish as publish
+    from noisespace.train.run import run
+
+    load_config(config, **overrides)
+    trained = run(config, out, resume, **overrides)
+    report = publish(trained, out, out / "model", f"noisespace train {config}")
+    document = {"model": str(out / "model"), "report": report}
+    finish(document, [str(out / "model"), json.dumps(report, indent=2)], as_json)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``stage__field=value``; the value is read as JSON where it is some, else as text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier() or name in ("config", "out", "resume"):
+        raise InputError(f"--set expects stage__field=value, got {text!r}")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def models(as_json: o.Json = False) -> None:
+    """Lists the embedded models."""
+    from noisespace.models.loading import EMBEDDED
+
+    found = [describe(name, folder) for name, folder in EMBEDDED.items()]
+    lines = [
+        f"{m['name']}: {m['title'] or 'not there'}, {m['megabytes']} MB, {m['path']}\n"
+        f"  defaults: {json.dumps(m['defaults'])}"
+        for m in found
+    ]
+    more = "a folder with a Stable Diffusion pipeline or a Hub id works as --model too"
+    finish({"models": found}, [*lines, more], as_json)
+
+
+def describe(name: str, folder: Path) -> dict[str, Any]:
+    """What is known of an embedded model without loading it."""
+    from noisespace.models.loading import read_json
+
+    notes = read_json(folder / "noisespace.json") if (folder / "noisespace.json").is_file() else {}
+    bytes_ = sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
+    return {
+        "name": name,
+        "title": notes.get("title", ""),
+        "size": notes.get("size"),
+        "megabytes": round(bytes_ / 1e6, 1),
+        "defaults": notes.get("defaults", {}),
+        "path": str(folder),
+    }

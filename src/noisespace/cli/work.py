@@ -1,0 +1,81 @@
+"""The parts that commands share: one inversion and one edit, with progress and what was used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from noisespace.cli.outcome import progress, say
+from noisespace.errors import InputError
+
+
+def invert_image(
+    model: Any, image: Any, prompt: str, method: Any, seeds: Sequence[int], **options: Any
+) -> Any:
+    """One image inverted with several seeds, as one batch."""
+    from noisespace.api import invert
+
+    with progress("inverting") as show:
+        images, prompts = [image] * len(seeds), [prompt] * len(seeds)
+        code = invert(model, images, prompts, method, seed=list(seeds), progress=show, **options)
+    say_code(code)
+    same = code.path[:, :1].expand_as(code.path)
+    if len(seeds) > 1 and bool((code.path == same).all()):
+        say("note: this method draws no noise, so that all seeds give the same picture")
+    return code
+
+
+def say_code(code: Any) -> None:
+    """The settings of a code and what was done to its image, on standard error."""
+    info = code.info
+    say(
+        f"inversion: {info.method}, {code.steps} steps ({code.steps - code.first} of them run), "
+        f"guidance {info.guidance:g}, seed {', '.join(map(str, info.seeds))}"
+    )
+    if info.fit:
+        say(f"image: {fit_words(dict(info.fit[0]))}")
+
+
+def fit_words(fit: dict[str, Any]) -> str:
+    """How an image was brought to the model's resolution: every recorded figure, in words."""
+    return ", ".join(f"{key} {_plain(value)}" for key, value in fit.items())
+
+
+def _plain(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def run_edit(model: Any, code: Any, targets: Sequence[str], **options: Any) -> Any:
+    """All targets of every image of a code, in one batch, image-major."""
+    from noisespace.api import edit_steps
+
+    prompts = [list(targets)] * code.path.shape[1]
+    run = edit_steps(model, code, prompts, **options)
+    with progress("editing") as show:
+        for step in run:
+            show(step.index + 1, step.total)
+    result = run.result
+    say(f"edit: guidance {result.record['guidance']:g}")
+    return result
+
+
+def load_code(path: Path, given: dict[str, Any]) -> Any:
+    """A saved code. Options that belong to an inversion mean nothing any more: InputError."""
+    from noisespace.code import Code
+
+    stray = [name for name, value in given.items() if value is not None]
+    if stray:
+        raise InputError(
+            f"{path}: is a code, already inverted, so {', '.join(stray)} cannot be given; "
+            "invert the image again, or leave it out"
+        )
+    code = Code.load(path)
+    say_code(code)
+    return code
+
+
+def first_reconstruction(result: Any) -> Any:
+    """The source's replay; of a batch of seeds, the first one's."""
+    pictures = result.reconstruction
+    return pictures[0] if isinstance(pictures, list) else pictures
