@@ -1,4 +1,4 @@
-"""``noisespace demo``: a held-out scene, inverted, reconstructed, edited, held against the truth."""
+"""``noisespace demo``: a held-out scene, inverted, reconstructed, edited, beside the truth."""
 
 from __future__ import annotations
 
