@@ -101,7 +101,7 @@ def test_freeze_gives_the_frozen_inversion(model, make):
     frozen = ns.invert(model, IMAGE, PROMPT, make(), steps=8)
     assert live.residual is None
     torch.testing.assert_close(ns.freeze(model, live).residual, frozen.residual)
-    with pytest.raises(InputError, match="noise maps|freeze") if live.live else _nothing():
+    with pytest.raises(InputError, match="freeze"):
         live.noise_maps()
     a = ns.edit(model, live, OTHER, guidance=3.0).latents
     b = ns.edit(model, frozen, OTHER, guidance=3.0).latents
@@ -272,9 +272,3 @@ def test_nan_from_the_network_is_said(model):
 def test_long_prompts_say_what_was_cut(model):
     with pytest.warns(UserWarning, match="cut.*grass"):
         ns.invert(model, IMAGE, "a photo of a cat " * 4 + "on grass", steps=2)
-
-
-def _nothing():
-    import contextlib
-
-    return contextlib.nullcontext()

@@ -40,7 +40,7 @@ class Info(BaseModel):
     model: str = ""
     fingerprint: str = ""
     dtype: str = ""
-    fit: tuple[dict[str, Any], ...] = ()
+    fit: tuple[dict[str, tuple[int, int]], ...] = ()
     image: tuple[str, ...] = ()
     version: str = ""
 

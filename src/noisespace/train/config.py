@@ -40,7 +40,7 @@ class AutoencoderStage(Stage):
 class DiffusionStage(Stage):
     """A UNet2DConditionModel and a CLIPTextModel, trained together on encoded pictures."""
 
-    steps: int = 3400
+    steps: int = 2900
     batch: int = 48
     rate: float = 1e-3
     ema: float = 0.998

@@ -1,0 +1,150 @@
+"""Models: sampling equals diffusers' own pipeline; loading is safe and says what is wrong."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from safetensors.torch import load_file, save_file
+
+import noisespace as ns
+from noisespace.errors import InputError
+from noisespace.guidance import guided
+from tiny import double, tiny_pixels, tiny_sd
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_sd().save_pretrained(path, safe_serialization=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("eta", "w"), [(0.0, 7.5), (0.0, 1.0), (1.0, 3.0)])
+def test_sample_equals_the_pipeline(kind, eta, w):
+    pipe = double(tiny_sd(prediction_type=kind))
+    model = ns.from_pipeline(pipe)
+    ours = ns.sample(model, "a photo of a cat", steps=10, guidance=w, eta=eta, seed=3)
+    drawn = torch.Generator().manual_seed(3)
+    start = torch.randn(1, 4, 8, 8, generator=drawn, dtype=torch.float64)
+    theirs = pipe(
+        "a photo of a cat",
+        num_inference_steps=10,
+        guidance_scale=w,
+        eta=eta,
+        latents=start,
+        generator=drawn,
+        output_type="latent",
+    ).images
+    torch.testing.assert_close(ours.latents, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_guidance_off_costs_one_evaluation():
+    model = ns.from_pipeline(tiny_sd())
+    rows = []
+
+    def counted(x, level, text, controls=None):
+        rows.append(len(x))
+        return model.denoise(x, level, text, controls)
+
+    x, text = torch.randn(3, 4, 8, 8), model.embed(["a cat", "a dog", "a horse"])
+    null, level = model.embed([""] * 3), model.grid(10).level(2)
+    with torch.no_grad():
+        plain = guided(counted, null, torch.ones(3))(x, level, text)
+        mixed = guided(counted, null, torch.tensor([1.0, 5.0, 1.0]))(x, level, text)
+        apart = model.denoise(x, level, null)
+    assert rows == [3, 4]
+    torch.testing.assert_close(mixed.eps[::2], plain.eps[::2], atol=1e-5, rtol=1e-4)
+    expected = apart.eps[1] + 5 * (plain.eps[1] - apart.eps[1])
+    torch.testing.assert_close(mixed.eps[1], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_loads_a_folder(folder):
+    model = ns.load(folder, dtype="float64")
+    assert (model.state, model.resolution, model.channels) == (torch.float64, 32, 4)
+    assert model.fingerprint == ns.from_pipeline(tiny_sd()).fingerprint
+    code = ns.invert(model, torch.zeros(1, 4, 8, 8), "a cat", steps=3)
+    assert code.info.model == "tiny"
+
+
+def test_loads_unconditional_pixels(tmp_path):
+    tiny_pixels().save_pretrained(tmp_path / "pixels", safe_serialization=True)
+    model = ns.load(tmp_path / "pixels")
+    assert not model.has_text
+    assert ns.sample(model, steps=3).images[0].size == (16, 16)
+
+
+def damage(kind, path):
+    """Breaks a copy of a good folder."""
+    index = json.loads((path / "model_index.json").read_text())
+    if kind == "no pipeline":
+        (path / "model_index.json").unlink()
+    elif kind == "broken json":
+        (path / "model_index.json").write_text("{")
+    elif kind == "class":
+        index["_class_name"] = "EvilPipeline"
+    elif kind == "part":
+        index["unet"] = ["os", "system"]
+    elif kind == "no config":
+        (path / "vae" / "config.json").unlink()
+    elif kind == "no weights":
+        (path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    elif kind == "pickle":
+        file = path / "unet" / "diffusion_pytorch_model.safetensors"
+        file.rename(file.with_suffix(".bin"))
+    elif kind == "cut":
+        file = path / "unet" / "diffusion_pytorch_model.safetensors"
+        file.write_bytes(file.read_bytes()[:5000])
+    elif kind == "NaN":
+        file = path / "unet" / "diffusion_pytorch_model.safetensors"
+        weights = load_file(file)
+        weights["conv_in.bias"][0] = float("nan")
+        save_file(weights, file, metadata={"format": "pt"})
+    if kind in ("class", "part"):
+        (path / "model_index.json").write_text(json.dumps(index))
+
+
+KINDS = {
+    "no pipeline": "no diffusers pipeline",
+    "broken json": "JSON",
+    "class": "not supported",
+    "part": "not supported",
+    "no config": "missing",
+    "no weights": "no weights",
+    "pickle": "pickle",
+    "cut": "could not be loaded",
+    "NaN": "NaN",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_folder_is_one_sentence(kind, folder, tmp_path):
+    path = tmp_path / "copy"
+    shutil.copytree(folder, path)
+    damage(kind, path)
+    with pytest.raises(InputError, match=KINDS[kind]) as caught:
+        ns.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"dtype": "float16", "device": "cpu"}, "float16 does not run on a CPU"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"device": "tpu"}, "device"),
+        ({"name": "no such model"}, "not known"),
+    ],
+)
+def test_bad_options(folder, options, word):
+    with pytest.raises(InputError, match=word):
+        ns.load(**{"name": folder, **options})
+
+
+def test_the_scheduler_is_read_not_run(folder):
+    model = ns.load(folder)
+    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+    scheduler.set_timesteps(10)
+    assert model.grid(10).timesteps[:-1].long().tolist() == scheduler.timesteps.tolist()
