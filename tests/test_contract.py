@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import tiny_sd
 
 import noisespace as ns
+from tiny import tiny_sd
 
 SIGNATURES = {
     "load": ["name", "dtype='float32'", "device='auto'"],

@@ -1,0 +1,91 @@
+"""Claims of the papers on the embedded model; the figures are in docs/scenes.md."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import noisespace as ns
+from noisespace.models.loading import EMBEDDED
+from noisespace.train.draw import random_scene
+
+pytestmark = pytest.mark.skipif(
+    not (EMBEDDED["scenes"] / "model_index.json").exists(), reason="scenes is not trained yet"
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ns.load("scenes", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    rng = random.Random("claims")
+    return [random_scene(rng, objects=1) for _ in range(4)]
+
+
+def invert(model, scenes, method, **options):
+    return ns.invert(model, scenes, [s.caption for s in scenes], method, **options)
+
+
+def away(model, code, **options):
+    return float((ns.reconstruct(model, code, **options).latents - code.path[-1]).abs().max())
+
+
+@pytest.mark.parametrize("method", [ns.EditFriendly(), ns.CycleDiffusion(), ns.Direct()], ids=repr)
+def test_exact_in_float32_at_the_defaults(model, scenes, method):
+    """C8: a real replay of the frozen residual, at the published settings."""
+    published = method.defaults
+    code = invert(model, scenes, method, guidance=published.invert, steps=published.steps)
+    assert away(model, code) < 1e-4
+
+
+def test_ddim_error_falls_with_the_steps_and_grows_with_guidance(model, scenes):
+    """C1, C2."""
+    errors = {n: away(model, invert(model, scenes[:2], ns.DDIM(), steps=n)) for n in (25, 100)}
+    assert errors[100] < errors[25]
+    code = invert(model, scenes[:2], ns.DDIM(), steps=25)
+    assert away(model, code, guidance=7.5) > 3 * errors[25]
+
+
+def test_maps_are_larger_and_opposed(model, scenes):
+    """C9: variance above native maps' (1), successive maps correlated by about -.5."""
+    figures = {}
+    for name, method in (("ef", ns.EditFriendly(skip=0)), ("native", ns.CycleDiffusion(0, 1.0))):
+        z = invert(model, scenes[:2], method, steps=50, guidance=1.0).noise_maps()[5:45]
+        pairs = [
+            np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(z, z[1:], strict=False)
+        ]
+        figures[name] = (float(z.var()), float(np.mean(pairs)))
+    assert figures["ef"][0] > 3 * figures["native"][0], figures
+    assert figures["ef"][1] < -0.3, figures
+    assert abs(figures["native"][1]) < 0.1, figures
+
+
+def test_fixed_maps_keep_the_structure(model, scenes):
+    """C12: another prompt over the same maps; native maps lose what edit-friendly ones keep."""
+    targets = [
+        s.edited(background=next(c for c in ("green", "pink", "cyan") if c not in str(s)))
+        for s in scenes
+    ]
+    masks = [s.mask() > 0.5 for s in scenes]
+    kept = {}
+    for name, method in (("ef", ns.EditFriendly()), ("native", ns.SDEdit(strength=1.0, eta=1.0))):
+        code = invert(model, scenes, method, steps=50, guidance=1.0)
+        images = ns.edit(model, code, [t.caption for t in targets], guidance=2.0).images
+        errors = [
+            np.abs(np.asarray(a, float) - b.render())[m].mean()
+            for a, b, m in zip(images, scenes, masks, strict=True)
+        ]
+        kept[name] = float(np.mean(errors))
+    assert kept["ef"] < 0.7 * kept["native"], kept
+
+
+def test_results_do_not_depend_on_the_batch(model, scenes):
+    both = invert(model, scenes, ns.EditFriendly(), steps=20)
+    edits = ns.edit(model, both, [s.edited(texture="striped").caption for s in scenes])
+    alone = ns.invert(model, scenes[2], scenes[2].caption, steps=20)
+    edit = ns.edit(model, alone, scenes[2].edited(texture="striped").caption)
+    torch.testing.assert_close(edit.latents[0], edits.latents[2], atol=1e-4, rtol=0)
