@@ -10,6 +10,18 @@ from noisespace.train.evaluate import evaluate
 from noisespace.train.export import export, load_exported
 from noisespace.train.run import Trained
 
+# Guidance by method, tuned once by benchmarks/tune_scenes.py on scenes used for nothing else
+METHODS = {
+    "edit-friendly": {"invert": 3.5, "edit": 5.0},
+    "cycle-diffusion": {"edit": 2.0},
+    "ddim": {"edit": 2.0},
+    "fixed-point": {"edit": 2.0},
+    "direct": {"edit": 2.0},
+    "negative-prompt": {"edit": 1.5},
+    "prox-npi": {"edit": 1.5},
+    "sdedit": {"edit": 2.0},
+}
+
 CARD = """# scenes
 
 A small Stable Diffusion pipeline (AutoencoderKL, UNet2DConditionModel, CLIPTextModel,
@@ -38,7 +50,7 @@ def publish(
         "size": 64,
         "defaults": {
             "sample": {"steps": 50, "guidance": figures.get("guidance", 3.0)},
-            "methods": {},
+            "methods": METHODS,
         },
         "training": {
             "command": command,
