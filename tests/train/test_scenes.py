@@ -1,4 +1,4 @@
-"""Scenes render, tell and edit truthfully; the judge is right, and can fail; training refuses bad settings."""
+"""Scenes render, tell and edit truthfully; the judge is right, and can fail."""
 
 import random
 

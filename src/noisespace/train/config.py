@@ -29,9 +29,9 @@ class Stage(BaseModel):
 class AutoencoderStage(Stage):
     """An AutoencoderKL: mean squared error, and a little KL so that latents are smooth."""
 
-    steps: int = 3000
-    batch: int = 12
-    rate: float = 2e-3
+    steps: int = Field(3000, gt=0)
+    batch: int = Field(12, gt=0)
+    rate: float = Field(2e-3, gt=0)
     channels: tuple[int, ...] = (24, 48, 64)
     latent_channels: int = 4
     kl: float = 1e-4
@@ -40,9 +40,9 @@ class AutoencoderStage(Stage):
 class DiffusionStage(Stage):
     """A UNet2DConditionModel and a CLIPTextModel, trained together on encoded pictures."""
 
-    steps: int = 2900
-    batch: int = 48
-    rate: float = 1e-3
+    steps: int = Field(2900, gt=0)
+    batch: int = Field(48, gt=0)
+    rate: float = Field(1e-3, gt=0)
     ema: float = 0.998
     warmup: int = 200
     pool: int = 30_000  # pictures encoded once
