@@ -61,7 +61,7 @@ class AutoencoderTask:
 
 @torch.no_grad()
 def psnr(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Reconstruction PSNR in dB of each picture (n, 3, h, w) in [-1, 1], after rounding to 8 bits."""
+    """Reconstruction PSNR in dB of each picture (n, 3, h, w) in [-1, 1], rounded to 8 bits."""
     values = []
     for x in pictures.split(32):
         y = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)

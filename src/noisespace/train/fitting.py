@@ -1,4 +1,4 @@
-"""The judge's fits: a background, silhouettes and paint, each by rendering candidates in batches."""
+"""The judge's fits: background, silhouettes and paint, each by rendering candidates in batches."""
 
 from __future__ import annotations
 

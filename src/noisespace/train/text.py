@@ -1,4 +1,4 @@
-"""The text side of a model trained here: a tokenizer with one token a word, a small CLIP encoder."""
+"""The text side of a trained model: a tokenizer with one token a word, a small CLIP encoder."""
 
 from __future__ import annotations
 
