@@ -58,7 +58,7 @@ _PLACES = {
 }
 _FOUND = {name: place for place, names in _PLACES.items() for name in names}
 
-__all__ = sorted([*_FOUND, "__version__"])
+__all__ = sorted([*_FOUND, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -61,9 +61,10 @@ def spread(value: Any, count: int, what: str, kind: type) -> list:
     """One value for all images, or a list with one for each."""
     if isinstance(value, kind) and not isinstance(value, bool):
         return [value] * count
-    many = isinstance(value, (list, tuple)) and len(value) == count
-    if many and all(isinstance(v, kind) and not isinstance(v, bool) for v in value):
-        return list(value)
+    if isinstance(value, (list, tuple)) and len(value) == count:
+        given = list(value)
+        if all(isinstance(v, kind) and not isinstance(v, bool) for v in given):
+            return given
     raise InputError(
         f"{what} must be one {kind.__name__} or a list of {count} (one an image), got {value!r}"
     )

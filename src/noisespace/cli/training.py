@@ -35,7 +35,7 @@ def train(
 
     load_config(config, **overrides)
     trained = run(config, out, resume, **overrides)
-    report = publish(trained, out, out / "model", f"noisespace train {config}")
+    report = publish(trained, out, out / "model")
     document = {"model": str(out / "model"), "report": report}
     finish(document, [str(out / "model"), json.dumps(report, indent=2)], as_json)
 

@@ -25,10 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--snapshot", action="store_true", help="only write the model as it is")
     given = parser.parse_args(argv)
     model = given.model or given.out / "model"
-    command = f"noisespace train {given.config}"
     try:
         if given.snapshot:
-            publish(load_run(given.out), model, command)
+            publish(load_run(given.out), model)
             return 0
         trained = run(
             given.config,
@@ -38,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             autoencoder__steps=given.autoencoder_steps,
             diffusion__steps=given.steps,
         )
-        report = finish(trained, given.out, model, command)
+        report = finish(trained, given.out, model)
     except (InputError, RunError) as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, InputError) else 1

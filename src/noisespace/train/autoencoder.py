@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -18,7 +19,7 @@ def build_autoencoder(config: AutoencoderStage, size: int, seed: int) -> Autoenc
     """A small AutoencoderKL with random weights."""
     torch.manual_seed(seed)
     depth = len(config.channels)
-    vae = AutoencoderKL(
+    settings: dict[str, Any] = dict(  # noqa: C408 - diffusers' annotations are too narrow
         block_out_channels=config.channels,
         down_block_types=("DownEncoderBlock2D",) * depth,
         up_block_types=("UpDecoderBlock2D",) * depth,
@@ -29,6 +30,7 @@ def build_autoencoder(config: AutoencoderStage, size: int, seed: int) -> Autoenc
         sample_size=size,
         scaling_factor=1.0,
     )
+    vae: Any = AutoencoderKL(**settings)
     return vae.to(memory_format=torch.channels_last)
 
 
@@ -36,7 +38,7 @@ def build_autoencoder(config: AutoencoderStage, size: int, seed: int) -> Autoenc
 class AutoencoderTask:
     """Reconstruct pictures through a noisy latent."""
 
-    module: AutoencoderKL
+    module: Any  # an AutoencoderKL, whose outputs diffusers leaves untyped
     config: AutoencoderStage
     data: Dataset
     seed: int
@@ -60,7 +62,7 @@ class AutoencoderTask:
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+def psnr(vae: Any, pictures: Tensor) -> Tensor:
     """Reconstruction PSNR in dB of each picture (n, 3, h, w) in [-1, 1], rounded to 8 bits."""
     values = []
     for x in pictures.split(32):
@@ -71,6 +73,6 @@ def psnr(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode_all(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+def encode_all(vae: Any, pictures: Tensor) -> Tensor:
     """The posterior modes of many pictures, unscaled."""
     return torch.cat([vae.encode(x).latent_dist.mode() for x in pictures.split(64)])

@@ -40,12 +40,12 @@ class AutoencoderStage(Stage):
 class DiffusionStage(Stage):
     """A UNet2DConditionModel and a CLIPTextModel, trained together on encoded pictures."""
 
-    steps: int = Field(2900, gt=0)
-    batch: int = Field(48, gt=0)
+    steps: int = Field(11_000, gt=0)
+    batch: int = Field(64, gt=0)
     rate: float = Field(1e-3, gt=0)
     ema: float = 0.998
     warmup: int = 200
-    pool: int = 30_000  # pictures encoded once
+    pool: int = 80_000  # pictures encoded once
     channels: tuple[int, ...] = (64, 96, 128)
     attention: tuple[bool, ...] = (False, True, True)  # cross-attention by resolution
     heads: tuple[int, ...] = (2, 4, 4)
@@ -64,8 +64,19 @@ class Config(BaseModel):
 
     data: str = "scenes"
     seed: int = 0
-    autoencoder: AutoencoderStage = AutoencoderStage()
-    diffusion: DiffusionStage = DiffusionStage()
+    autoencoder: AutoencoderStage = AutoencoderStage.model_validate({})
+    diffusion: DiffusionStage = DiffusionStage.model_validate({})
+
+    @property
+    def command(self) -> str:
+        """The command that trains with these settings."""
+        plain, given = Config().model_dump(mode="json"), self.model_dump(mode="json")
+        words = [] if self.seed == plain["seed"] else [f"--set seed={self.seed}"]
+        for stage in ("autoencoder", "diffusion"):
+            for field, value in given[stage].items():
+                if value != plain[stage][field]:
+                    words.append(f"--set {stage}__{field}={json.dumps(value)}")
+        return " ".join([f"noisespace train {self.data}", *words])
 
 
 def load_config(source: str | Path, **overrides: Any) -> Config:

@@ -18,8 +18,15 @@ from noisespace.train.scenes import Scene, render_batch
 class Dataset(Protocol):
     """Captioned pictures; ``Item`` is whatever the data set draws."""
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str:
+        """What it is called in settings."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Pixels of a side."""
+        ...
 
     def words(self) -> tuple[str, ...]:
         """The words that become one token each."""

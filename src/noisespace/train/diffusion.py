@@ -32,7 +32,7 @@ def build_unet(config: DiffusionStage, channels: int, size: int, seed: int) -> U
     torch.manual_seed(seed)
     down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in config.attention)
     up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(config.attention))
-    unet = UNet2DConditionModel(
+    settings: dict[str, Any] = dict(  # noqa: C408 - diffusers' annotations are too narrow
         sample_size=size,
         in_channels=channels,
         out_channels=channels,
@@ -44,6 +44,7 @@ def build_unet(config: DiffusionStage, channels: int, size: int, seed: int) -> U
         attention_head_dim=config.heads,  # diffusers' name for what is the number of heads here
         norm_num_groups=16,
     )
+    unet: Any = UNet2DConditionModel(**settings)
     return unet.to(memory_format=torch.channels_last)
 
 

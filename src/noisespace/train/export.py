@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
@@ -22,7 +22,7 @@ def assemble(
     vae: AutoencoderKL, tokenizer: CLIPTokenizer, networks: nn.ModuleDict
 ) -> StableDiffusionPipeline:
     """The networks as a pipeline; they are shared, not copied."""
-    pipe = StableDiffusionPipeline(
+    parts: dict[str, Any] = dict(  # noqa: C408 - diffusers annotates none of these as optional
         vae=vae,
         text_encoder=networks["text_encoder"],
         tokenizer=tokenizer,
@@ -32,6 +32,7 @@ def assemble(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    pipe = StableDiffusionPipeline(**parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -45,11 +46,11 @@ def draw_prompts(
     batch: int = 25,
 ) -> Tensor:
     """Samples one picture a prompt: (n, 3, h, w) in [-1, 1]; seeds count up from ``first_seed``."""
-    parts = []
+    parts, call = [], cast(Any, pipe)
     for start in range(0, len(prompts), batch):
         some = list(prompts[start : start + batch])
         seeds = range(first_seed + start, first_seed + start + len(some))
-        pictures = pipe(
+        pictures = call(
             some,
             num_inference_steps=steps,
             guidance_scale=guidance,

@@ -37,11 +37,10 @@ Licence: Apache-2.0, as the code that made it.
 """
 
 
-def publish(
-    trained: Trained, folder: Path, command: str, report: dict[str, Any] | None = None
-) -> None:
+def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None) -> None:
     """Writes the pipeline with its notes to ``folder``; without a report, as a snapshot."""
     first, second = trained.autoencoder, trained.diffusion
+    command = trained.config.command
     figures = report or {}
     notes = {
         "format": 1,
@@ -79,14 +78,12 @@ def publish(
     export(pipe, folder, notes, card)
 
 
-def finish(
-    trained: Trained, out: Path, folder: Path, command: str, count: int = 300
-) -> dict[str, Any]:
+def finish(trained: Trained, out: Path, folder: Path, count: int = 300) -> dict[str, Any]:
     """Publishes, evaluates the published (rounded) weights, publishes again with the figures."""
-    publish(trained, folder, command)
+    publish(trained, folder)
     report = evaluate(load_exported(folder), count=count, sheets=out)
     write_json(out / "evaluation.json", report, force=True)
-    publish(trained, folder, command, report)
+    publish(trained, folder, report)
     return report
 
 

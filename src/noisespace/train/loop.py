@@ -24,7 +24,10 @@ LOG_EVERY = 20  # steps
 class Task(Protocol):
     """What a stage trains."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        ...
 
     @property
     def module(self) -> nn.Module:
@@ -50,6 +53,11 @@ class Outcome:
     loss: float
 
 
+def outcome_of(header: dict[str, Any]) -> Outcome:
+    """What a checkpoint's header tells."""
+    return Outcome(header["step"], header["samples"], header["seconds"], header["loss"])
+
+
 def learning_rate(stage: Stage, step: int) -> float:
     """Warm-up, constant, then a linear fall over the last share of the steps."""
     start = stage.steps * (1 - stage.decay)
@@ -69,21 +77,21 @@ def fit(task: Task, stage: Stage, out: Path, resume: bool = False) -> Outcome:
     module = task.module
     optimiser = torch.optim.AdamW(module.parameters(), stage.rate, (0.9, 0.99), weight_decay=0.01)
     ema = {k: v.detach().clone() for k, v in module.state_dict().items()}
-    header: dict[str, Any] = {"step": 0, "seconds": 0.0, "loss": 0.0}
+    header: dict[str, Any] = {"step": 0, "samples": 0, "seconds": 0.0, "loss": 0.0}
     if path.exists():
         header = load_checkpoint(path, module, ema, optimiser)
         cut_log(out / f"{task.name}.jsonl", header["step"])
     if header["step"] < stage.steps:
         header = _train(task, stage, out, (optimiser, ema, header))
     module.load_state_dict(ema)
-    return Outcome(header["step"], header["step"] * stage.batch, header["seconds"], header["loss"])
+    return outcome_of(header)
 
 
 def _train(task: Task, stage: Stage, out: Path, state: tuple) -> dict[str, Any]:
     optimiser, ema, header = state
     module, path = task.module, out / f"{task.name}.safetensors"
     began = saved = shown = time.monotonic()
-    spent, mean = header["seconds"], header["loss"]
+    spent, mean, samples = header["seconds"], header["loss"], header["samples"]
     with bar() as progress, (out / f"{task.name}.jsonl").open("a", encoding="utf-8") as log:
         job = progress.add_task(task.name, total=stage.steps, completed=header["step"], note="")
         for step in range(header["step"], stage.steps):
@@ -91,7 +99,13 @@ def _train(task: Task, stage: Stage, out: Path, state: tuple) -> dict[str, Any]:
             mean = value if step == 0 else mean + (value - mean) / min(step + 1, 50)
             progress.update(job, advance=1, note=f"loss {mean:.4f}")
             now = time.monotonic()
-            header = {"step": step + 1, "seconds": spent + now - began, "loss": mean}
+            samples += stage.batch
+            header = {
+                "step": step + 1,
+                "samples": samples,
+                "seconds": spent + now - began,
+                "loss": mean,
+            }
             last = step + 1 == stage.steps
             if last or (step + 1) % LOG_EVERY == 0:
                 log.write(json.dumps(header) + "\n")

@@ -17,7 +17,7 @@ from noisespace.train.config import Config, load_config
 from noisespace.train.dataset import Dataset, dataset
 from noisespace.train.diffusion import DiffusionTask, build_networks
 from noisespace.train.export import assemble, draw_prompts
-from noisespace.train.loop import Outcome, fit
+from noisespace.train.loop import Outcome, fit, outcome_of
 from noisespace.train.pictures import save_grid
 from noisespace.train.pool import make_pool, pool_scale
 
@@ -74,10 +74,7 @@ def load_run(out: str | Path) -> Trained:
         load_checkpoint(path, module, ema)
         module.load_state_dict(ema)
         module.eval().requires_grad_(False)
-        batch = getattr(settings, name).batch
-        outcomes.append(
-            Outcome(header["step"], header["step"] * batch, header["seconds"], header["loss"])
-        )
+        outcomes.append(outcome_of(header))
     return Trained(assemble(vae, tokenizer, networks), settings, *outcomes)
 
 

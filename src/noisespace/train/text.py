@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
             parts = [joined, *parts[2:]]
     vocab += ["<|startoftext|>", "<|endoftext|>"]
     table = {token: index for index, token in enumerate(vocab)}
-    return CLIPTokenizer(vocab=table, merges=merges, model_max_length=length)
+    return CLIPTokenizer(vocab=table, merges=cast(Any, merges), model_max_length=length)
 
 
 def build_text_encoder(
@@ -38,20 +39,19 @@ def build_text_encoder(
 ) -> CLIPTextModel:
     """A CLIPTextModel with random weights for that tokenizer."""
     torch.manual_seed(seed)
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.text_hidden,
-            intermediate_size=2 * config.text_hidden,
-            num_hidden_layers=config.text_layers,
-            num_attention_heads=4,
-            max_position_embeddings=config.text_length,
-            projection_dim=config.text_hidden,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    settings: dict[str, Any] = dict(  # noqa: C408
+        vocab_size=len(tokenizer),
+        hidden_size=config.text_hidden,
+        intermediate_size=2 * config.text_hidden,
+        num_hidden_layers=config.text_layers,
+        num_attention_heads=4,
+        max_position_embeddings=config.text_length,
+        projection_dim=config.text_hidden,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
+    return CLIPTextModel(CLIPTextConfig(**settings))
 
 
 def tokens(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
