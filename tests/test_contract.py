@@ -33,7 +33,15 @@ SIGNATURES = {
         "*seed=0",
         "*size=None",
     ],
-    "edit_steps": ["model", "code", "prompt", "*guidance=None"],
+    "edit_steps": [
+        "model",
+        "code",
+        "prompt",
+        "*guidance=None",
+        "*editor=None",
+        "*mask=None",
+        "*seed=0",
+    ],
     "freeze": ["model", "code"],
 }
 FIELDS = {
@@ -49,7 +57,11 @@ FIELDS = {
 PUBLISHED = {
     "EditFriendly": (100, 3.5, 15.0),
     "DDIM": (50, 1.0, 7.5),
+    "CycleDiffusion": (100, 1.0, 7.5),
+    "FixedPoint": (50, 1.0, 7.5),
     "NegativePrompt": (50, 1.0, 7.5),
+    "ProxNPI": (50, 1.0, 7.5),
+    "SDEdit": (50, 1.0, 7.5),
     "Direct": (50, 1.0, 7.5),
 }
 

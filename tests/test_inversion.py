@@ -142,6 +142,7 @@ def test_ddim_round_trip_has_order_one(told):
         errors.append(float((ns.reconstruct(model, code).latents - x0).norm()))
     slope = np.polyfit(np.log(counts), np.log(errors), 1)[0]
     assert abs(-slope - 1) <= 0.15, (errors, slope)
+    assert errors[-1] < 0.01 * float(x0.norm())
 
 
 def test_guidance_spoils_ddim(model):
@@ -267,6 +268,67 @@ def test_nan_from_the_network_is_said(model):
     broken = replace(code, residual=code.residual * float("nan"))
     with pytest.raises(InputError, match="NaN"):
         ns.edit(model, broken, OTHER)
+
+
+@pytest.mark.parametrize("make", [ns.EditFriendly, ns.CycleDiffusion, ns.DDIM, ns.FixedPoint])
+def test_a_network_that_returns_nan_is_refused_at_once(model, make):
+    calls = []
+
+    def broken(x, level, text, controls=None):
+        calls.append(len(x))
+        good = type(model).denoise(model, x, level, text, controls)
+        return replace(good, eps=good.eps * float("nan"), x0=good.x0 * float("nan"))
+
+    bad = replace(model)
+    object.__setattr__(bad, "denoise", broken)
+    with pytest.raises(InputError, match=r"NaN.*float32"):
+        ns.invert(bad, IMAGE, PROMPT, make(), steps=5)
+    assert len(calls) <= 5
+    sampled = replace(model)
+    object.__setattr__(sampled, "denoise", broken)
+    calls.clear()
+    with pytest.raises(InputError, match="NaN"):
+        ns.sample(sampled, PROMPT, steps=5)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("mode", ["hard", "soft"])
+def test_proximal_guidance_lies_between_none_and_all(model, mode):
+    """ProxNPI: quantile 0 is NPI (hard), quantile 1 no guidance; reconstruction is DDIM's."""
+    plain = ns.reconstruct(model, ns.invert(model, IMAGE, PROMPT, ns.DDIM(), steps=8)).latents
+    method = ns.ProxNPI(mode=mode, pull=0.0)
+    code = ns.invert(model, IMAGE, PROMPT, method, steps=8)
+    torch.testing.assert_close(
+        ns.reconstruct(model, code, guidance=7.5).latents, plain, atol=1e-9, rtol=0
+    )
+
+    def edited(method, w=3.0):
+        code = ns.invert(model, IMAGE, PROMPT, method, steps=8)
+        return ns.edit(model, code, OTHER, guidance=w).latents
+
+    free = edited(ns.NegativePrompt())
+    away = [
+        float((edited(ns.ProxNPI(q, mode, pull=0.0)) - free).norm()) for q in (0.0, 0.5, 0.9, 1.0)
+    ]
+    assert away == sorted(away)
+    if mode == "hard":  # soft at quantile 0 still takes the smallest entry off all others
+        assert away[0] < 0.05 * away[-1]
+    source = edited(ns.ProxNPI(1.0, mode, pull=0.0))
+    assert float((source - edited(ns.NegativePrompt(), w=0.0)).abs().max()) < 1e-9
+    pulled = edited(ns.ProxNPI(0.9, mode, pull=0.5))
+    near, far = ((x - code.path[-1]).norm() for x in (pulled, edited(ns.ProxNPI(0.9, mode, 0.0))))
+    assert near < far
+
+
+def test_sdedit_goes_further_from_the_image_the_stronger(model):
+    away = []
+    for strength in (0.2, 0.5, 0.8):
+        code = ns.invert(model, IMAGE, PROMPT, ns.SDEdit(strength), steps=10)
+        assert code.steps - code.first == round(10 * strength)
+        x = ns.edit(model, code, OTHER, guidance=1.0).latents
+        away.append(float((x - code.path[-1]).norm()))
+    assert away == sorted(away)
+    assert away[-1] > 1.5 * away[0]
 
 
 def test_long_prompts_say_what_was_cut(model):

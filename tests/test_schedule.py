@@ -19,7 +19,7 @@ ALL_GRIDS = [
         {"rescale_betas_zero_snr": True},
     )
 ]
-COUNTS = (1, 7, 20, 50, 100, 999)
+COUNTS = (1, 7, 10, 20, 50, 100, 999)
 
 
 @pytest.mark.parametrize("steps", COUNTS)
@@ -34,12 +34,30 @@ def test_grid_equals_ddim_scheduler(config, steps):
     final = torch.as_tensor(scheduler.final_alpha_cumprod).double()
     torch.testing.assert_close(grid.alpha[-1] ** 2, final, atol=1e-12, rtol=0)
     torch.testing.assert_close(grid.alpha**2 + grid.sigma**2, torch.ones(steps + 1).double())
+    # DDIMScheduler steps to t - T // n, which is its next timestep only where n divides T
+    if 1000 % steps == 0 and config["timestep_spacing"] != "linspace":
+        for i, t in enumerate(scheduler.timesteps):
+            before = int(t) - 1000 // steps
+            bar = scheduler.alphas_cumprod[before].double() if before >= 0 else final
+            torch.testing.assert_close(grid.alpha[i + 1] ** 2, bar, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_all_thousand_steps(spacing):
+    scheduler = DDIMScheduler(timestep_spacing=spacing)
+    scheduler.set_timesteps(1000)
+    grid = Grid.from_config(dict(scheduler.config), 1000)
+    assert grid.timesteps[:-1].tolist() == scheduler.timesteps.tolist() == list(range(999, -1, -1))
+    bars = scheduler.alphas_cumprod.double().flip(0)
+    torch.testing.assert_close(grid.alpha[:-1] ** 2, bars, atol=1e-12, rtol=0)
+    assert grid.alpha[-1] == 1
+
+
+@pytest.mark.parametrize("betas", ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("steps", COUNTS)
-def test_grid_equals_ddpm_scheduler(spacing, steps):
-    scheduler = DDPMScheduler(timestep_spacing=spacing)
+def test_grid_equals_ddpm_scheduler(spacing, steps, betas):
+    scheduler = DDPMScheduler(timestep_spacing=spacing, beta_schedule=betas)
     scheduler.set_timesteps(steps)
     grid = Grid.from_config(dict(scheduler.config), steps, ddpm=True)
     assert grid.timesteps[:-1].long().tolist() == scheduler.timesteps.tolist()
