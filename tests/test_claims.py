@@ -51,6 +51,23 @@ def test_ddim_error_falls_with_the_steps_and_grows_with_guidance(model, scenes):
     assert away(model, code, guidance=7.5) > 3 * errors[25]
 
 
+@pytest.mark.parametrize("std", [0.1, 0.3, 1.0])
+def test_with_few_steps_ddim_samples_better_than_ddpm(std):
+    """C3: Frechet distance of samples to N(0, std^2 I), whose score is exact."""
+    gaussian = ns.Mixture({"": torch.zeros(3, 16, 16)}, std=std)
+
+    def distance(steps, eta):
+        x = ns.sample(
+            gaussian, [""] * 8, size=16, steps=steps, guidance=1.0, eta=eta, seed=list(range(8))
+        ).latents
+        return float(x.mean()) ** 2 + (float(x.std()) - std) ** 2
+
+    for steps in (10, 20, 50, 100):
+        assert distance(steps, 0.0) < 0.9 * distance(steps, 1.0)
+    gap = abs(distance(1000, 1.0) ** 0.5 - distance(1000, 0.0) ** 0.5)
+    assert gap < 0.25 * abs(distance(10, 1.0) ** 0.5 - distance(10, 0.0) ** 0.5) + 0.03 * std
+
+
 def test_maps_are_larger_and_opposed(model, scenes):
     """C9: variance above native maps' (1), successive maps correlated by about -.5."""
     figures = {}
