@@ -50,6 +50,7 @@ _PLACES = {
         "ProxNPI",
         "SDEdit",
     ],
+    "noisespace.editing": ["MasaCtrl", "PlugAndPlay", "PromptToPrompt"],
     "noisespace.models.analytic": ["Mixture"],
     "noisespace.models.diffusers": ["from_pipeline"],
     "noisespace.models.loading": ["load"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from noisespace.code import Code, Info
 from noisespace.denoiser import Controls, Text
-from noisespace.editing import keep_outside, latent_mask
+from noisespace.editing import Brief, Editor, keep_outside, latent_mask
 from noisespace.errors import InputError
 from noisespace.intake import load_images, sample_size
 from noisespace.inversion import EditFriendly, Inversion, Problem
@@ -34,9 +34,6 @@ from noisespace.settings import (
     spread,
 )
 from noisespace.version import VERSION
-
-# An editor sees the prompts' rows and the code's grid, and gives the hooks of one replay.
-Editor = Callable[[Text, Text, Code], Controls]
 
 
 @torch.no_grad()
@@ -154,7 +151,12 @@ def edit_steps(
     most = max(len(row) for row in rows)
     padded = [p for row in rows for p in [*row, *[row[-1]] * (most - len(row))]]
     targets = embed(model, padded)
-    controls, painted = editor(text, targets, code) if editor else None, None
+    brief = Brief(
+        model.denoise, model.sites(), model.embed, code, text, targets, null, (code.guidance, w)
+    )
+    controls, painted = controlled(model, editor, brief), None
+    if controls is not None and controls.targets is not None:
+        targets = controls.targets
     if mask is not None:
         weights, painted = latent_mask(mask, (code.path.shape[-2], code.path.shape[-1]))
         controls = keep_outside(controls, weights)
@@ -173,6 +175,20 @@ def edit_steps(
     shown = Image.fromarray(painted) if painted is not None else None
     loop = replay(model.denoise, code, cast, controls, noise)
     return Run(Job(model, code, cast, kept, record, shown), loop, lambda: reconstruct(model, code))
+
+
+@torch.no_grad()
+def controlled(model: Model, editor: Editor | None, brief: Brief) -> Controls | None:
+    """What an editor does in this edit; InputError where it cannot work."""
+    if editor is None:
+        return None
+    if not isinstance(editor, Editor):
+        raise InputError(f"editor must be an editor such as PromptToPrompt(), got {editor!r}")
+    if not model.has_text:
+        raise InputError(
+            f"the model {model.name} is unconditional: it has no prompt for an editor to work with"
+        )
+    return editor.controls(brief)
 
 
 def reconstruct(model: Model, code: Code, *, guidance: float | None = None) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -53,21 +53,74 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Controls:
-    """What an editor does to one replay; told the step, never stored on the model.
+class Site:
+    """A place in a network that a control can touch.
 
-    ``before(index, x)`` and ``after(index, x)`` map the states (images, rows, c, h, w), row 0 the
-    source, before the network sees them and after a step. ``source`` asks for the source row.
+    ``kind``: "self" or "cross" attention, or "feature", the residual branch of a decoder's ResNet
+    block; ``index``: its number among those of its kind, in the order of evaluation, of ``count``;
+    ``scale``: how many latent pixels one of its positions covers, along a side.
+    """
+
+    name: str
+    kind: Literal["self", "cross", "feature"]
+    place: Literal["down", "mid", "up"]
+    index: int
+    count: int
+    scale: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Its map's size for latents of that size: each halving rounds up."""
+        return -(-height // self.scale), -(-width // self.scale)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What an editor does to one replay; told the step and the site, never stored on the model.
+
+    ``before(step, x)`` and ``after(step, x)`` map the states (images, rows, c, h, w), row 0 the
+    source, before the network sees them and after a step. Inside the network, with every batch
+    folded to (guide, image, row, ...), guide 0 the text and guide 1 the null text:
+
+    ``qkv(step, site, q, k, v)``: those of an attention, (..., head, token, dim);
+    ``probs(step, site, p)``: its probabilities (..., head, token, token). They are computed, and
+    the fused kernel given up, only where ``reads(step, site)``;
+    ``feature(step, site, h)``: the residual branch of a decoder block (..., c, h, w).
+
+    ``source`` asks for the source row; ``targets`` replaces the targets' embedded prompts.
     """
 
     before: Callable[[int, Tensor], Tensor] | None = None
     after: Callable[[int, Tensor], Tensor] | None = None
     source: bool = True
+    qkv: Callable[[int, Site, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None
+    probs: Callable[[int, Site, Tensor], Tensor] | None = None
+    reads: Callable[[int, Site], bool] = lambda step, site: True
+    feature: Callable[[int, Site, Tensor], Tensor] | None = None
+    targets: Text | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether anything inside the network is touched."""
+        return bool(self.qkv or self.probs or self.feature)
+
+
+@dataclass(frozen=True)
+class Touch:
+    """One network call's share of some controls: the step, and how its batch folds."""
+
+    controls: Controls
+    step: int
+    images: int
+    rows: int
+
+    def fold(self, x: Tensor) -> Tensor:
+        """(guide * image * row, ...) as (guide, image, row, ...)."""
+        return x.unflatten(0, (-1, self.images, self.rows))
 
 
 class Denoiser(Protocol):
     """A network with everything that is its own business (parameterisation, dtype) behind it."""
 
     def __call__(
-        self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
+        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction: ...

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Controls, Denoiser, Text
+from noisespace.denoiser import Denoiser, Text, Touch
 from noisespace.errors import InputError
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
@@ -76,29 +76,33 @@ def guided(
     """A denoiser under guidance: one weight a row, ``w`` (rows,), and one null text a row.
 
     Rows with w = 1 are evaluated once, the others twice; all evaluations of a call go through the
-    network as one batch, the text's rows first. ``anchor`` (rows, c, h, w) is the source's x0,
-    which proximal guidance pulls to.
+    network as one batch, the text's rows first. Under a ``touch`` every row is evaluated twice.
+    ``anchor`` (rows, c, h, w) is the source's x0, which proximal guidance pulls to.
     """
     guidance = guidance or Guidance()
     off = torch.nonzero(w != 1)[:, 0]
 
     def denoise_guided(
-        x: Tensor, level: Level, text: Text, controls: Controls | None = None
+        x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
         if len(w) != len(x):
             raise InputError(f"guidance needs one weight a row, got {len(w)} for {len(x)} rows")
         if len(off) == 0:
-            return denoise(x, level, text, controls)
+            return denoise(x, level, text, touch)
         rows = off.to(x.device)
+        # Controls see a whole batch, (guide, image, row): then no null row is left out.
+        asked = off if touch is None else torch.arange(len(x))
         both = denoise(
-            torch.cat([x, x[rows]]),
-            level.cat(level.rows(off)),
-            text.cat(null.rows(off)),
-            controls,
+            torch.cat([x, x[asked.to(x.device)]]),
+            level.cat(level.rows(asked)),
+            text.cat(null.rows(asked)),
+            touch,
         )
         weight = w[off].to(x).view(-1, 1, 1, 1)
         out = both.rows(slice(0, len(x)))
         nulls, texts = both.rows(slice(len(x), None)), out.rows(rows)
+        if touch is not None:
+            nulls = nulls.rows(rows)
         mixed = nulls.map(texts, lambda a, b: guidance.mix(a, b, weight))
         x0 = mixed.x0
         if anchor is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisespace.code import Code
-from noisespace.denoiser import Controls, Denoiser, Text
+from noisespace.denoiser import Controls, Denoiser, Text, Touch
 from noisespace.errors import InputError
 from noisespace.guidance import guided
 from noisespace.step import posterior
@@ -73,7 +73,8 @@ def replay(
             x = controls.before(k, x.view(unfold)).flatten(0, 1)
         text, null = embeddings(code, cast, k)
         predict = guided(denoise, null, cast.guidance, code.rule, anchor)
-        prediction = predict(x, at, text, controls)
+        touch = Touch(controls, k, cast.images, cast.rows) if controls.inside else None
+        prediction = predict(x, at, text, touch)
         mean, std = posterior(prediction, at, to, code.eta)
         x = corrected(code, cast, k, mean.view(unfold))
         if noise is not None and std > 0:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Controls, Text
+from noisespace.denoiser import Site, Text, Touch
 from noisespace.errors import InputError
 from noisespace.prediction import Prediction
 from noisespace.schedule import Grid, Level
@@ -73,7 +73,7 @@ class Mixture:
         return Text(rows, tuple(prompts))
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
+        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
         """E[x0 | x] in closed form, and the eps that goes with it."""
         alpha, sigma = level.alpha.to(x), level.sigma.to(x)
@@ -87,3 +87,7 @@ class Mixture:
         # the score in closed form: no division by sigma, so that the clean level is right too
         eps = sigma * (weight * away / total).sum(1)
         return Prediction(x0, eps)
+
+    def sites(self) -> tuple[Site, ...]:
+        """None: the score is a formula, not a network."""
+        return ()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Controls, Text
+from noisespace.denoiser import Site, Text, Touch
 from noisespace.prediction import Prediction
 from noisespace.schedule import Grid, Level
 
@@ -52,7 +52,11 @@ class Model(Protocol):
         ...
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
+        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
         """The network (a Denoiser)."""
+        ...
+
+    def sites(self) -> tuple[Site, ...]:
+        """The places inside the network that controls can touch; () where there are none."""
         ...

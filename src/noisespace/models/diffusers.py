@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noisespace.denoiser import Controls, Text
+from noisespace.denoiser import Site, Text, Touch
 from noisespace.errors import InputError
+from noisespace.models.hooks import find_sites, hooked
 from noisespace.prediction import Prediction
 from noisespace.schedule import Grid, Level
 
@@ -101,13 +102,17 @@ class Latent:
         )
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
+        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
         t = level.t.float().to(self.device)  # MPS holds no float64
         embedding = text.embedding.to(self.dtype)
-        output = self.unet(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
+        with hooked(self.unet, touch):
+            output = self.unet(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
         kind = self.scheduler.get("prediction_type", "epsilon")
         return Prediction.from_output(kind, output.to(x.dtype), x, level)
+
+    def sites(self) -> tuple[Site, ...]:
+        return find_sites(self.unet)
 
 
 @dataclass(frozen=True)
@@ -170,13 +175,17 @@ class Pixels:
         return Text(empty, tuple(prompts))
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, controls: Controls | None = None
+        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
-        output = self.unet(x.to(self.dtype), level.t.float().to(self.device)).sample
+        with hooked(self.unet, touch):
+            output = self.unet(x.to(self.dtype), level.t.float().to(self.device)).sample
         # A network with learned variance predicts it in the second half of its channels.
         output = output[:, : x.shape[1]].to(x.dtype)
         kind = self.scheduler.get("prediction_type", "epsilon")
         return Prediction.from_output(kind, output, x, level)
+
+    def sites(self) -> tuple[Site, ...]:
+        return find_sites(self.unet)
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -1,0 +1,44 @@
+"""Plug-and-Play: one feature of the decoder and its self-attention maps are the source's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from noisespace.denoiser import Controls, Site
+from noisespace.editing.base import Brief, copied, executed
+
+
+@dataclass(frozen=True)
+class PlugAndPlay:
+    """Plug-and-Play (arXiv 2211.12572): spatial features and self-attention of the source.
+
+    ``features``, ``attention``: the share of the executed steps in which one residual feature of
+    the decoder, and the queries and keys of its self-attention, are the source's. The source runs
+    beside the targets in one joint pass. The feature is the decoder's fifth block of 12 in Stable
+    Diffusion, the self-attention that from its second block of layers on; both are scaled to the
+    network's depth.
+    """
+
+    features: float = 0.8
+    attention: float = 0.5
+
+    def controls(self, brief: Brief) -> Controls:
+        blocks = brief.find("feature", "plug-and-play")
+        decoder = [s for s in brief.find("self", "plug-and-play") if s.place == "up"]
+        fed = executed(self.features, brief.total, "features")
+        attended = executed(self.attention, brief.total, "attention")
+        chosen = 4 * len(blocks) // 12
+        # Stable Diffusion: all but the first of the decoder's nine, whose maps are the coarsest
+        first = decoder[len(decoder) // 9].index if decoder else 0
+
+        def feature(step: int, site: Site, h: Tensor) -> Tensor:
+            return copied(h) if step in fed and site.index == chosen else h
+
+        def qkv(step: int, site: Site, q: Tensor, k: Tensor, v: Tensor) -> tuple:
+            if site.kind != "self" or step not in attended or site.index < first:
+                return q, k, v
+            return copied(q), copied(k), v
+
+        return Controls(qkv=qkv, feature=feature)

@@ -1,0 +1,129 @@
+"""Prompt-to-Prompt: the source's attention maps over the target's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from noisespace.denoiser import Controls, Site
+from noisespace.editing.alignment import Mode, align, find_word
+from noisespace.editing.base import Brief, copied, executed
+from noisespace.editing.blend import LocalBlend
+from noisespace.errors import InputError
+
+Window = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PromptToPrompt:
+    """Prompt-to-Prompt (arXiv 2208.01626): replace, refine, reweight and LocalBlend.
+
+    ``cross``, ``self_``: the share of the executed steps, or (start, end), in which the source's
+    cross- and self-attention maps are put in; ``mode``: how words are aligned (see ``align``);
+    ``windows``: word of the target -> its own window in place of ``cross``; ``reweight``: word of
+    the target -> factor on its map; ``blend``: the edited word in the source and in the target
+    prompt (or one word in both), outside whose maps the source stays; ``blend_threshold`` of the
+    largest value and ``blend_start``, the share of steps before it begins.
+    """
+
+    cross: Window = 0.8
+    self_: Window = 0.4
+    mode: Mode = "auto"
+    reweight: Mapping[str, float] = field(default_factory=dict)
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    blend: tuple[str, str] | str | None = None
+    blend_threshold: float = 0.3
+    blend_start: float = 0.2
+
+    def controls(self, brief: Brief) -> Controls:
+        if self.mode not in ("auto", "replace", "refine"):
+            raise InputError(f"mode must be auto, replace or refine, got {self.mode!r}")
+        brief.find("cross", "prompt-to-prompt")
+        own = executed(self.self_, brief.total, "self_")
+        largest = self_tokens(brief.latent)
+        mapper, serves, factors = (x[:, :, None] for x in self.alignment(brief))
+        when = self.schedule(brief)  # (step, image, target, 1, 1, token)
+        blend = self.local_blend(brief)
+        running = [bool(when[k].any()) for k in range(brief.total)]
+
+        def reads(step: int, site: Site) -> bool:
+            inside = site.kind == "cross" and running[step]
+            return inside or (blend is not None and blend.reads(site))
+
+        def qkv(step: int, site: Site, q: Tensor, k: Tensor, v: Tensor) -> tuple:
+            # The source's queries and keys are its maps; the fused kernel stays in use.
+            if site.kind != "self" or step not in own or q.shape[-2] > largest:
+                return q, k, v
+            return text_only(q, copied(q)), text_only(k, copied(k)), v
+
+        def probs(step: int, site: Site, p: Tensor) -> Tensor:
+            if running[step]:
+                theirs = p[0, :, :1].to(p) @ mapper.to(p)  # (image, target, head, query, token)
+                mixed = theirs * serves.to(p) + p[0, :, 1:] * (1 - serves.to(p))
+                w = when[step].to(p)
+                edited = mixed * factors.to(p) * w + p[0, :, 1:] * (1 - w)
+                p = torch.cat([torch.cat([p[0, :, :1], edited], 1)[None], p[1:]])
+            if blend is not None and blend.reads(site):
+                blend.collect(p[0])
+            return p
+
+        after = blend.after if blend else None
+        return Controls(after=after, qkv=qkv, probs=probs, reads=reads)
+
+    def alignment(self, brief: Brief) -> tuple[Tensor, Tensor, Tensor]:
+        """mapper (image, target, token, token), serves and factors (image, target, 1, token)."""
+        fold = (brief.images, brief.each)
+        mappers, serves, factors = [], [], []
+        for i, j in brief.pairs():
+            mapper, served = align(brief.source.tokens[i], brief.targets.tokens[j], self.mode)
+            factor = torch.ones(len(served))
+            for word, value in self.reweight.items():
+                at = find_word(brief.targets.tokens[j], word, brief.targets.prompts[j])
+                factor[at] = float(value)
+            mappers.append(mapper)
+            serves.append(served[None])
+            factors.append(factor[None])
+        device = brief.code.path.device
+        stacked = (torch.stack(x).to(device) for x in (mappers, serves, factors))
+        mapper, served, factor = (x.unflatten(0, fold) for x in stacked)
+        return mapper, served, factor
+
+    def schedule(self, brief: Brief) -> Tensor:
+        """In which steps the source's maps are put in: (step, image, target, 1, 1, token)."""
+        tokens = len(brief.targets.tokens[0])
+        when = torch.zeros(brief.total, brief.images * brief.each, tokens)
+        when[executed(self.cross, brief.total, "cross")] = 1
+        for word, window in self.windows.items():
+            steps = executed(window, brief.total, f"the window of {word!r}")
+            for _, j in brief.pairs():
+                at = find_word(brief.targets.tokens[j], word, brief.targets.prompts[j])
+                when[:, j, at] = 0
+                when[steps.start : steps.stop, j, torch.tensor(at)[:, None]] = 1
+        folded = when.unflatten(1, (brief.images, brief.each))[:, :, :, None, None]
+        return folded.to(brief.code.path.device)
+
+    def local_blend(self, brief: Brief) -> LocalBlend | None:
+        if self.blend is None:
+            return None
+        words = (self.blend, self.blend) if isinstance(self.blend, str) else tuple(self.blend)
+        if len(words) != 2:
+            raise InputError(f"blend takes a word of each prompt, got {self.blend!r}")
+        start = len(executed(self.blend_start, brief.total, "blend_start"))
+        return LocalBlend.of(brief, (words[0], words[1]), self.blend_threshold, start)
+
+
+def text_only(x: Tensor, changed: Tensor) -> Tensor:
+    """``changed`` under the text, ``x`` under the null text: (guide, ...)."""
+    return torch.cat([changed[:1], x[1:]])
+
+
+def self_tokens(latent: tuple[int, int]) -> int:
+    """The largest self-attention map that is replaced, in tokens.
+
+    16 x 16 on Stable Diffusion's 64 x 64 latents, a quarter of the sides on larger ones, and every
+    map of a small network.
+    """
+    return max(256, -(-latent[0] // 4) * -(-latent[1] // 4))
