@@ -10,19 +10,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "noisespace"
 LAYERS = [
     {"errors", "version"},
     {"files"},
-    {"decode", "images", "metadata", "sheet"},
+    {"decode", "describe", "images", "metadata", "sheet"},
     {"schedule", "prediction"},
     {"step", "denoiser", "guidance"},
-    {"code", "replay"},
+    {"code", "replay", "rows"},
     {"inversion", "editing", "models"},
-    {"settings", "result", "rows", "run", "intake"},
+    {"settings", "result", "run", "intake"},
     {"api"},
     {"train", "study", "bench"},
     {"web"},
     {"cli"},
 ]
 CORE = {"schedule", "prediction", "step", "denoiser", "guidance", "code", "replay"}
-LEAVES = {"errors", "files", "decode", "images", "metadata", "sheet"}
+LEAVES = {"errors", "files", "decode", "describe", "images", "metadata", "sheet"}
 FILES = sorted(f for f in SOURCE.rglob("*.py") if f != SOURCE / "__init__.py")
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import typing
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from noisespace.code import Code, Info
+from noisespace.code import Code, Info, one_or_list
 from noisespace.denoiser import Controls, Text
+from noisespace.describe import describe
 from noisespace.editing import Brief, Editor, keep_outside, latent_mask
 from noisespace.errors import InputError
 from noisespace.intake import load_images, sample_size
@@ -21,7 +24,7 @@ from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
 from noisespace.models.base import Model
 from noisespace.replay import replay
-from noisespace.result import Result, digest, model_record, source_record
+from noisespace.result import Result, digest, mask_pictures, model_record, source_record
 from noisespace.rows import assemble, fresh_noise
 from noisespace.run import Job, Run
 from noisespace.settings import (
@@ -75,7 +78,7 @@ def invert(
     return code.with_info(
         prompts=tuple(prompts),
         seeds=tuple(seeds),
-        method=repr(method),
+        method=describe(method),
         edit_guidance=defaults.edit,
         model=model.name,
         fingerprint=model.fingerprint,
@@ -151,14 +154,13 @@ def edit_steps(
     most = max(len(row) for row in rows)
     padded = [p for row in rows for p in [*row, *[row[-1]] * (most - len(row))]]
     targets = embed(model, padded)
-    brief = Brief(
-        model.denoise, model.sites(), model.embed, code, text, targets, null, (code.guidance, w)
-    )
+    embedded = (text, targets, null)
+    brief = Brief(model.denoise, model.sites(), model.embed, code, *embedded, (code.guidance, w))
     controls, painted = controlled(model, editor, brief), None
     if controls is not None and controls.targets is not None:
         targets = controls.targets
     if mask is not None:
-        weights, painted = latent_mask(mask, (code.path.shape[-2], code.path.shape[-1]))
+        weights, painted = chosen_mask(mask, brief)
         controls = keep_outside(controls, weights)
     source = code.live or (controls is not None and controls.source)
     cast = assemble((text, targets), null, (code.guidance, w), source)
@@ -167,14 +169,30 @@ def edit_steps(
         **head("edit", model, code),
         "guidance": w,
         "seed": seed,
-        "editor": repr(editor) if editor else None,
-        "mask": digest(painted) if painted is not None else None,
+        "editor": describe(editor) if editor else None,
+        "mask": digest(painted)
+        if painted is not None
+        else describe(mask)
+        if mask is not None
+        else None,
         "pictures": [{"prompt": p, "source": i} for i, row in enumerate(rows) for p in row],
     }
     noise = fresh_noise(code, generators([seed] * len(cast.text)))
-    shown = Image.fromarray(painted) if painted is not None else None
+    shown = [Image.fromarray(painted)] if painted is not None else []
+    if painted is None and controls is not None and controls.mask is not None:
+        shown = mask_pictures(controls.mask, code, kept, most)
     loop = replay(model.denoise, code, cast, controls, noise)
-    return Run(Job(model, code, cast, kept, record, shown), loop, lambda: reconstruct(model, code))
+    job = Job(model, code, cast, kept, record, one_or_list(tuple(shown)) if shown else None)
+    return Run(job, loop, lambda: reconstruct(model, code))
+
+
+@torch.no_grad()
+def chosen_mask(mask: Any, brief: Brief) -> tuple[Tensor, np.ndarray | None]:
+    """A mask's weights over the targets: painted, or lent by DiffEdit or AttentionMask."""
+    lent = getattr(mask, "mask", None)
+    if callable(lent):
+        return typing.cast(Tensor, lent(brief)), None
+    return latent_mask(mask, brief)
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ class Info(BaseModel):
     """What made a code: read from outside, so checked. One entry an image in each tuple.
 
     ``negative``: the null text's prompt; ``edit_guidance``: the w that an edit takes by default;
-    ``fit``: how each image was brought to the model's resolution; ``image``: its pixels' sha256.
+    ``fit``: how each image was brought to the model's resolution; ``image``: its pixels' sha256;
+    ``operations``: what was done to the code since it was inverted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Info(BaseModel):
     fit: tuple[dict[str, tuple[int, int]], ...] = ()
     image: tuple[str, ...] = ()
     version: str = ""
+    operations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ class Controls:
     the fused kernel given up, only where ``reads(step, site)``;
     ``feature(step, site, h)``: the residual branch of a decoder block (..., c, h, w).
 
-    ``source`` asks for the source row; ``targets`` replaces the targets' embedded prompts.
+    ``guide(step, x, level, prediction)``: guidance beyond the prompt's, on all rows
+    (images * rows, c, h, w). ``source`` asks for the source row; ``targets`` replaces the targets'
+    embedded prompts; ``mask`` (image or 1, row or 1, 1, h, w): the weights that a blending uses.
     """
 
     before: Callable[[int, Tensor], Tensor] | None = None
@@ -97,6 +99,8 @@ class Controls:
     reads: Callable[[int, Site], bool] = lambda step, site: True
     feature: Callable[[int, Site, Tensor], Tensor] | None = None
     targets: Text | None = None
+    guide: Callable[[int, Tensor, Level, Prediction], Prediction] | None = None
+    mask: Tensor | None = None
 
     @property
     def inside(self) -> bool:

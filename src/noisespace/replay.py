@@ -75,6 +75,8 @@ def replay(
         predict = guided(denoise, null, cast.guidance, code.rule, anchor)
         touch = Touch(controls, k, cast.images, cast.rows) if controls.inside else None
         prediction = predict(x, at, text, touch)
+        if controls.guide:
+            prediction = controls.guide(k, x, at, prediction)
         mean, std = posterior(prediction, at, to, code.eta)
         x = corrected(code, cast, k, mean.view(unfold))
         if noise is not None and std > 0:

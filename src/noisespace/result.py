@@ -22,14 +22,15 @@ from noisespace.models.base import Model
 class Result:
     """``images``: PIL, image-major; ``latents`` (pictures, c, h, w); ``record``: how to make it.
 
-    ``mask``: the mask used (PIL) or None. ``reconstruction``: the source row's replay (PIL, a list
-    for several images); computed when first looked at where the edit ran without a source row.
+    ``mask``: the mask used (PIL; a list where pictures have their own) or None.
+    ``reconstruction``: the source row's replay (PIL, a list for several images); computed when
+    first looked at where the edit ran without a source row.
     """
 
     images: list[Image.Image]
     latents: Tensor
     record: dict[str, Any]
-    mask: Image.Image | None = None
+    mask: Any = None
     replay_source: Callable[[], list[Image.Image]] = field(default=list, repr=False)
 
     @cached_property
@@ -52,6 +53,23 @@ def pictures(model: Model, latents: Tensor, fits: list[Fit | None]) -> list[Imag
     return out
 
 
+def mask_pictures(weights: Tensor, code: Code, kept: list[int], each: int) -> list[Image.Image]:
+    """Blending weights (image or 1, target or 1, 1, h, w) as grey pictures of the inputs' sizes.
+
+    One for each of the ``kept`` target rows, or a single one where they share it.
+    """
+    fits = fits_of(code)
+    rows = weights.expand(len(fits), each, *weights.shape[2:]).flatten(0, 1)[kept, 0]
+    shared = weights.shape[0] * weights.shape[1] == 1
+    out = []
+    for row, index in list(zip(rows, kept, strict=True))[: 1 if shared else None]:
+        done, small = fits[index // each], (row.float().cpu().numpy() * 255).round()
+        size = done.original if done else small.shape
+        picture = Image.fromarray(small.astype(np.uint8))
+        out.append(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
+    return out
+
+
 def fits_of(code: Code) -> list[Fit | None]:
     """How each image of a code was brought to the model's resolution."""
     count = code.path.shape[1]
@@ -69,6 +87,7 @@ def source_record(code: Code) -> dict[str, Any]:
         "method": info.method,
         "steps": code.steps,
         "guidance": info.guidance,
+        **({"operations": list(info.operations)} if info.operations else {}),
     }
 
 

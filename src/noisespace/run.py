@@ -26,7 +26,7 @@ class Job:
     cast: Cast
     kept: list[int]
     record: dict[str, Any]
-    mask: Image.Image | None = None
+    mask: Any = None  # a picture, or one for each kept row
 
 
 @dataclass(frozen=True)

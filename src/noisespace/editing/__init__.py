@@ -1,8 +1,13 @@
 """What an edit does beside changing the prompt; an editor knows nothing of inversions."""
 
+from noisespace.editing.attention import AttentionMaps, AttentionMask, word_maps
 from noisespace.editing.base import Brief, Editor
+from noisespace.editing.concepts import Concept, Concepts
+from noisespace.editing.diff_edit import DiffEdit
 from noisespace.editing.masa_ctrl import MasaCtrl
 from noisespace.editing.masks import keep_outside, latent_mask
+from noisespace.editing.operations import ColorEdit, Shift, interpolate
+from noisespace.editing.pix2pix_zero import Pix2PixZero
 from noisespace.editing.plug_and_play import PlugAndPlay
 from noisespace.editing.prompt_to_prompt import PromptToPrompt
 
@@ -11,15 +16,27 @@ EDITORS: dict[str, type] = {
     "prompt-to-prompt": PromptToPrompt,
     "masactrl": MasaCtrl,
     "plug-and-play": PlugAndPlay,
+    "pix2pix-zero": Pix2PixZero,
+    "diffedit": DiffEdit,
 }
 
 __all__ = [
     "EDITORS",
+    "AttentionMaps",
+    "AttentionMask",
     "Brief",
+    "ColorEdit",
+    "Concept",
+    "Concepts",
+    "DiffEdit",
     "Editor",
     "MasaCtrl",
+    "Pix2PixZero",
     "PlugAndPlay",
     "PromptToPrompt",
+    "Shift",
+    "interpolate",
     "keep_outside",
     "latent_mask",
+    "word_maps",
 ]

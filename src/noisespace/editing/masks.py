@@ -1,7 +1,8 @@
-"""Masks: where an edit may act; outside, every step keeps the source's state."""
+"""Painted masks: where an edit may act; outside, every step keeps the source's state."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,38 @@ from torch import Tensor
 
 from noisespace import images
 from noisespace.denoiser import Controls
+from noisespace.editing.base import Brief
 from noisespace.errors import InputError
 
 
-def latent_mask(mask: Any, size: tuple[int, int]) -> tuple[Tensor, np.ndarray]:
-    """A painted mask as weights (1, 1, 1, h, w) in [0, 1] at a latent's size, and as a picture.
+def latent_mask(mask: Any, brief: Brief) -> tuple[Tensor, np.ndarray]:
+    """A painted mask as weights (1, 1, 1, h, w) in [0, 1] at the latent's size, and as a picture.
 
     ``mask``: path, PIL image, or array (h, w) of bool, uint8 or float in [0, 1], of any size; white
-    is where the edit acts, grey edges blend.
+    is where the edit acts, grey edges blend. Raises InputError for an empty mask and for one of
+    another aspect than the image; warns of a full one.
     """
-    picture = as_grey(mask)
+    picture, size = as_grey(mask), brief.latent
+    check_aspect(picture.shape, brief)
     small = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BOX)
     weights = torch.from_numpy(np.array(small)).float() / 255
     if not bool((weights > 0).any()):
         raise InputError("the mask is empty (all black): paint white where the edit should act")
+    if bool((weights == 1).all()):
+        warnings.warn("the mask is full (all white): the edit acts as without one", stacklevel=2)
     return weights.view(1, 1, 1, *size), picture
+
+
+def check_aspect(shape: tuple[int, ...], brief: Brief) -> None:
+    """Refuses a mask (h, w) whose aspect is neither an image's nor the latent's, within 3 %."""
+    ours = [brief.latent, *(fit["original"] for fit in brief.code.info.fit)]
+    ratio = shape[1] / shape[0]
+    if all(abs(ratio * h / w - 1) > 0.03 for h, w in ours):
+        h, w = ours[-1]
+        raise InputError(
+            f"the mask is {shape[1]} x {shape[0]}, of another aspect than the image, {w} x {h}: "
+            "paint it over the image itself"
+        )
 
 
 def as_grey(mask: Any) -> np.ndarray:
@@ -49,7 +67,10 @@ def as_grey(mask: Any) -> np.ndarray:
 
 
 def keep_outside(controls: Controls | None, weights: Tensor) -> Controls:
-    """Blends each state with the source row's outside the mask, after whatever controls do."""
+    """Blends each state with the source row's outside the mask, after whatever controls do.
+
+    ``weights`` (image or 1, target or 1, 1, h, w) in [0, 1].
+    """
     controls = controls or Controls()
     inner = controls.after
 
@@ -58,4 +79,4 @@ def keep_outside(controls: Controls | None, weights: Tensor) -> Controls:
         m = weights.to(x)
         return torch.cat([x[:, :1], m * x[:, 1:] + (1 - m) * x[:, :1]], dim=1)
 
-    return replace(controls, after=after, source=True)
+    return replace(controls, after=after, source=True, mask=weights)

@@ -1,0 +1,82 @@
+"""Several concepts at once, each with its own weight, sign, warm-up and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisespace.denoiser import Controls
+from noisespace.editing.base import Brief, first_step
+from noisespace.errors import InputError
+from noisespace.guidance import edited_threshold
+from noisespace.prediction import Prediction
+from noisespace.schedule import Level
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One concept to add, or to take away with ``away``.
+
+    ``scale``: its guidance weight; ``warmup``: executed steps (int) or a share of them (float)
+    before it acts; ``quantile``: it acts where its guidance is among the largest, above this
+    quantile of its absolute values (0: everywhere).
+    """
+
+    prompt: str
+    scale: float = 5.0
+    away: bool = False
+    warmup: int | float = 0
+    quantile: float = 0.9
+
+
+@dataclass(frozen=True)
+class Concepts:
+    """Multi-concept guidance in the manner of LEDITS++ (arXiv 2311.16711, eq. 4-8).
+
+    To the guided prediction of every target row is added, for each concept,
+    ``+-scale * mask * (eps(concept) - eps(null))``, where the mask keeps the largest entries.
+    The masks are those of the noise estimates; the paper multiplies them with attention masks,
+    for which ``mask=AttentionMask(word)`` serves here.
+    """
+
+    concepts: Sequence[Concept]
+
+    def controls(self, brief: Brief) -> Controls:
+        given = self.concepts
+        if not given or not all(isinstance(c, Concept) and c.prompt for c in given):
+            raise InputError(f"concepts must be Concept(prompt, ...) with a prompt, got {given!r}")
+        for c in given:
+            if not 0 <= c.quantile < 1:
+                raise InputError(
+                    f"the quantile of {c.prompt!r} must be in [0, 1), got {c.quantile}"
+                )
+        starts = [first_step(c.warmup, brief.total, f"the warmup of {c.prompt!r}") for c in given]
+        count = brief.images * brief.each
+        nulls = brief.null.rows([i for i, _ in brief.pairs()])
+        texts = [brief.embed([c.prompt] * count) for c in given]
+
+        def guide(k: int, x: Tensor, level: Level, prediction: Prediction) -> Prediction:
+            active = [i for i, start in enumerate(starts) if k >= start]
+            if not active:
+                return prediction
+            rows = 1 + brief.each
+            chosen = torch.tensor([r for r in range(len(x)) if r % rows])
+            text = nulls
+            for i in active:
+                text = text.cat(texts[i])
+            n = 1 + len(active)
+            at = level.rows(torch.zeros(n * count, dtype=torch.long))
+            states = x[chosen.to(x.device)]
+            parts = brief.denoise(states.repeat(n, 1, 1, 1), at, text).eps.chunk(n)
+            added = torch.zeros_like(states)
+            for part, i in zip(parts[1:], active, strict=True):
+                delta, c = part - parts[0], given[i]
+                kept = delta.abs() >= edited_threshold(delta, c.quantile)
+                added += (-c.scale if c.away else c.scale) * kept * delta
+            eps = prediction.eps.index_add(0, chosen.to(x.device), added)
+            return Prediction.from_eps(eps, x, level)
+
+        return Controls(guide=guide)

@@ -1,0 +1,76 @@
+"""pix2pix-zero: move the state so that the target's cross-attention stays the source's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisespace.denoiser import Controls, Site, Text, Touch
+from noisespace.editing.base import Brief
+from noisespace.errors import InputError
+
+
+@dataclass(frozen=True)
+class Pix2PixZero:
+    """pix2pix-zero (arXiv 2302.03027): cross-attention guidance.
+
+    Before each step the targets' states take a gradient step of size ``amount`` on the squared
+    distance of their cross-attention maps to the source's. The edit's direction is the difference
+    of the two prompts, or, where sentences are given, of the mean embeddings of two lists: it is
+    added to the source's embedding. Costs one more evaluation with gradient a step.
+    """
+
+    amount: float = 0.1
+    source_sentences: Sequence[str] = ()
+    target_sentences: Sequence[str] = ()
+
+    def controls(self, brief: Brief) -> Controls:
+        brief.find("cross", "pix2pix-zero")
+        if isinstance(self.amount, bool) or not 0 <= self.amount < float("inf"):
+            raise InputError(f"amount must be a number from 0 on, got {self.amount!r}")
+        targets = self.directed(brief)
+        own, rows = brief.source, brief.each
+        grid, first = brief.code.grid, brief.code.first
+
+        def maps(k: int, x: Tensor, text: Text, each: int) -> list[Tensor]:
+            """The maps of every cross-attention, (image, row, head, query, token)."""
+            seen: list[Tensor] = []
+
+            def probs(step: int, site: Site, p: Tensor) -> Tensor:
+                seen.append(p[0])
+                return p
+
+            reader = Controls(probs=probs, reads=lambda step, site: site.kind == "cross")
+            level = grid.level(torch.full((len(x),), first + k))
+            brief.denoise(x, level, text, Touch(reader, k, brief.images, each))
+            return seen
+
+        def before(k: int, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                wanted = maps(k, x[:, 0], own, 1)
+            with torch.enable_grad():
+                moved = x[:, 1:].flatten(0, 1).detach().requires_grad_()
+                now = maps(k, moved, targets, rows)
+                loss = sum(
+                    ((a - b) ** 2).sum((-2, -1)).mean(-1).sum()
+                    for a, b in zip(now, wanted, strict=True)
+                )
+                (gradient,) = torch.autograd.grad(loss, moved)  # type: ignore[arg-type]
+            new = (moved - self.amount * gradient).detach().unflatten(0, (-1, rows))
+            return torch.cat([x[:, :1], new], 1)
+
+        return Controls(before=before if self.amount else None, targets=targets)
+
+    def directed(self, brief: Brief) -> Text:
+        """The targets under source + direction; the target prompts themselves without lists."""
+        if not self.source_sentences and not self.target_sentences:
+            return brief.targets
+        if not self.source_sentences or not self.target_sentences:
+            raise InputError("give both source_sentences and target_sentences, or neither")
+        ends = (self.source_sentences, self.target_sentences)
+        a, b = (brief.embed(list(s)).embedding.mean(0, keepdim=True) for s in ends)
+        own = brief.source.rows([i for i, _ in brief.pairs()])
+        return brief.targets.embedded(own.embedding + b - a)
