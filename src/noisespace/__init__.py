@@ -38,7 +38,15 @@ __version__ = VERSION
 
 _PLACES = {
     "noisespace.code": ["Code"],
-    "noisespace.api": ["edit", "edit_steps", "freeze", "invert", "reconstruct", "sample"],
+    "noisespace.api": [
+        "attention_maps",
+        "edit",
+        "edit_steps",
+        "freeze",
+        "invert",
+        "reconstruct",
+        "sample",
+    ],
     "noisespace.errors": ["InputError", "RunError"],
     "noisespace.inversion": [
         "DDIM",

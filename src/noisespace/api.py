@@ -16,7 +16,14 @@ from torch import Tensor
 from noisespace.code import Code, Info, one_or_list
 from noisespace.denoiser import Controls, Text
 from noisespace.describe import describe
-from noisespace.editing import Brief, Editor, keep_outside, latent_mask
+from noisespace.editing import (
+    AttentionMaps,
+    Brief,
+    Editor,
+    keep_outside,
+    latent_mask,
+    word_maps,
+)
 from noisespace.errors import InputError
 from noisespace.intake import load_images, sample_size
 from noisespace.inversion import EditFriendly, Inversion, Problem
@@ -184,6 +191,22 @@ def edit_steps(
     loop = replay(model.denoise, code, cast, controls, noise)
     job = Job(model, code, cast, kept, record, one_or_list(tuple(shown)) if shown else None)
     return Run(job, loop, lambda: reconstruct(model, code))
+
+
+@torch.no_grad()
+def attention_maps(model: Model, code: Code, words: Sequence[str] | None = None) -> AttentionMaps:
+    """Where the words of the source prompt look: cross-attention over the image.
+
+    Averaged over a replay of the code under its own prompt, at the maps nearest to 16 x 16.
+    ``words`` or phrases of the prompt (all words by default). Raises InputError for a word that the
+    prompt lacks, saying which it has, and for a model without cross-attention.
+    """
+    code = fitting(model, code)
+    if not model.has_text:
+        raise InputError(f"the model {model.name} is unconditional: it has no attention to words")
+    text, null = sources(model, code)
+    parts = (model.denoise, model.sites(), model.embed, code)
+    return word_maps(Brief(*parts, text, text, null, (code.guidance, code.guidance)), words)
 
 
 @torch.no_grad()

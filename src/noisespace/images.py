@@ -129,19 +129,37 @@ def to_images(tensor: Tensor) -> list[np.ndarray]:
     return [np.ascontiguousarray(picture) for picture in pixels.numpy()]
 
 
+def paint_layer(strokes: Any) -> Image.Image:
+    """Strokes as an RGBA picture: a path, a PIL image or uint8 (h, w, 4) with transparency."""
+    if isinstance(strokes, (str, Path)):
+        name, data = str(strokes), read_bytes(Path(strokes))
+        try:
+            strokes = Image.open(BytesIO(data))
+            check_pixels("the strokes", strokes.width, strokes.height, MAX_PIXELS)
+            strokes.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{name}: the strokes cannot be read ({error})") from None
+    layer = strokes if isinstance(strokes, Image.Image) else Image.fromarray(np.asarray(strokes))
+    if not layer.has_transparency_data:
+        raise InputError(
+            f"the strokes are {layer.mode} {layer.width} x {layer.height}, expected a picture with "
+            "transparency (RGBA), transparent where nothing is painted"
+        )
+    return layer.convert("RGBA")
+
+
 def painted(array: np.ndarray, strokes: Any) -> np.ndarray:
     """uint8 (h, w, 3) with RGBA strokes painted over it.
 
     ``strokes``: path, PIL image or uint8 (h, w, 4), of the picture's own size.
     """
-    if isinstance(strokes, (str, Path)):
-        strokes = Image.open(BytesIO(read_bytes(Path(strokes))))
-        check_pixels("the strokes", strokes.width, strokes.height, MAX_PIXELS)
-    layer = strokes if isinstance(strokes, Image.Image) else Image.fromarray(np.asarray(strokes))
-    if (layer.height, layer.width) != array.shape[:2] or not layer.has_transparency_data:
+    layer = paint_layer(strokes)
+    if (layer.height, layer.width) != array.shape[:2]:
         raise InputError(
-            f"the strokes are {layer.mode} {layer.width} x {layer.height}, expected a picture with "
-            f"transparency (RGBA) of the image's size, {array.shape[1]} x {array.shape[0]}"
+            f"the strokes are {layer.width} x {layer.height}, expected the image's own size, "
+            f"{array.shape[1]} x {array.shape[0]} (RGBA)"
         )
     below = Image.fromarray(array).convert("RGBA")
-    return np.array(Image.alpha_composite(below, layer.convert("RGBA")).convert("RGB"))
+    return np.array(Image.alpha_composite(below, layer).convert("RGB"))

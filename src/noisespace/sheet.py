@@ -74,6 +74,19 @@ def difference(a: np.ndarray, b: np.ndarray, gain: float = 4) -> np.ndarray:
     return np.clip(np.round(apart), 0, 255).astype(np.uint8)
 
 
+def heat(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A map of values (h, w) over a dimmed picture uint8 (H, W, 3), brightest at its maximum."""
+    from matplotlib import colormaps
+
+    height, width = picture.shape[:2]
+    top = max(float(values.max()), 1e-12)
+    scaled = Image.fromarray((np.clip(values / top, 0, 1) * 255).astype(np.uint8))
+    smooth = np.asarray(scaled.resize((width, height), Image.Resampling.BICUBIC)) / 255
+    colours = colormaps["inferno"](smooth)[..., :3] * 255
+    grey = picture.astype(np.float64).mean(2, keepdims=True)
+    return np.clip(0.35 * grey + 0.65 * colours, 0, 255).round().astype(np.uint8)
+
+
 class _Row:
     """One row, measured: pictures stand on one line, texts start on the next."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from noisespace.cli import comparing, demo, editing, inverting, sampling, training
+from noisespace.cli import attention, comparing, demo, editing, inverting, sampling, training
 from noisespace.cli.outcome import exits
 from noisespace.version import VERSION
 
@@ -41,6 +41,7 @@ COMMANDS = {
     "edit": editing.edit,
     "reconstruct": inverting.reconstruct,
     "compare": comparing.compare,
+    "attention": attention.attention,
     "train": training.train,
     "models": training.models,
 }

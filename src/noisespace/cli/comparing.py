@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli import options as o
-from noisespace.cli.methods import parse_method
+from noisespace.cli.methods import parse_editor, parse_mask, parse_method
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, one_sentence, say
 from noisespace.cli.outputs import check_outputs, latent_error, psnr, save_sheet
 from noisespace.cli.work import invert_image, run_edit
@@ -26,6 +26,11 @@ def compare(
         list[str] | None,
         typer.Option("--method", help=f"Repeat; default: {', '.join(METHODS)}."),
     ] = None,
+    editor: Annotated[
+        list[str] | None,
+        typer.Option("--editor", help="Repeat: every method with every editor ('none' is one)."),
+    ] = None,
+    mask: o.Mask = None,
     model: o.Model = "scenes",
     steps: o.Steps = None,
     guidance: o.Guidance = None,
@@ -37,7 +42,7 @@ def compare(
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
-    """Inverts, reconstructs and edits one picture by several methods.
+    """Inverts, reconstructs and edits one picture by several methods, with several editors.
 
     A method that fails is a cell that says why; the others are shown, and the exit code is 1.
     """
@@ -47,21 +52,24 @@ def compare(
     check_outputs([out], inputs=[image], force=force)
     specs = list(method or METHODS)
     methods = [parse_method(spec) for spec in specs]
+    named = [(e, None if e == "none" else parse_editor(e)) for e in editor or ["none"]]
+    found = None if mask is None else parse_mask(mask)
     working, pixels = o.parse_size(size), o.read_image(image)
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, guidance, source_guidance)
     for how in methods:
         how.check(loaded.grid(steps or method_defaults(loaded, how).steps))
     before = {"steps": steps, "guidance": source_guidance, "size": working}
-    after = {"guidance": guidance, "seed": seed}
     rows, done = [], []
     for spec, how in zip(specs, methods, strict=True):
-        try:
-            cells, figures = trial(loaded, pixels, (source, target), how, (before, after))
-        except Exception as error:  # one method's failure must not lose the others
-            cells, figures = failed(spec, error)
-        rows.append(cells)
-        done.append({"method": spec, **figures})
+        for word, control in named:
+            after = {"guidance": guidance, "seed": seed, "editor": control, "mask": found}
+            try:
+                cells, figures = trial(loaded, pixels, (source, target), how, (before, after))
+            except Exception as error:  # one method's failure must not lose the others
+                cells, figures = failed(spec, error)
+            rows.append(cells)
+            done.append({"method": spec, "editor": word, **figures})
     save(out, pixels, (source, target), rows, force)
     document = {"grid": str(out), "methods": done, "seconds": clock.all()}
     bad = any("error" in one for one in done)
@@ -92,10 +100,21 @@ def trial(
     note = f"PSNR {figures['psnr_reconstruction']:.1f} dB, latents {replay_words(figures)}"
     cells = [
         Cell(replay.images[0], f"{method!r}: reconstruction", note),
-        Cell(edited, "edit", f"PSNR to the input {figures['psnr_input']:.1f} dB, {seconds:.1f} s"),
+        Cell(
+            edited,
+            edit_words(after["editor"]),
+            f"PSNR to the input {figures['psnr_input']:.1f} dB, {seconds:.1f} s",
+        ),
         Cell(difference(np.asarray(edited), pixels), "difference of edit and input x 4"),
     ]
     return cells, figures
+
+
+def edit_words(editor: Any) -> str:
+    """An edit's label."""
+    from noisespace.describe import describe
+
+    return "edit" if editor is None else f"edit by {describe(editor)}"
 
 
 def replay_words(figures: dict[str, Any]) -> str:
@@ -123,9 +142,12 @@ def save(
 
 def line(figures: dict[str, Any]) -> str:
     """One method's figures as text."""
+    name = figures["method"]
+    if figures["editor"] != "none":
+        name = f"{name} + {figures['editor']}"
     if "error" in figures:
-        return f"{figures['method']}: failed: {figures['error']}"
+        return f"{name}: failed: {figures['error']}"
     return (
-        f"{figures['method']}: reconstruction {figures['psnr_reconstruction']:.2f} dB, "
+        f"{name}: reconstruction {figures['psnr_reconstruction']:.2f} dB, "
         f"edit to input {figures['psnr_input']:.2f} dB, {figures['seconds']:.1f} s"
     )

@@ -9,10 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli import options as o
-from noisespace.cli.methods import NAMES, parse_method
+from noisespace.cli.methods import (
+    NAMES,
+    OPERATIONS,
+    parse_concepts,
+    parse_editor,
+    parse_mask,
+    parse_method,
+    parse_operation,
+)
 from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, numbered, psnr, save_sheet
 from noisespace.cli.work import first_reconstruction, invert_image, load_code, run_edit
+from noisespace.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,17 @@ def edit(
         int | None, typer.Option("--seeds", min=1, max=64, help="How many seeds, in one batch.")
     ] = None,
     size: o.Size = None,
-    mask: Annotated[
-        Path | None, typer.Option("--mask", help="White where the picture may change.")
+    editor: o.Editor = None,
+    concept: Annotated[
+        list[str] | None,
+        typer.Option("--concept", help="WORDS=SCALE, added guidance (below 0: away); repeat."),
+    ] = None,
+    mask: o.Mask = None,
+    operation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--operation", help=f"Done to the code first: {', '.join(OPERATIONS)}; repeat."
+        ),
     ] = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
@@ -81,11 +99,18 @@ def edit(
     if start is not None:
         paths = numbered(out, len(target) * start.path.shape[1])
     writes = Writes(paths, out.with_suffix(".json"), sheet, code, force)
-    check_outputs([*paths, sheet], [writes.record, code], inputs=[image, mask], force=force)
+    check_outputs(
+        [*paths, sheet],
+        [writes.record, code],
+        inputs=[image, Path(mask) if mask else None],
+        force=force,
+    )
     how = parse_method(method or "edit-friendly")
     working = o.parse_size(size)
     pixels = None if saved else o.read_image(image)
-    drawn = None if mask is None else o.read_image(mask)
+    drawn = None if mask is None else parse_mask(mask)
+    control = choose_editor(editor, concept)
+    operations = [parse_operation(spec) for spec in operation or []]
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, guidance, source_guidance)
     if start is None:
@@ -93,13 +118,25 @@ def edit(
         settings = {"steps": steps, "guidance": source_guidance, "size": working}
         with clock.on("invert"):
             start = invert_image(loaded, pixels, source or "", how, numbers, **settings)
+    options = {"guidance": guidance, "editor": control, "mask": drawn, "seed": seed}
     with clock.on("edit"):
-        result = run_edit(loaded, start, target, guidance=guidance, mask=drawn, seed=seed)
+        for change in operations:
+            start = change(loaded, start)
+        result = run_edit(loaded, start, target, **options)
     before = None if sheet is None else first_reconstruction(result)
     document = write(writes, result, start, clock)
     if sheet is not None:
         draw(sheet, pixels, before, result, force)
     finish(document, [str(p) for p in [*paths, writes.record, sheet, code] if p], as_json)
+
+
+def choose_editor(editor: str | None, concepts: list[str] | None) -> Any:
+    """The editor of --editor or of --concept; both at once is refused."""
+    if editor and concepts:
+        raise InputError("give either --editor or --concept: they are one control of the edit")
+    if concepts:
+        return parse_concepts(concepts)
+    return parse_editor(editor) if editor else None
 
 
 def write(writes: Writes, result: Any, code: Any, clock: Clock) -> dict[str, Any]:

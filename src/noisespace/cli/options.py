@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from noisespace.cli.methods import NAMES
+from noisespace.cli.methods import EDITORS, MASKS, NAMES
 from noisespace.cli.outcome import say
 from noisespace.errors import InputError
 
@@ -37,6 +37,21 @@ Dtype = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+Editor = Annotated[
+    str | None,
+    typer.Option(
+        "--editor",
+        help=f"What else controls the edit, as NAME:field=value,...: {', '.join(EDITORS)}.",
+    ),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        help="Where the picture may change: a picture (white: yes), or what finds the place, "
+        f"{' or '.join(MASKS)}:word=....",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")]
 
 

@@ -20,8 +20,13 @@ EDITORS: dict[str, type] = {
     "diffedit": DiffEdit,
 }
 
+OPERATIONS: dict[str, type] = {"shift": Shift, "color-edit": ColorEdit}
+MASKS: dict[str, type] = {"diffedit": DiffEdit, "attention": AttentionMask}
+
 __all__ = [
     "EDITORS",
+    "MASKS",
+    "OPERATIONS",
     "AttentionMaps",
     "AttentionMask",
     "Brief",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -137,13 +136,7 @@ class ColorEdit:
         if (self.strokes is None) == (self.color is None):
             raise InputError("give either strokes (an RGBA picture) or color with a mask")
         if self.strokes is not None:
-            layer = self.strokes
-            if isinstance(layer, (str, Path)):
-                layer = Image.open(layer)
-            elif not isinstance(layer, Image.Image):
-                layer = Image.fromarray(np.asarray(layer))
-            if layer.mode != "RGBA":
-                raise InputError(f"strokes must be an RGBA picture, got mode {layer.mode}")
+            layer = images.paint_layer(self.strokes)
             return layer.resize(size, Image.Resampling.LANCZOS)
         if self.mask is None:
             raise InputError("color needs a mask: white where it is to be painted")
