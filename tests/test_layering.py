@@ -15,7 +15,7 @@ LAYERS = [
     {"step", "denoiser", "guidance"},
     {"code", "replay", "rows"},
     {"inversion", "editing", "models"},
-    {"settings", "result", "run", "intake"},
+    {"settings", "result", "run", "intake", "prepare"},
     {"api"},
     {"train", "study", "bench"},
     {"web"},

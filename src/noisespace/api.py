@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import typing
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from noisespace.code import Code, Info, one_or_list
-from noisespace.denoiser import Controls, Text
+from noisespace.code import Code, Info
 from noisespace.describe import describe
 from noisespace.editing import (
     AttentionMaps,
     Brief,
     Editor,
-    keep_outside,
-    latent_mask,
     word_maps,
 )
 from noisespace.errors import InputError
@@ -30,13 +23,13 @@ from noisespace.inversion import EditFriendly, Inversion, Problem
 from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
 from noisespace.models.base import Model
+from noisespace.prepare import controls_of, embed, fitting, head, sources
 from noisespace.replay import replay
-from noisespace.result import Result, digest, mask_pictures, model_record, source_record
+from noisespace.result import Result, mask_pictures, model_record
 from noisespace.rows import assemble, fresh_noise
 from noisespace.run import Job, Run
 from noisespace.settings import (
     check_guidance,
-    cut_notice,
     generators,
     method_defaults,
     nested_prompts,
@@ -93,14 +86,6 @@ def invert(
         version=VERSION,
         **info,
     )
-
-
-def embed(model: Model, prompts: Sequence[str]) -> Text:
-    """Embeds prompts; warns of what was cut."""
-    text = model.embed(prompts)
-    if notice := cut_notice(text):
-        warnings.warn(notice, stacklevel=3)
-    return text
 
 
 @torch.no_grad()
@@ -161,35 +146,24 @@ def edit_steps(
     most = max(len(row) for row in rows)
     padded = [p for row in rows for p in [*row, *[row[-1]] * (most - len(row))]]
     targets = embed(model, padded)
-    embedded = (text, targets, null)
-    brief = Brief(model.denoise, model.sites(), model.embed, code, *embedded, (code.guidance, w))
-    controls, painted = controlled(model, editor, brief), None
-    if controls is not None and controls.targets is not None:
-        targets = controls.targets
-    if mask is not None:
-        weights, painted = chosen_mask(mask, brief)
-        controls = keep_outside(controls, weights)
-    source = code.live or (controls is not None and controls.source)
-    cast = assemble((text, targets), null, (code.guidance, w), source)
+    parts = (model.denoise, model.sites(), model.embed, code, text, targets, null)
+    control = controls_of(model, Brief(*parts, (code.guidance, w)), editor, mask)
+    source = code.live or (control is not None and control.source)
+    own = control.targets if control and control.targets else targets
+    cast = assemble((text, own), null, (code.guidance, w), source)
     kept = [i * most + j for i, row in enumerate(rows) for j in range(len(row))]
     record = {
         **head("edit", model, code),
         "guidance": w,
         "seed": seed,
-        "editor": describe(editor) if editor else None,
-        "mask": digest(painted)
-        if painted is not None
-        else describe(mask)
-        if mask is not None
-        else None,
+        "editor": None if editor is None else describe(editor),
+        "mask": None if mask is None else describe(Path(mask) if isinstance(mask, str) else mask),
         "pictures": [{"prompt": p, "source": i} for i, row in enumerate(rows) for p in row],
     }
     noise = fresh_noise(code, generators([seed] * len(cast.text)))
-    shown = [Image.fromarray(painted)] if painted is not None else []
-    if painted is None and controls is not None and controls.mask is not None:
-        shown = mask_pictures(controls.mask, code, kept, most)
-    loop = replay(model.denoise, code, cast, controls, noise)
-    job = Job(model, code, cast, kept, record, one_or_list(tuple(shown)) if shown else None)
+    shown = mask_pictures(control.mask, code, kept, most) if control else None
+    loop = replay(model.denoise, code, cast, control, noise)
+    job = Job(model, code, cast, kept, record, shown)
     return Run(job, loop, lambda: reconstruct(model, code))
 
 
@@ -207,29 +181,6 @@ def attention_maps(model: Model, code: Code, words: Sequence[str] | None = None)
     text, null = sources(model, code)
     parts = (model.denoise, model.sites(), model.embed, code)
     return word_maps(Brief(*parts, text, text, null, (code.guidance, code.guidance)), words)
-
-
-@torch.no_grad()
-def chosen_mask(mask: Any, brief: Brief) -> tuple[Tensor, np.ndarray | None]:
-    """A mask's weights over the targets: painted, or lent by DiffEdit or AttentionMask."""
-    lent = getattr(mask, "mask", None)
-    if callable(lent):
-        return typing.cast(Tensor, lent(brief)), None
-    return latent_mask(mask, brief)
-
-
-@torch.no_grad()
-def controlled(model: Model, editor: Editor | None, brief: Brief) -> Controls | None:
-    """What an editor does in this edit; InputError where it cannot work."""
-    if editor is None:
-        return None
-    if not isinstance(editor, Editor):
-        raise InputError(f"editor must be an editor such as PromptToPrompt(), got {editor!r}")
-    if not model.has_text:
-        raise InputError(
-            f"the model {model.name} is unconditional: it has no prompt for an editor to work with"
-        )
-    return editor.controls(brief)
 
 
 def reconstruct(model: Model, code: Code, *, guidance: float | None = None) -> Result:
@@ -303,37 +254,3 @@ def sample(
         if progress:
             progress(step.index + 1, step.total)
     return run.result
-
-
-def fitting(model: Model, code: Code) -> Code:
-    """The code on the model's device. Raises InputError for a code of another model."""
-    if code.info.fingerprint and code.info.fingerprint != model.fingerprint:
-        raise InputError(
-            f"this code was made with the model {code.info.model} "
-            f"({code.info.fingerprint[:12]}), not with {model.name} ({model.fingerprint[:12]}): "
-            "load that model, or invert the image again"
-        )
-
-    def moved(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x.to(model.device, model.state)
-
-    path, residual = moved(code.path), moved(code.residual)
-    assert path is not None
-    return replace(code, path=path, residual=residual, null=moved(code.null), text=moved(code.text))
-
-
-def sources(model: Model, code: Code) -> tuple[Text, Text]:
-    """The code's own prompts and null prompts, embedded: one row an image."""
-    prompts = code.info.prompts or ("",) * code.path.shape[1]
-    negative = code.info.negative or ("",) * code.path.shape[1]
-    return model.embed(prompts), model.embed(negative)
-
-
-def head(task: str, model: Model, code: Code) -> dict[str, Any]:
-    """The head of a record."""
-    return {
-        "noisespace": VERSION,
-        "task": task,
-        "model": model_record(model),
-        "source": source_record(code),
-    }

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+PLAIN = (str, int, float, bool, type(None))
+PICTURES = ("strokes", "mask")  # fields in which a text is the path of a picture
+
 
 def describe(choice: Any) -> str:
     """repr(choice) that is the same for the same choice, on every machine and in every run.
@@ -19,9 +22,9 @@ def describe(choice: Any) -> str:
     changes from run to run.
     """
     if is_dataclass(choice) and not isinstance(choice, type):
-        named = (f"{f.name}={describe(getattr(choice, f.name))}" for f in fields(choice) if f.repr)
+        named = (f"{f.name}={_field(f.name, getattr(choice, f.name))}" for f in fields(choice))
         return f"{type(choice).__name__}({', '.join(named)})"
-    if isinstance(choice, (tuple, list)) and any(map(is_dataclass, choice)):
+    if isinstance(choice, (tuple, list)) and not all(isinstance(v, PLAIN) for v in choice):
         return f"({', '.join(map(describe, choice))})"
     if isinstance(choice, Image.Image):
         return pixels_hash(np.asarray(choice))
@@ -31,6 +34,10 @@ def describe(choice: Any) -> str:
         known = choice.is_file()
         return f"sha256:{hashlib.sha256(choice.read_bytes()).hexdigest()}" if known else choice.name
     return repr(choice)
+
+
+def _field(name: str, value: Any) -> str:
+    return describe(Path(value) if name in PICTURES and isinstance(value, str) else value)
 
 
 def pixels_hash(array: np.ndarray) -> str:

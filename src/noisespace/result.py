@@ -53,11 +53,13 @@ def pictures(model: Model, latents: Tensor, fits: list[Fit | None]) -> list[Imag
     return out
 
 
-def mask_pictures(weights: Tensor, code: Code, kept: list[int], each: int) -> list[Image.Image]:
+def mask_pictures(weights: Tensor | None, code: Code, kept: list[int], each: int) -> Any:
     """Blending weights (image or 1, target or 1, 1, h, w) as grey pictures of the inputs' sizes.
 
-    One for each of the ``kept`` target rows, or a single one where they share it.
+    A list with one for each of the ``kept`` target rows, or a single one where they share it.
     """
+    if weights is None:
+        return None
     fits = fits_of(code)
     rows = weights.expand(len(fits), each, *weights.shape[2:]).flatten(0, 1)[kept, 0]
     shared = weights.shape[0] * weights.shape[1] == 1
@@ -67,7 +69,7 @@ def mask_pictures(weights: Tensor, code: Code, kept: list[int], each: int) -> li
         size = done.original if done else small.shape
         picture = Image.fromarray(small.astype(np.uint8))
         out.append(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
-    return out
+    return one_or_list(tuple(out))
 
 
 def fits_of(code: Code) -> list[Fit | None]:

@@ -5,7 +5,7 @@ from noisespace.editing.base import Brief, Editor
 from noisespace.editing.concepts import Concept, Concepts
 from noisespace.editing.diff_edit import DiffEdit
 from noisespace.editing.masa_ctrl import MasaCtrl
-from noisespace.editing.masks import keep_outside, latent_mask
+from noisespace.editing.masks import keep_outside, latent_masks
 from noisespace.editing.operations import ColorEdit, Shift, interpolate
 from noisespace.editing.pix2pix_zero import Pix2PixZero
 from noisespace.editing.plug_and_play import PlugAndPlay
@@ -42,6 +42,6 @@ __all__ = [
     "Shift",
     "interpolate",
     "keep_outside",
-    "latent_mask",
+    "latent_masks",
     "word_maps",
 ]

@@ -18,13 +18,23 @@ from noisespace.editing.base import Brief
 from noisespace.errors import InputError
 
 
-def latent_mask(mask: Any, brief: Brief) -> tuple[Tensor, np.ndarray]:
-    """A painted mask as weights (1, 1, 1, h, w) in [0, 1] at the latent's size, and as a picture.
+def latent_masks(mask: Any, brief: Brief) -> Tensor:
+    """Painted masks as weights (image or 1, 1, 1, h, w) in [0, 1] at the latent's size.
 
-    ``mask``: path, PIL image, or array (h, w) of bool, uint8 or float in [0, 1], of any size; white
-    is where the edit acts, grey edges blend. Raises InputError for an empty mask and for one of
-    another aspect than the image; warns of a full one.
+    ``mask``: path, PIL image, or array (h, w) of bool, uint8 or float in [0, 1], of any size, white
+    where the edit acts, grey where it blends; one for all images, or a list with one an image.
+    Raises InputError for an empty one or one of another aspect than the image; warns of a full one.
     """
+    given = list(mask) if isinstance(mask, (list, tuple)) else [mask]
+    if len(given) not in (1, brief.images):
+        raise InputError(
+            f"got {len(given)} masks for {brief.images} images: give one for all, or one an image"
+        )
+    return torch.cat([latent_mask(one, brief) for one in given])
+
+
+def latent_mask(mask: Any, brief: Brief) -> Tensor:
+    """One painted mask as weights (1, 1, 1, h, w)."""
     picture, size = as_grey(mask), brief.latent
     check_aspect(picture.shape, brief)
     small = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BOX)
@@ -33,7 +43,7 @@ def latent_mask(mask: Any, brief: Brief) -> tuple[Tensor, np.ndarray]:
         raise InputError("the mask is empty (all black): paint white where the edit should act")
     if bool((weights == 1).all()):
         warnings.warn("the mask is full (all white): the edit acts as without one", stacklevel=2)
-    return weights.view(1, 1, 1, *size), picture
+    return weights.view(1, 1, 1, *size)
 
 
 def check_aspect(shape: tuple[int, ...], brief: Brief) -> None:

@@ -1,0 +1,268 @@
+"""Inversion x editor on held-out two-object scenes whose true edits are known.
+
+    python benchmarks/editors.py --out runs/editors [--scenes 100] [--resume]
+
+Five kinds of edit in turn (colour, shape, texture, background, one object removed). For each pair:
+PSNR outside the edited object to the input (structure), PSNR to the true edit, the share of
+pictures that the judge reads as asked (edit) and whose other object it still reads right (other),
+and seconds an edit, all scenes in batches of ten. Writes OUT/results.jsonl (one line a picture: a
+run that was stopped goes on with --resume), OUT/table.md and OUT/sheet.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import noisespace as ns
+from noisespace.train import fitting
+from noisespace.train.draw import random_scene
+from noisespace.train.judge import judge
+from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
+from noisespace.train.scenes import Scene
+
+KINDS = ("colour", "shape", "texture", "background", "removed")
+BATCH = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scene, what is changed in it, and what comes out in truth. Object 0 is the edited one."""
+
+    kind: str
+    scene: Scene
+    truth: Scene
+
+    @property
+    def touched(self) -> np.ndarray:
+        """Where the edit may act: the edited object before and after; all of the background's."""
+        if self.kind == "background":
+            return 1 - np.maximum(self.scene.mask(0), self.scene.mask(1))
+        after = 0 if self.kind == "removed" else self.truth.mask(0)
+        return np.maximum(self.scene.mask(0), after)
+
+
+def cases(count: int) -> list[Case]:
+    """Scenes of held-out triples, seeded, each with one edit."""
+    rng, out = random.Random("editors"), []
+    while len(out) < count:
+        scene = random_scene(rng, held_out=True, objects=2)
+        kind, (thing, other) = KINDS[len(out) % len(KINDS)], scene.objects
+        if thing.triple == other.triple:
+            continue
+        free = [c for c in COLOURS if c not in (thing.colour, other.colour, scene.background)]
+        if kind == "removed":
+            out.append(Case(kind, scene, Scene((other,), scene.background, scene.gradient)))
+            continue
+        choices = {
+            "colour": free,
+            "shape": [s for s in SHAPES if s != thing.shape],
+            "texture": [t for t in TEXTURES if t != thing.texture],
+            "background": free,
+        }[kind]
+        out.append(Case(kind, scene, scene.edited(**{kind: rng.choice(choices)})))
+    return out
+
+
+def grown(mask: np.ndarray, by: int = 3) -> np.ndarray:
+    """A mask widened by some pixels: a soft edge of the object is not structure outside it."""
+    wide = torch.from_numpy(mask).float()[None, None]
+    return torch.nn.functional.max_pool2d(wide, 2 * by + 1, 1, by)[0, 0].numpy() > 0.05
+
+
+def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
+    error = (np.asarray(a, float) - np.asarray(b, float)) ** 2
+    mean = error.mean() if where is None else error[where].mean()
+    return float(min(60.0, -10 * np.log10(max(mean, 1e-9) / 255**2)))
+
+
+def erased(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Pictures with some places filled by the background fitted to the rest."""
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    ground = fitting.fit_background(x).picture
+    filled = torch.where(torch.from_numpy(masks)[:, None], ground, x)
+    return (filled.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def verdicts(some: list[Case], pictures: np.ndarray) -> list[tuple[bool, bool]]:
+    """(the edit is there, the other object is still there), read by the rendering judge.
+
+    The judge reads one object: the other one's half of the picture is filled with background.
+    """
+    first = np.stack([half(c.scene, 0) for c in some])
+    edited, other = judge(erased(pictures, ~first)), judge(erased(pictures, first))
+    out = []
+    for case, a, b in zip(some, edited, other, strict=True):
+        kept = case.scene.objects[1]
+        still = b.found and (b.shape, b.colour) == (kept.shape, kept.colour)
+        if case.kind == "removed":
+            done = not a.found
+        elif case.kind == "background":
+            done = a.background == case.truth.background
+        else:
+            thing = case.truth.objects[0]
+            done = a.found and (a.shape, a.colour) == (thing.shape, thing.colour)
+            done = done and (case.kind != "texture" or a.texture == thing.texture)
+        out.append((bool(done), bool(still)))
+    return out
+
+
+def half(scene: Scene, index: int) -> np.ndarray:
+    """The half of the picture that an object is in: nearer to its centre than to the other's."""
+    y, x = np.mgrid[:64, :64] + 0.5
+    near = [np.hypot(x - o.place[0], y - o.place[1]) for o in scene.objects]
+    return near[index] < near[1 - index]
+
+
+def blended(case: Case) -> tuple[str, str] | None:
+    """The words of LocalBlend: the edited object's shape, which both prompts have."""
+    if case.kind in ("colour", "texture", "shape"):
+        return case.scene.objects[0].shape, case.truth.objects[0].shape
+    return None
+
+
+INVERSIONS = {
+    "ddim": ns.DDIM(),
+    "negative-prompt": ns.NegativePrompt(),
+    "direct": ns.Direct(),
+    "cycle-diffusion": ns.CycleDiffusion(),
+    "edit-friendly": ns.EditFriendly(),
+}
+EDITORS = {
+    "none": None,
+    "prompt-to-prompt": ns.PromptToPrompt(),
+    "masactrl": ns.MasaCtrl(),
+    "plug-and-play": ns.PlugAndPlay(),
+    "pix2pix-zero": ns.Pix2PixZero(0.03),
+    "diffedit": ns.DiffEdit(),
+    "p2p + true mask": ns.PromptToPrompt(),
+}
+
+
+def run_pair(model, some: list[Case], inversion: str, editor: str) -> tuple[list, list, float]:
+    """The pictures and masks of one batch, and seconds a picture."""
+    start = time.perf_counter()
+    sources, targets = [c.scene.caption for c in some], [c.truth.caption for c in some]
+    seeds = list(range(len(some)))
+    code = ns.invert(model, [c.scene for c in some], sources, INVERSIONS[inversion], seed=seeds)
+    mask = [grown(c.touched) for c in some] if "true mask" in editor else None
+    result = ns.edit(model, code, targets, editor=EDITORS[editor], mask=mask)
+    masks = result.mask if editor == "diffedit" else [None] * len(some)
+    masks = masks if isinstance(masks, list) else [masks]
+    return [np.asarray(i) for i in result.images], masks, (time.perf_counter() - start) / len(some)
+
+
+def iou(case: Case, mask) -> float:
+    """Intersection over union of an automatic mask and the true one, at the latent's size."""
+    inside = np.asarray(mask.resize((16, 16), 0)) > 127
+    true = case.touched.reshape(16, 4, 16, 4).mean((1, 3)) > 0.25
+    return float((inside & true).sum() / max((inside | true).sum(), 1))
+
+
+def measure(model, all_cases: list[Case], out: Path, pairs: list[tuple[str, str]]) -> None:
+    """Runs what results.jsonl does not have yet."""
+    path = out / "results.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    have = {(d["inversion"], d["editor"], d["scene"]) for d in map(json.loads, lines)}
+    for start in range(0, len(all_cases), BATCH):
+        for inversion, editor in pairs:
+            numbers = range(start, min(start + BATCH, len(all_cases)))
+            if all((inversion, editor, n) in have for n in numbers):
+                continue
+            some = [all_cases[n] for n in numbers]
+            pictures, masks, seconds = run_pair(model, some, inversion, editor)
+            read = verdicts(some, np.stack(pictures))
+            with path.open("a") as file:
+                for n, case, picture, mask, (done, still) in zip(
+                    numbers, some, pictures, masks, read, strict=True
+                ):
+                    outside = ~grown(case.touched)
+                    line = {
+                        "inversion": inversion,
+                        "editor": editor,
+                        "scene": n,
+                        "kind": case.kind,
+                        "outside": psnr(picture, case.scene.render(), outside),
+                        "truth": psnr(picture, case.truth.render()),
+                        "edit": done,
+                        "other": still,
+                        "iou": None if mask is None else iou(case, mask),
+                        "seconds": seconds,
+                    }
+                    file.write(json.dumps(line) + "\n")
+            print(
+                f"{inversion} + {editor}: scenes {start}-{numbers[-1]}, {seconds:.2f} s", flush=True
+            )
+
+
+def table(out: Path) -> str:
+    """results.jsonl as a markdown table, one row a pair."""
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    rows = [
+        "| inversion | editor | outside, dB | to the true edit, dB | edit as asked | other object "
+        "kept | scenes | s an edit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for inversion in INVERSIONS:
+        for editor in EDITORS:
+            some = [d for d in lines if (d["inversion"], d["editor"]) == (inversion, editor)]
+            if not some:
+                continue
+            mean = {k: np.mean([d[k] for d in some]) for k in ("outside", "truth", "seconds")}
+            edit, other = (f"{np.mean([d[k] for d in some]):.0%}" for k in ("edit", "other"))
+            rows.append(
+                f"| {inversion} | {editor} | {mean['outside']:.1f} | {mean['truth']:.1f} | {edit} | "
+                f"{other} | {len(some)} | {mean['seconds']:.2f} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def sheet(model, all_cases: list[Case], out: Path) -> None:
+    """One scene of each kind under the main pairs, beside the true edit."""
+    from noisespace.sheet import Cell
+    from noisespace.sheet import sheet as draw
+
+    some = all_cases[: len(KINDS)]
+    shown = [("ddim", "none"), ("ddim", "prompt-to-prompt"), ("edit-friendly", "none")]
+    shown += [("edit-friendly", e) for e in EDITORS if e != "none"]
+    columns = [run_pair(model, some, *pair)[0] for pair in shown]
+    rows = []
+    for i, case in enumerate(some):
+        cells = [Cell(case.scene.render(), "input", case.scene.caption)]
+        cells.append(Cell(case.truth.render(), "true edit", case.truth.caption))
+        for pair, pictures in zip(shown, columns, strict=True):
+            note = f"{psnr(pictures[i], case.truth.render()):.1f} dB to the true edit"
+            cells.append(Cell(pictures[i], " + ".join(pair), note))
+        rows.append(cells)
+    draw(rows, "Five edits of held-out scenes").save(out / "sheet.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/editors"))
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--model", default="scenes")
+    parser.add_argument("--inversions", nargs="*", default=list(INVERSIONS), choices=INVERSIONS)
+    parser.add_argument("--editors", nargs="*", default=list(EDITORS), choices=EDITORS)
+    parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if (options.out / "results.jsonl").exists() and not options.resume:
+        parser.error(f"{options.out} has results already: go on with --resume, or name another")
+    model, all_cases = ns.load(options.model), cases(options.scenes)
+    pairs = [(i, e) for i in options.inversions for e in options.editors]
+    measure(model, all_cases, options.out, pairs)
+    (options.out / "table.md").write_text(table(options.out))
+    sheet(model, all_cases, options.out)
+    print(table(options.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What stands between a call and the loop: prompts embedded, codes checked, controls made."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisespace.code import Code
+from noisespace.denoiser import Controls, Text
+from noisespace.editing import Brief, Editor, keep_outside, latent_masks
+from noisespace.errors import InputError
+from noisespace.models.base import Model
+from noisespace.result import model_record, source_record
+from noisespace.settings import cut_notice
+from noisespace.version import VERSION
+
+
+def embed(model: Model, prompts: Sequence[str]) -> Text:
+    """Embeds prompts; warns of what was cut."""
+    text = model.embed(prompts)
+    if notice := cut_notice(text):
+        warnings.warn(notice, stacklevel=3)
+    return text
+
+
+@torch.no_grad()
+def controls_of(model: Model, brief: Brief, editor: Editor | None, mask: Any) -> Controls | None:
+    """What an editor and a mask do in this edit; InputError where they cannot work."""
+    controls = None
+    if editor is not None:
+        if not isinstance(editor, Editor):
+            raise InputError(f"editor must be an editor such as PromptToPrompt(), got {editor!r}")
+        if not model.has_text:
+            raise InputError(
+                f"the model {model.name} is unconditional: it has no prompt for an editor to use"
+            )
+        controls = editor.controls(brief)
+    if mask is None:
+        return controls
+    # painted, or lent by what finds one (DiffEdit, AttentionMask)
+    lent: Any = getattr(mask, "mask", None)
+    weights: Any = lent(brief) if callable(lent) else latent_masks(mask, brief)
+    return keep_outside(controls, weights)
+
+
+def fitting(model: Model, code: Code) -> Code:
+    """The code on the model's device. Raises InputError for a code of another model."""
+    if code.info.fingerprint and code.info.fingerprint != model.fingerprint:
+        raise InputError(
+            f"this code was made with the model {code.info.model} "
+            f"({code.info.fingerprint[:12]}), not with {model.name} ({model.fingerprint[:12]}): "
+            "load that model, or invert the image again"
+        )
+
+    def moved(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.to(model.device, model.state)
+
+    path, residual = moved(code.path), moved(code.residual)
+    assert path is not None
+    return replace(code, path=path, residual=residual, null=moved(code.null), text=moved(code.text))
+
+
+def sources(model: Model, code: Code) -> tuple[Text, Text]:
+    """The code's own prompts and null prompts, embedded: one row an image."""
+    prompts = code.info.prompts or ("",) * code.path.shape[1]
+    negative = code.info.negative or ("",) * code.path.shape[1]
+    return model.embed(prompts), model.embed(negative)
+
+
+def head(task: str, model: Model, code: Code) -> dict[str, Any]:
+    """The head of a record."""
+    return {
+        "noisespace": VERSION,
+        "task": task,
+        "model": model_record(model),
+        "source": source_record(code),
+    }
