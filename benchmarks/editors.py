@@ -218,8 +218,8 @@ def table(out: Path) -> str:
             mean = {k: np.mean([d[k] for d in some]) for k in ("outside", "truth", "seconds")}
             edit, other = (f"{np.mean([d[k] for d in some]):.0%}" for k in ("edit", "other"))
             rows.append(
-                f"| {inversion} | {editor} | {mean['outside']:.1f} | {mean['truth']:.1f} | {edit} | "
-                f"{other} | {len(some)} | {mean['seconds']:.2f} |"
+                f"| {inversion} | {editor} | {mean['outside']:.1f} | {mean['truth']:.1f} | "
+                f"{edit} | {other} | {len(some)} | {mean['seconds']:.2f} |"
             )
     return "\n".join(rows) + "\n"
 

@@ -44,6 +44,81 @@ def edit(picture, out, *more):
     return call("edit", picture, "--source", "a", "--target", "b", "-o", out, *more)
 
 
+def test_usage_errors_are_one_sentence():
+    for args in (["frob"], ["edit", "--frob"], ["edit", "a.png", "--steps", "0"], ["edit"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "noisespace.cli", *args], capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stdout == ""
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1, done.stderr
+        assert lines[0].startswith("error: ")
+        assert "--help)" in lines[0]
+
+
+@needs_scenes
+def test_editors_masks_and_operations(picture, tmp_path):
+    mask = tmp_path / "mask.png"
+    Image.linear_gradient("L").point(lambda v: 255 * (v > 127)).resize((64, 64)).save(mask)
+    for i, more in enumerate(
+        (
+            ["--editor", "prompt-to-prompt:cross=.2/.8,self=.3,reweight=b:2,blend=a/b"],
+            ["--editor", "masactrl", "--mask", mask],
+            ["--mask", "diffedit:maps=2"],
+            ["--mask", "attention:word=a"],
+            [
+                "--operation",
+                "shift:dx=8,fill=fresh",
+                "--operation",
+                f"color-edit:color=red,mask={mask}",
+            ],
+            ["--concept", "red=3", "--concept", "blue=-2"],
+        )
+    ):
+        out = tmp_path / f"{i}.png"
+        done = edit(picture, out, *SMALL, *more)
+        assert done.exit_code == 0, done.output
+        record = json.loads(out.with_suffix(".json").read_text())["pictures"][0]["record"]
+        assert str(tmp_path) not in json.dumps(record)
+    for more, word in (
+        (["--editor", "prompt-to-promt"], "did you mean prompt-to-prompt"),
+        (["--editor", "masactrl:layr=3"], "did you mean layer"),
+        (["--editor", "masactrl", "--concept", "a=1"], "either"),
+        (["--concept", "a"], "WORDS=SCALE"),
+        (["--mask", "attention"], "word="),
+        (["--mask", "nofile.png"], "no such file"),
+    ):
+        refused(edit(picture, tmp_path / "x.png", *more), word)
+    late = edit(picture, tmp_path / "x.png", *SMALL, "--editor", "prompt-to-prompt:blend=cat")
+    assert late.exit_code == 2
+    assert "inversion" not in late.stderr  # said before the image was inverted
+    assert not (tmp_path / "x.png").exists()
+
+
+@needs_scenes
+def test_attention(picture, tmp_path):
+    out = tmp_path / "maps.png"
+    source = ["--source", "a red star"]
+    done = call("attention", picture, *source, "-o", out, "--json", *SMALL)
+    assert done.exit_code == 0, done.output
+    assert [w["word"] for w in json.loads(done.stdout)["words"]] == ["a", "red", "star"]
+    with Image.open(out) as sheet:
+        assert sheet.width > 300
+    bad = call("attention", picture, *source, "-o", tmp_path / "b.png", "--word", "cat")
+    assert bad.exit_code == 2
+    assert "its words are: a, red, star" in bad.stderr
+
+
+def test_named_choices_are_those_of_the_library():
+    from noisespace.cli import methods
+    from noisespace.editing import EDITORS, MASKS, OPERATIONS
+
+    assert set(methods.EDITORS) == set(EDITORS)
+    assert set(methods.OPERATIONS) == set(OPERATIONS)
+    assert set(methods.MASKS) == set(MASKS)
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, noisespace.cli as c\n"

@@ -23,9 +23,14 @@ def check_writable(path: str | Path, *, force: bool = False) -> Path:
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"{path}: cannot be written, {folder} is not a writable folder")
-    return path
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # the one test that every file system answers
+            return path
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{path}: cannot be written, {folder} is not a writable folder ({reason})"
+        ) from None
 
 
 def write_bytes(path: str | Path, data: bytes, *, force: bool = False) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from noisespace.code import Code
+from noisespace.code import Code, Info
 from noisespace.denoiser import Controls, Text
 from noisespace.editing import Brief, Editor, keep_outside, latent_masks
 from noisespace.errors import InputError
+from noisespace.images import Fit
 from noisespace.models.base import Model
 from noisespace.result import model_record, source_record
 from noisespace.settings import cut_notice
@@ -80,3 +81,38 @@ def head(task: str, model: Model, code: Code) -> dict[str, Any]:
         "model": model_record(model),
         "source": source_record(code),
     }
+
+
+def check_edit(
+    model: Model,
+    prompts: tuple[str, Sequence[str]],
+    fit: Fit,
+    *,
+    editor: Any = None,
+    mask: Any = None,
+    operations: Sequence[Any] = (),
+) -> None:
+    """Raises what an edit would raise for its editor, mask and operations, before any network runs.
+
+    ``prompts``: the source and its targets; ``fit``: the image's sizes. They are tried on an empty
+    code of that shape: what would run the network has a ``check`` instead.
+    """
+    if editor is None and mask is None and not operations:
+        return
+    grid, (height, width) = model.grid(10), fit.size
+    shape = (1, model.channels, height // model.factor, width // model.factor)
+    path = torch.zeros(len(grid) + 1, *shape, dtype=model.state, device=model.device)
+    code = Code(grid, path, info=Info(prompts=(prompts[0],), fit=(asdict(fit),)))
+    for operation in operations:
+        getattr(operation, "check", operation)(model, code)
+    text, targets = model.embed([prompts[0]]), model.embed(list(prompts[1]))
+    null = model.embed([""])
+    brief = Brief(model.denoise, model.sites(), model.embed, code, text, targets, null, (1.0, 1.0))
+    if model.has_text and (check := getattr(editor, "check", None)):
+        check(brief)
+    else:
+        controls_of(model, brief, editor, None)
+    if check := getattr(mask, "check", None):
+        check(brief)
+    elif mask is not None:
+        latent_masks(mask, brief)

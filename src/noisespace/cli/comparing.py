@@ -12,7 +12,7 @@ from noisespace.cli import options as o
 from noisespace.cli.methods import parse_editor, parse_mask, parse_method
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, one_sentence, say
 from noisespace.cli.outputs import check_outputs, latent_error, psnr, save_sheet
-from noisespace.cli.work import invert_image, run_edit
+from noisespace.cli.work import check_image_edit, invert_image, run_edit
 
 METHODS = ("ddim", "negative-prompt", "cycle-diffusion", "edit-friendly")
 
@@ -59,6 +59,9 @@ def compare(
     o.check_guidance(loaded, guidance, source_guidance)
     for how in methods:
         how.check(loaded.grid(steps or method_defaults(loaded, how).steps))
+    for _, control in named:
+        asked = {"editor": control, "mask": found}
+        check_image_edit(loaded, pixels, working, (source, [target]), **asked)
     before = {"steps": steps, "guidance": source_guidance, "size": working}
     rows, done = [], []
     for spec, how in zip(specs, methods, strict=True):

@@ -20,7 +20,13 @@ from noisespace.cli.methods import (
 )
 from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, numbered, psnr, save_sheet
-from noisespace.cli.work import first_reconstruction, invert_image, load_code, run_edit
+from noisespace.cli.work import (
+    check_image_edit,
+    first_reconstruction,
+    invert_image,
+    load_code,
+    run_edit,
+)
 from noisespace.errors import InputError
 
 
@@ -114,6 +120,8 @@ def edit(
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, guidance, source_guidance)
     if start is None:
+        asked = {"editor": control, "mask": drawn, "operations": operations}
+        check_image_edit(loaded, pixels, working, (source or "", target), **asked)
         numbers = list(range(seed, seed + (seeds or 1)))
         settings = {"steps": steps, "guidance": source_guidance, "size": working}
         with clock.on("invert"):

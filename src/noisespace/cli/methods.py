@@ -121,7 +121,7 @@ def parse_choice(spec: str, kind: str, table: dict[str, type]) -> Any:
 def _nearest(word: str, known: list[str]) -> str:
     """The end of a sentence on an unknown name: what was perhaps meant, and what there is."""
     close = difflib.get_close_matches(word, known, 1, 0.5)
-    meant = f"; did you mean {close[0]}?" if close else ";"
+    meant = f"; did you mean {close[0]}?" if close else ""
     return f"{meant} (there is {', '.join(known)})" if known else "; it has no fields"
 
 

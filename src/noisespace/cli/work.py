@@ -26,6 +26,17 @@ def invert_image(
     return code
 
 
+def check_image_edit(
+    model: Any, pixels: Any, size: Any, prompts: tuple[str, Sequence[str]], **controls: Any
+) -> None:
+    """Refuses an editor, mask or operation that cannot work, before the image is inverted."""
+    from noisespace.images import fit
+    from noisespace.prepare import check_edit
+
+    _, done = fit(pixels, size, target=model.resolution, multiple=model.multiple)
+    check_edit(model, prompts, done, **controls)
+
+
 def say_code(code: Any) -> None:
     """The settings of a code and what was done to its image, on standard error."""
     info = code.info

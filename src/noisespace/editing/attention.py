@@ -80,10 +80,17 @@ class AttentionMask:
     word: str
     threshold: float = 0.3
 
-    def mask(self, brief: Brief) -> Tensor:
-        """(image, 1, 1, h, w) of 0 and 1."""
+    def check(self, brief: Brief) -> None:
+        """Raises InputError for a word that a prompt lacks."""
         if not 0 < self.threshold < 1:
             raise InputError(f"threshold must be in (0, 1), got {self.threshold!r}")
+        brief.find("cross", "a mask from attention")
+        for prompt, tokens in zip(brief.source.prompts, brief.source.tokens, strict=True):
+            find_word(tokens, self.word, prompt)
+
+    def mask(self, brief: Brief) -> Tensor:
+        """(image, 1, 1, h, w) of 0 and 1. Raises InputError as ``check`` does."""
+        self.check(brief)
         maps = torch.stack(word_maps(brief, [self.word]).maps)  # (image, 1, h, w)
         wide = interpolate(max_pool2d(maps, 3, stride=1, padding=1), brief.latent)
         inside = wide > self.threshold * wide.amax((-2, -1), keepdim=True)

@@ -34,8 +34,8 @@ class DiffEdit:
     def controls(self, brief: Brief) -> Controls:
         return keep_outside(None, self.mask(brief))
 
-    def check(self) -> None:
-        """Raises InputError for fields that mean nothing."""
+    def check(self, brief: Brief) -> None:
+        """InputError for fields that mean nothing, and where the prompts do not differ."""
         if isinstance(self.maps, bool) or not isinstance(self.maps, int) or self.maps < 1:
             raise InputError(f"maps must be a whole number from 1 on, got {self.maps!r}")
         if not 0 < self.strength < 1:
@@ -45,17 +45,17 @@ class DiffEdit:
                 f"ratio must be positive and threshold in (0, 1), got {self.ratio!r} and "
                 f"{self.threshold!r}"
             )
-
-    @torch.no_grad()
-    def mask(self, brief: Brief) -> Tensor:
-        """(image, target, 1, h, w) of 0 and 1; InputError where the prompts do not differ."""
-        self.check()
         for i, j in brief.pairs():
             if brief.source.prompts[i] == brief.targets.prompts[j]:
                 raise InputError(
                     f"DiffEdit compares two prompts, but both are {brief.source.prompts[i]!r}: "
                     "give a target that differs from the source"
                 )
+
+    @torch.no_grad()
+    def mask(self, brief: Brief) -> Tensor:
+        """(image, target, 1, h, w) of 0 and 1. Raises InputError as ``check`` does."""
+        self.check(brief)
         difference = self.difference(brief)
         clipped = difference.clamp(max=self.ratio * difference.mean((-2, -1), keepdim=True))
         inside = clipped > self.threshold * clipped.amax((-2, -1), keepdim=True)

@@ -63,9 +63,12 @@ def as_grey(mask: Any) -> np.ndarray:
     if isinstance(mask, (str, Path, Image.Image)):
         return np.array(Image.fromarray(images.load(mask)).convert("L"))
     array = np.asarray(mask)
+    if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8:
+        return np.array(Image.fromarray(array).convert("L"))
     if array.ndim != 2:
         raise InputError(
-            f"got a mask of shape {array.shape}, expected a picture or an array (height, width)"
+            f"got a mask of shape {array.shape}, expected a picture (uint8 (height, width, 3)) or an "
+            "array (height, width)"
         )
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255

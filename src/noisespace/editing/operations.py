@@ -95,6 +95,12 @@ class ColorEdit:
     strength: float = 0.05
     window: tuple[float, float] = (0.0, 0.8)
 
+    def check(self, model: Model, code: Code) -> None:
+        """InputError for fields that do not fit, before any network runs."""
+        executed(self.window, len(code.path) - 1, "window")
+        if not np.array(self.layer((8, 8)))[..., 3].any():
+            raise InputError("nothing is painted: the strokes (or the mask) are empty")
+
     @torch.no_grad()
     def __call__(self, model: Model, code: Code) -> Code:
         code = frozen(code, "ColorEdit")
