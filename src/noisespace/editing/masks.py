@@ -67,8 +67,8 @@ def as_grey(mask: Any) -> np.ndarray:
         return np.array(Image.fromarray(array).convert("L"))
     if array.ndim != 2:
         raise InputError(
-            f"got a mask of shape {array.shape}, expected a picture (uint8 (height, width, 3)) or an "
-            "array (height, width)"
+            f"got a mask of shape {array.shape}, expected a picture, uint8 (height, width, 3), "
+            "or an array (height, width)"
         )
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255
