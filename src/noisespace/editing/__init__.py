@@ -2,14 +2,16 @@
 
 from noisespace.editing.attention import AttentionMaps, AttentionMask, word_maps
 from noisespace.editing.base import Brief, Editor
+from noisespace.editing.color_edit import ColorEdit
 from noisespace.editing.concepts import Concept, Concepts
 from noisespace.editing.diff_edit import DiffEdit
 from noisespace.editing.masa_ctrl import MasaCtrl
 from noisespace.editing.masks import keep_outside, latent_masks
-from noisespace.editing.operations import ColorEdit, Shift, interpolate
+from noisespace.editing.mixing import interpolate
 from noisespace.editing.pix2pix_zero import Pix2PixZero
 from noisespace.editing.plug_and_play import PlugAndPlay
 from noisespace.editing.prompt_to_prompt import PromptToPrompt
+from noisespace.editing.shift import Shift
 
 # name on the command line -> editor; a new one is one file and one line here
 EDITORS: dict[str, type] = {

@@ -1,0 +1,115 @@
+"""ColorEdit: paint colour into the noise maps; texture stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor
+from torch import Tensor
+
+from noisespace import images
+from noisespace.code import Code
+from noisespace.editing.base import executed
+from noisespace.editing.masks import as_grey
+from noisespace.editing.operations import deviations, frozen, noted
+from noisespace.errors import InputError
+from noisespace.guidance import guided
+from noisespace.inversion.parallel import batch_rows, in_batches
+from noisespace.models.base import Model
+
+
+@dataclass(frozen=True)
+class ColorEdit:
+    """Paints colour into the noise maps: z_t += strength * B * (M - P(f_t(x_t))).
+
+    arXiv 2304.06140, sec. 3.2. M is the image with ``strokes`` (an RGBA picture of its size, or
+    with ``color`` inside ``mask``) painted over it, B where paint is, P the prediction along the
+    code's path. ``window``: the share of the executed steps in which it acts. Texture stays, also
+    under the paint, which SDEdit from the same strokes loses.
+    """
+
+    strokes: Any = None
+    color: Any = None
+    mask: Any = None
+    strength: float = 0.05
+    window: tuple[float, float] = (0.0, 0.8)
+
+    def check(self, model: Model, code: Code) -> None:
+        """InputError for fields that do not fit, before any network runs."""
+        executed(self.window, len(code.path) - 1, "window")
+        if not np.array(self.layer((8, 8)))[..., 3].any():
+            raise InputError("nothing is painted: the strokes (or the mask) are empty")
+
+    @torch.no_grad()
+    def __call__(self, model: Model, code: Code) -> Code:
+        code = frozen(code, "ColorEdit")
+        if code.residual is None or code.eta == 0:
+            raise InputError(
+                "ColorEdit paints into noise maps, and this code has none: invert with "
+                "edit-friendly or cycle-diffusion"
+            )
+        if code.path.shape[1] != 1:
+            raise InputError(
+                f"ColorEdit takes a code of one image, got one of {code.path.shape[1]}"
+            )
+        steps = executed(self.window, len(code.residual), "window")
+        goal, inside = self.goal(model, code)
+        residual = code.residual.clone()
+        clean = predicted(model, code, steps)
+        std = deviations(code).to(residual)[steps.start : steps.stop]
+        added = std * self.strength * inside * (goal - clean)
+        residual[steps.start : steps.stop] += added
+        return noted(replace(code, residual=residual), self)
+
+    def goal(self, model: Model, code: Code) -> tuple[Tensor, Tensor]:
+        """M as latents (1, c, h, w), and B (1, 1, h, w) of 0 and 1."""
+        h, w = code.path.shape[-2] * model.factor, code.path.shape[-1] * model.factor
+        below = images.to_images(model.decode(code.path[-1]))[0]
+        layer = self.layer((w, h))
+        paint = np.array(layer)[..., 3]
+        picture = np.array(Image.alpha_composite(Image.fromarray(below).convert("RGBA"), layer))
+        goal = model.encode(images.to_tensor(picture[..., :3].copy()).to(model.state))
+        latent = (code.path.shape[-1], code.path.shape[-2])
+        small = layer.getchannel("A").resize(latent, Image.Resampling.BOX)
+        inside = torch.from_numpy(np.array(small) > 127).to(goal)[None, None]
+        if not paint.any() or not bool(inside.any()):
+            raise InputError("nothing is painted: the strokes (or the mask) are empty")
+        return goal, inside
+
+    def layer(self, size: tuple[int, int]) -> Image.Image:
+        """The paint as RGBA at the working size."""
+        if (self.strokes is None) == (self.color is None):
+            raise InputError("give either strokes (an RGBA picture) or color with a mask")
+        if self.strokes is not None:
+            layer = images.paint_layer(self.strokes)
+            return layer.resize(size, Image.Resampling.LANCZOS)
+        if self.mask is None:
+            raise InputError("color needs a mask: white where it is to be painted")
+        try:
+            colour = ImageColor.getrgb(self.color) if isinstance(self.color, str) else self.color
+            flat = Image.new("RGB", size, tuple(colour))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"color {self.color!r} is none that can be read: {error}") from None
+        flat.putalpha(Image.fromarray(as_grey(self.mask)).resize(size, Image.Resampling.BOX))
+        return flat
+
+
+def predicted(model: Model, code: Code, steps: range) -> Tensor:
+    """P(f_t(x_t)) along the code's path for some executed steps, (steps, b, c, h, w)."""
+    text = model.embed(code.info.prompts)
+    null = model.embed(code.info.negative or ("",) * len(text))
+    count = code.path.shape[1]
+    states = code.path[steps.start : steps.stop].flatten(0, 1)
+    out = torch.empty_like(states)
+
+    def work(rows: Tensor) -> None:
+        image, level = rows % count, code.first + steps.start + rows // count
+        w = torch.full((len(rows),), code.guidance, dtype=torch.float64)
+        predict = guided(model.denoise, null.rows(image), w, code.rule)
+        out[rows] = predict(states[rows], code.grid.level(level), text.rows(image)).x0
+
+    in_batches(work, len(states), batch_rows(states, 2))
+    return out.unflatten(0, (len(steps), count))
