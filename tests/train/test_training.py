@@ -117,6 +117,24 @@ def test_an_exported_run_loads_and_edits(config, tmp_path):
     assert notes["training"]["samples"] == {"autoencoder": 6, "diffusion": 16}
 
 
+def test_the_command_trains_evaluates_and_writes(config, tmp_path):
+    from typer.testing import CliRunner
+
+    from noisespace.cli import app
+
+    out = tmp_path / "run"
+    args = ["train", str(config), "--out", str(out), "--set", "evaluate=2", "--json"]
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)["report"]
+    assert report["shown"]["pictures"] == 2
+    assert {p.name for p in out.glob("*.png")} >= {"diffusion-loss.png", "samples-shown.png"}
+    assert (out / "model/unet/diffusion_pytorch_model.safetensors").exists()
+    again = CliRunner().invoke(app, args)
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run(config, tmp_path, monkeypatch):
     monkeypatch.setattr(DiffusionTask, "loss", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(RunError, match="lower the rate"):

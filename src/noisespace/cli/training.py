@@ -15,7 +15,9 @@ from noisespace.errors import InputError
 
 def train(
     config: Annotated[str, typer.Argument(help='"scenes" or a JSON file of settings.')],
-    out: Annotated[Path, typer.Option("--out", help="The folder of the run.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder of the run (default: runs/NAME).")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
@@ -27,6 +29,7 @@ def train(
 ) -> None:
     """Trains a model, evaluates it and writes it as a pipeline to OUT/model."""
     overrides = dict(parse_setting(text) for text in setting or [])
+    out = out or Path("runs") / Path(config).stem
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; expected a folder for the run")
     from noisespace.train.config import load_config

@@ -64,14 +64,18 @@ class Config(BaseModel):
 
     data: str = "scenes"
     seed: int = 0
+    evaluate: int = Field(300, ge=1)  # pictures behind each figure at the end
     autoencoder: AutoencoderStage = AutoencoderStage.model_validate({})
     diffusion: DiffusionStage = DiffusionStage.model_validate({})
 
     @property
     def command(self) -> str:
         """The command that trains with these settings."""
-        plain, given = Config().model_dump(mode="json"), self.model_dump(mode="json")
-        words = [] if self.seed == plain["seed"] else [f"--set seed={self.seed}"]
+        plain, given = (
+            Config.model_validate({}).model_dump(mode="json"),
+            self.model_dump(mode="json"),
+        )
+        words = [f"--set {k}={given[k]}" for k in ("seed", "evaluate") if given[k] != plain[k]]
         for stage in ("autoencoder", "diffusion"):
             for field, value in given[stage].items():
                 if value != plain[stage][field]:
@@ -91,7 +95,8 @@ def load_config(source: str | Path, **overrides: Any) -> Config:
             values = json.loads(Path(source).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(
-                f'got config {name!r}, expected "scenes" or a JSON file of settings ({error})'
+                f'got config {name!r}, expected "scenes" or a JSON file of settings '
+                f"({getattr(error, 'strerror', None) or error})"
             ) from None
     for key, value in overrides.items():
         if value is None:

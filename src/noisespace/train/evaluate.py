@@ -93,9 +93,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """All figures of a model; guidance is tuned on separate prompts unless given."""
     began = time.monotonic()
-    report: dict[str, Any] = {"reconstruction_db": reconstruction(pipe)}
+    report: dict[str, Any] = {"reconstruction_db": reconstruction(pipe, count)}
     if guidance is None:
-        guidance, report["tuning"] = tune_guidance(pipe)
+        guidance, report["tuning"] = tune_guidance(pipe, min(40, count))
     report["guidance"] = guidance
     for name, held_out in (("shown", False), ("held-out", True)):
         sheet = sheets / f"samples-{name}.png" if sheets else None

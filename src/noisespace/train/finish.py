@@ -78,10 +78,10 @@ def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None
     export(pipe, folder, notes, card)
 
 
-def finish(trained: Trained, out: Path, folder: Path, count: int = 300) -> dict[str, Any]:
+def finish(trained: Trained, out: Path, folder: Path) -> dict[str, Any]:
     """Publishes, evaluates the published (rounded) weights, publishes again with the figures."""
     publish(trained, folder)
-    report = evaluate(load_exported(folder), count=count, sheets=out)
+    report = evaluate(load_exported(folder), count=trained.config.evaluate, sheets=out)
     write_json(out / "evaluation.json", report, force=True)
     publish(trained, folder, report)
     return report
