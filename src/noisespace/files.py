@@ -14,6 +14,13 @@ from noisespace.errors import InputError
 def check_writable(path: str | Path, *, force: bool = False) -> Path:
     """Refuses, before any work is done, an output that could not be written afterwards."""
     path = Path(path)
+    try:
+        return _check_writable(path, force)
+    except OSError as error:  # a name that is too long, a folder that cannot be looked into
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _check_writable(path: Path, force: bool) -> Path:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a file name to write to")
     if path.exists() and not path.is_file():

@@ -52,6 +52,7 @@ def sample_size(model: Model, size: Any) -> tuple[int, int]:
         isinstance(s, int) and s > 0 and not s % model.multiple for s in sides
     ):
         raise InputError(
-            f"size must be one side or (height, width), multiples of {model.multiple}, got {size!r}"
+            f"size must be one side or (height, width), multiples of {model.multiple} such as "
+            f"{model.resolution}, got {size!r}"
         )
     return sides[0], sides[1]

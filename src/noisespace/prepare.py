@@ -51,6 +51,10 @@ def controls_of(model: Model, brief: Brief, editor: Editor | None, mask: Any) ->
 
 def fitting(model: Model, code: Code) -> Code:
     """The code on the model's device. Raises InputError for a code of another model."""
+    if not isinstance(code, Code):
+        raise InputError(
+            f"expected a code (invert gives one, Code.load reads one), got {type(code).__name__}"
+        )
     if code.info.fingerprint and code.info.fingerprint != model.fingerprint:
         raise InputError(
             f"this code was made with the model {code.info.model} "

@@ -94,7 +94,8 @@ class Grid:
         """
         n = len(self)
         share = isinstance(skip, float)
-        if skip < 0 or (share and skip >= 1):
+        known = isinstance(skip, (int, float)) and not isinstance(skip, bool)
+        if not known or skip < 0 or (share and not skip < 1):
             raise InputError(
                 f"skip must be a number of steps (int >= 0) or a share (float in [0, 1)), "
                 f"got {skip!r}"

@@ -48,11 +48,19 @@ def sample_defaults(model: Model) -> SampleDefaults:
 
 def check_guidance(model: Model, w: Any) -> float:
     """A guidance weight as float. Raises InputError for one that means nothing here."""
-    if isinstance(w, bool) or not isinstance(w, (int, float)) or not -1000 < w < 1000:
-        raise InputError(f"guidance must be a number (1 means off), got {w!r}")
+    w = check_weight(w)
     if not model.has_text and w != 1:
         raise InputError(
             f"the model {model.name} is unconditional, so guidance must be 1, got {w!r}"
+        )
+    return w
+
+
+def check_weight(w: Any) -> float:
+    """A guidance weight as float, whatever the model."""
+    if isinstance(w, bool) or not isinstance(w, (int, float)) or not -1000 < w < 1000:
+        raise InputError(
+            f"guidance must be a number between -1000 and 1000 (1 means off), got {w!r}"
         )
     return float(w)
 

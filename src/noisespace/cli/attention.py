@@ -37,6 +37,7 @@ def attention(
     clock = Clock()
     check_outputs([out], inputs=[image], force=force)
     how, working, pixels = parse_method(method), o.parse_size(size), o.read_image(image)
+    o.check_early(how, steps, (source_guidance,), [seed])
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, source_guidance)
     check_words(loaded, source, word)

@@ -44,7 +44,8 @@ def compare(
 ) -> None:
     """Inverts, reconstructs and edits one picture by several methods, with several editors.
 
-    A method that fails is a cell that says why; the others are shown, and the exit code is 1.
+    A method that fails while it runs is a cell that says why; the others are shown, and the exit
+    code is 1.
     """
     from noisespace.settings import method_defaults
 
@@ -55,6 +56,8 @@ def compare(
     named = [(e, None if e == "none" else parse_editor(e)) for e in editor or ["none"]]
     found = None if mask is None else parse_mask(mask)
     working, pixels = o.parse_size(size), o.read_image(image)
+    for how in methods:
+        o.check_early(how, steps, (guidance, source_guidance), [seed])
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, guidance, source_guidance)
     for how in methods:

@@ -18,7 +18,7 @@ from noisespace.cli.methods import (
     parse_method,
     parse_operation,
 )
-from noisespace.cli.outcome import Clock, finish
+from noisespace.cli.outcome import Clock, finish, say
 from noisespace.cli.outputs import check_outputs, numbered, psnr, save_sheet
 from noisespace.cli.work import (
     check_image_edit,
@@ -111,18 +111,20 @@ def edit(
         inputs=[image, Path(mask) if mask else None],
         force=force,
     )
-    how = parse_method(method or "edit-friendly")
+    how = parse_method("edit-friendly" if method is None else method)
     working = o.parse_size(size)
     pixels = None if saved else o.read_image(image)
     drawn = None if mask is None else parse_mask(mask)
     control = choose_editor(editor, concept)
     operations = [parse_operation(spec) for spec in operation or []]
+    note_empty(source if not saved else "saved", target)
+    numbers = list(range(seed, seed + (seeds or 1)))
+    o.check_early(how, steps, (guidance, source_guidance), numbers)
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, guidance, source_guidance)
     if start is None:
         asked = {"editor": control, "mask": drawn, "operations": operations}
         check_image_edit(loaded, pixels, working, (source or "", target), **asked)
-        numbers = list(range(seed, seed + (seeds or 1)))
         settings = {"steps": steps, "guidance": source_guidance, "size": working}
         with clock.on("invert"):
             start = invert_image(loaded, pixels, source or "", how, numbers, **settings)
@@ -136,6 +138,14 @@ def edit(
     if sheet is not None:
         draw(sheet, pixels, before, result, force)
     finish(document, [str(p) for p in [*paths, writes.record, sheet, code] if p], as_json)
+
+
+def note_empty(source: str | None, targets: list[str]) -> None:
+    """Says what an empty prompt means; it is allowed, but seldom meant."""
+    if not (source or "").strip():
+        say("note: no --source: the picture is inverted under the empty prompt")
+    if not all(target.strip() for target in targets):
+        say("note: a --target is empty: the edit runs without a text")
 
 
 def choose_editor(editor: str | None, concepts: list[str] | None) -> Any:

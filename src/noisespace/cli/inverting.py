@@ -36,7 +36,10 @@ def invert(
     if not o.is_code(out):
         raise InputError(f"{out}: codes are written as .safetensors; use a name that ends so")
     check_outputs([], [out], inputs=[image], force=force)
+    if o.is_code(image):
+        raise InputError(f"{image}: is a code, already inverted; give a picture")
     how, working, pixels = parse_method(method), o.parse_size(size), o.read_image(image)
+    o.check_early(how, steps, (source_guidance,), range(seed, seed + seeds))
     loaded = o.load_model(model, dtype, device)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     with clock.on("invert"):
@@ -90,11 +93,13 @@ def reconstruct(
     }
     check_outputs([out], inputs=[image, against], force=force)
     code = load_code(image, inversion) if saved else None
-    how, working = parse_method(method or "edit-friendly"), o.parse_size(size)
+    how = parse_method("edit-friendly" if method is None else method)
+    working = o.parse_size(size)
     given = against if saved else image
     pixels = o.read_image(given) if given else None
     if code is not None and code.path.shape[1] > 1:
         raise InputError(f"{image}: holds {code.path.shape[1]} seeds; reconstruct takes one")
+    o.check_early(how, steps, (guidance, source_guidance), [seed])
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:

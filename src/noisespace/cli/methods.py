@@ -88,17 +88,18 @@ def parse_choice(spec: str, kind: str, table: dict[str, type]) -> Any:
     unknown name or field.
     """
     name, _, rest = spec.strip().partition(":")
-    name = name.strip().lower().replace("_", "-")
+    given = name.strip()
+    name = given.lower().replace("_", "-")
     if name not in table:
-        raise InputError(f"{kind} {name!r} is not known{_nearest(name, list(table))}")
+        raise InputError(f"{kind} {given!r} is not known{_nearest(name, list(table))}")
     cls = table[name]
     hints = typing.get_type_hints(cls)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-    given = {"self": "self_"}  # as one would write it
+    written = {"self": "self_"}  # as one would write it
     values: dict[str, Any] = {}
     for part in filter(None, (p.strip() for p in rest.split(","))):
         field, equals, text = (p.strip() for p in part.partition("="))
-        field = given.get(field, field)
+        field = written.get(field, field)
         if not equals or not field:
             raise InputError(f"{kind} {name}: got {part!r}, expected field=value")
         if field not in fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from noisespace.cli.methods import EDITORS, MASKS, NAMES
 from noisespace.cli.outcome import say
 from noisespace.errors import InputError
 
+MAX_SIDE = 8000  # 64 million pixels, the limit of what is read
 Source = Annotated[str, typer.Option("--source", help="What the image shows, in words.")]
 Method = Annotated[
     str,
@@ -63,6 +65,8 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     if len(sides) > 2 or not all(s.strip().isascii() and s.strip().isdigit() for s in sides):
         raise InputError(f"--size must be a side such as 64 or WIDTHxHEIGHT, got {text!r}")
     numbers = [int(s) for s in sides]
+    if not all(0 < n <= MAX_SIDE for n in numbers):
+        raise InputError(f"--size must have sides from 1 to {MAX_SIDE} pixels, got {text!r}")
     return numbers[0] if len(numbers) == 1 else (numbers[1], numbers[0])
 
 
@@ -84,7 +88,29 @@ def read_image(path: Path) -> Any:
 
 
 def is_code(path: Path) -> bool:
-    return path.suffix.lower() == ".safetensors"
+    """Whether a file is a saved code: by its name, or by what safetensors files begin with."""
+    if path.suffix.lower() == ".safetensors":
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def check_early(
+    method: Any, steps: int | None, weights: tuple[float | None, ...], seeds: Iterable[int]
+) -> None:
+    """Refuses values that no model takes, before one is loaded."""
+    from noisespace.schedule import Grid
+    from noisespace.settings import check_weight, generators
+
+    for w in weights:
+        if w is not None:
+            check_weight(w)
+    generators(list(seeds))
+    count = steps or method.defaults.steps
+    if count <= 1000:  # more than nearly every model was trained with: the model shall say it
+        method.check(Grid.from_config({}, count))
 
 
 def check_guidance(model: Any, *weights: float | None) -> None:

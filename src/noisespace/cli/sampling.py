@@ -39,10 +39,12 @@ def sample(
     working = o.parse_size(size)
     from noisespace.api import sample as draw
     from noisespace.files import write_json
+    from noisespace.inversion import DDIM
     from noisespace.metadata import save_png
     from noisespace.step import check_eta
 
     check_eta(eta)
+    o.check_early(DDIM(), steps, (guidance,), range(seed, seed + seeds))
     loaded = o.load_model(model, dtype, device)
     prompts = prompt * seeds
     numbers = [seed + i for i in range(seeds) for _ in prompt]

@@ -49,12 +49,14 @@ def say_code(code: Any) -> None:
 
 
 def fit_words(fit: dict[str, Any]) -> str:
-    """How an image was brought to the model's resolution: every recorded figure, in words."""
+    """How an image was brought to the model's resolution, as WIDTHxHEIGHT."""
     return ", ".join(f"{key} {_plain(value)}" for key, value in fit.items())
 
 
 def _plain(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):  # (height, width), said as --size has it
+        return "x".join(map(str, reversed(value)))
+    return str(value)
 
 
 def run_edit(model: Any, code: Any, targets: Sequence[str], **options: Any) -> Any:
@@ -75,13 +77,13 @@ def load_code(path: Path, given: dict[str, Any]) -> Any:
     """A saved code. Options that belong to an inversion mean nothing any more: InputError."""
     from noisespace.code import Code
 
+    code = Code.load(path)
     stray = [name for name, value in given.items() if value is not None]
     if stray:
         raise InputError(
             f"{path}: is a code, already inverted, so {', '.join(stray)} cannot be given; "
             "invert the image again, or leave it out"
         )
-    code = Code.load(path)
     say_code(code)
     return code
 
