@@ -208,7 +208,11 @@ def test_places_that_cannot_be_written(tmp_path):
 def test_an_unwritable_folder(tmp_path, monkeypatch):
     folder = tmp_path / "locked"
     folder.mkdir()
-    monkeypatch.setattr(files.os, "access", lambda path, mode: path != folder)
+
+    def refused(dir):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refused)
     with pytest.raises(InputError) as error:
         check_writable(folder / "a.png")
     one_sentence(error, "a.png", "writable")

@@ -111,4 +111,7 @@ def cut_notice(text: Text) -> str:
     cut = [(p, c) for p, c in zip(text.prompts, text.cut, strict=False) if c]
     if not cut:
         return ""
-    return f"a prompt is too long for the model; this part of it was cut: {cut[0][1]!r}"
+    (prompt, lost), start = cut[0], 40
+    words = lost if len(lost) <= 200 else f"{lost[:100]} ... {lost[-90:]}"
+    named = prompt if len(prompt) <= start else f"{prompt[:start]}..."
+    return f"the prompt {named!r} is too long for the model; this end of it was cut: {words!r}"
