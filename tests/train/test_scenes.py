@@ -4,13 +4,23 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from noisespace.errors import InputError
+from noisespace.train import render
 from noisespace.train.draw import random_scene
+from noisespace.train.fitting import fit_background, paint_errors
 from noisespace.train.judge import judge
-from noisespace.train.palette import vocabulary
+from noisespace.train.palette import COLOURS, vocabulary
 from noisespace.train.run import run
-from noisespace.train.scenes import HELD_OUT, Scene, SceneObject, render_scenes
+from noisespace.train.scenes import (
+    HELD_OUT,
+    Scene,
+    SceneObject,
+    pack,
+    render_batch,
+    render_scenes,
+)
 
 
 def drawn(count, seed=0, **options):
@@ -77,6 +87,34 @@ def test_the_judge_is_right_and_can_fail():
     assert not any(v.shape == s.objects[0].shape for s, v in zip(scenes, verdicts, strict=False))
     blank = np.full((1, 64, 64, 3), 120, np.uint8)
     assert not judge(blank)[0].found
+
+
+def test_the_judge_does_not_care_where_a_pattern_lies():
+    """Stripes and dots moved, and a little finer or coarser, are still that shape and colour."""
+    scenes = drawn(60, seed=4, objects=1)
+    waves = torch.rand(60, 3, generator=torch.Generator().manual_seed(0)) * 8
+    waves[:, 2] = 6.4 + waves[:, 2] / 4
+    plain = render_batch([s.edited(texture="plain") for s in scenes])
+    ground = torch.stack([fit_background(p[None]).picture[0] for p in plain])
+    pictures = render.compose(ground, pack([s.objects[0] for s in scenes]), waves)
+    verdicts = judge((pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    right = [
+        (v.shape, v.colour, v.texture)
+        == (s.objects[0].shape, s.objects[0].colour, s.objects[0].texture)
+        for s, v in zip(scenes, verdicts, strict=True)
+    ]
+    assert np.mean(right) >= 0.98
+
+
+def test_paint_errors_are_those_of_rendering():
+    scenes = drawn(4, seed=5, objects=1)
+    objects, under = pack([s.objects[0] for s in scenes]), torch.rand(4, 3, 64, 64)
+    target, cover = torch.rand(4, 3, 64, 64), render.coverage(objects)
+    errors = paint_errors(target, under, cover, render.pattern(objects))
+    for i, scene in enumerate(scenes):
+        mine = list(COLOURS).index(scene.objects[0].colour)
+        drawn_error = (render.compose(under, objects) - target)[i].square().mean()
+        assert float(errors[i, mine]) == pytest.approx(float(drawn_error), rel=1e-4)
 
 
 def test_bad_settings(tmp_path):

@@ -40,7 +40,7 @@ class AutoencoderStage(Stage):
 class DiffusionStage(Stage):
     """A UNet2DConditionModel and a CLIPTextModel, trained together on encoded pictures."""
 
-    steps: int = Field(11_000, gt=0)
+    steps: int = Field(10_400, gt=0)
     batch: int = Field(64, gt=0)
     rate: float = Field(1e-3, gt=0)
     ema: float = 0.998

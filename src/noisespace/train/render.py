@@ -62,29 +62,41 @@ def coverage(objects: Objects) -> Tensor:
     return (0.5 - distance * radius).clamp(0, 1)
 
 
-def paint(objects: Objects) -> Tensor:
-    """The colour of each object everywhere, texture included: (n, 3, 64, 64) in [0, 1]."""
-    x, y = pixels()
-    share = second_share(
-        objects.texture, x - objects.x[:, None, None], y - objects.y[:, None, None]
-    )
+def paint(objects: Objects, waves: Tensor | None = None) -> Tensor:
+    """The colour of each object everywhere, texture included: (n, 3, 64, 64) in [0, 1].
+
+    ``waves`` (n, 3): where the texture's pattern lies, pixels right and down of the centre, and its
+    period; scenes have it in the centre, the judge looks for it.
+    """
+    share = pattern(objects, waves)
     first, second = objects.first[:, :, None, None], objects.second[:, :, None, None]
     return torch.lerp(first, second, share[:, None])
 
 
-def second_share(texture: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """How much of the second tone a texture shows at an offset from the object's centre."""
-    wave_x = (torch.remainder(dx + PERIOD / 2, PERIOD) - PERIOD / 2).abs()
-    wave_y = (torch.remainder(dy + PERIOD / 2, PERIOD) - PERIOD / 2).abs()
-    stripes = (0.5 - (wave_y - PERIOD / 4)).clamp(0, 1)
-    dots = (0.5 - (torch.hypot(wave_x, wave_y) - 2.5)).clamp(0, 1)
+def pattern(objects: Objects, waves: Tensor | None = None) -> Tensor:
+    """How much of the second tone each object's texture shows, (n, 64, 64) in [0, 1]."""
+    x, y = pixels()
+    dx, dy = x - objects.x[:, None, None], y - objects.y[:, None, None]
+    if waves is None:
+        return second_share(objects.texture, dx, dy, torch.tensor(PERIOD))
+    right, down, period = waves.unbind(1)
+    moved = dx - right[:, None, None], dy - down[:, None, None]
+    return second_share(objects.texture, *moved, period[:, None, None])
+
+
+def second_share(texture: Tensor, dx: Tensor, dy: Tensor, period: Tensor) -> Tensor:
+    """How much of the second tone a texture shows at an offset from its pattern's centre."""
+    wave_x = (torch.remainder(dx + period / 2, period) - period / 2).abs()
+    wave_y = (torch.remainder(dy + period / 2, period) - period / 2).abs()
+    stripes = (0.5 - (wave_y - period / 4)).clamp(0, 1)
+    dots = (0.5 - (torch.hypot(wave_x, wave_y) - 2.5 / PERIOD * period)).clamp(0, 1)
     kind = texture[:, None, None]
     return torch.where(kind == 1, stripes, torch.where(kind == 2, dots, torch.zeros_like(dots)))
 
 
-def compose(under: Tensor, objects: Objects) -> Tensor:
+def compose(under: Tensor, objects: Objects, waves: Tensor | None = None) -> Tensor:
     """Lays one object on each picture: (n, 3, 64, 64) -> the same."""
-    return torch.lerp(under, paint(objects), coverage(objects)[:, None])
+    return torch.lerp(under, paint(objects, waves), coverage(objects)[:, None])
 
 
 def _box(u: Tensor, v: Tensor, a: float, b: float) -> Tensor:
