@@ -20,9 +20,10 @@ METHODS = {
     "edit-friendly": (ns.EditFriendly(), (1.0, 3.5), (2.0, 3.5, 5.0, 7.5)),
     "cycle-diffusion": (ns.CycleDiffusion(), (1.0,), (1.5, 2.0, 3.0, 4.5)),
     "ddim": (ns.DDIM(), (1.0,), (1.5, 2.0, 3.0, 4.5)),
+    "direct": (ns.Direct(), (1.0,), (1.5, 2.0, 3.0, 4.5)),
     "negative-prompt": (ns.NegativePrompt(), (1.0,), (1.0, 1.5, 2.0, 3.0)),
     "prox-npi": (ns.ProxNPI(), (1.0,), (1.5, 2.0, 3.0, 4.5)),
-    "sdedit": (ns.SDEdit(strength=0.6), (1.0,), (1.5, 2.0, 3.0, 4.5)),
+    "sdedit": (ns.SDEdit(), (1.0,), (1.5, 2.0, 3.0, 4.5)),
 }
 
 

@@ -12,14 +12,14 @@ from noisespace.train.run import Trained
 
 # Guidance by method, tuned once by benchmarks/tune_scenes.py on scenes used for nothing else
 METHODS = {
-    "edit-friendly": {"invert": 3.5, "edit": 5.0},
+    "edit-friendly": {"invert": 1.0, "edit": 2.0},
     "cycle-diffusion": {"edit": 2.0},
-    "ddim": {"edit": 2.0},
-    "fixed-point": {"edit": 2.0},
-    "direct": {"edit": 2.0},
+    "ddim": {"edit": 1.5},
+    "fixed-point": {"edit": 1.5},
+    "direct": {"edit": 1.5},
     "negative-prompt": {"edit": 1.5},
     "prox-npi": {"edit": 1.5},
-    "sdedit": {"edit": 2.0},
+    "sdedit": {"edit": 1.5},
 }
 
 CARD = """# scenes
