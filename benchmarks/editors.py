@@ -134,6 +134,7 @@ INVERSIONS = {
     "direct": ns.Direct(),
     "cycle-diffusion": ns.CycleDiffusion(),
     "edit-friendly": ns.EditFriendly(),
+    "edit-friendly skip .12": ns.EditFriendly(skip=0.12),
 }
 EDITORS = {
     "none": None,
@@ -142,18 +143,27 @@ EDITORS = {
     "plug-and-play": ns.PlugAndPlay(),
     "pix2pix-zero": ns.Pix2PixZero(0.03),
     "diffedit": ns.DiffEdit(),
+    "p2p cross .6 self .2": ns.PromptToPrompt(cross=0.6, self_=0.2),  # published for edit-friendly
     "p2p + true mask": ns.PromptToPrompt(),
+    "p2p + blend": ns.PromptToPrompt(),  # LocalBlend on each scene's own word
 }
 
 
 def run_pair(model, some: list[Case], inversion: str, editor: str) -> tuple[list, list, float]:
     """The pictures and masks of one batch, and seconds a picture."""
+    if editor == "p2p + blend" and len(some) > 1:  # its words differ from scene to scene
+        alone = [run_pair(model, [case], inversion, editor) for case in some]
+        pictures = [picture for one in alone for picture in one[0]]
+        return pictures, [None] * len(some), sum(one[2] for one in alone) / len(some)
     start = time.perf_counter()
     sources, targets = [c.scene.caption for c in some], [c.truth.caption for c in some]
     seeds = list(range(len(some)))
     code = ns.invert(model, [c.scene for c in some], sources, INVERSIONS[inversion], seed=seeds)
     mask = [grown(c.touched) for c in some] if "true mask" in editor else None
-    result = ns.edit(model, code, targets, editor=EDITORS[editor], mask=mask)
+    control = EDITORS[editor]
+    if editor == "p2p + blend":
+        control = ns.PromptToPrompt(blend=blended(some[0]))
+    result = ns.edit(model, code, targets, editor=control, mask=mask)
     masks = result.mask if editor == "diffedit" else [None] * len(some)
     masks = masks if isinstance(masks, list) else [masks]
     return [np.asarray(i) for i in result.images], masks, (time.perf_counter() - start) / len(some)
