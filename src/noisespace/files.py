@@ -68,6 +68,13 @@ def write_bytes(path: str | Path, data: bytes, *, force: bool = False) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left half-written in a folder that nobody else writes to."""
+    for path in folder.glob(".*.tmp"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, value: Any, *, force: bool = False) -> None:
     """Writes indented JSON with sorted keys, whole or not at all."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)

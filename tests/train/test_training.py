@@ -72,8 +72,10 @@ def test_a_stopped_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
     monkeypatch.setattr(DiffusionTask, "loss", stop_once)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "parts")
+    settings = (tmp_path / "parts/config.json").read_text()
     with pytest.raises(InputError, match="--resume"):
-        run(config, tmp_path / "parts")
+        run(config, tmp_path / "parts", seed=5)
+    assert (tmp_path / "parts/config.json").read_text() == settings
     trained = run(config, tmp_path / "parts", resume=True)
     assert (trained.diffusion.steps, trained.diffusion.samples) == (8, 16)
     for stage in ("autoencoder", "diffusion"):
@@ -100,9 +102,10 @@ def test_a_killed_run_goes_on(config, tmp_path):
         process.wait()
     done = read_header(path)["step"]
     assert 0 < done < 100000
-    assert not list(out.glob("*.tmp"))
+    (out / ".diffusion.safetensors.half.tmp").write_bytes(b"half a checkpoint")  # as a kill leaves
     trained = run(config, out, resume=True, diffusion__steps=done + 2)
     assert trained.diffusion.steps == done + 2
+    assert not list(out.glob(".*.tmp"))
 
 
 def test_an_exported_run_loads_and_edits(config, tmp_path):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from noisespace.errors import InputError, RunError
+from noisespace.errors import RunError
 from noisespace.train.checkpoint import load_checkpoint, read_header, save_checkpoint
 from noisespace.train.config import Stage
 from noisespace.train.curve import draw_curve
@@ -65,15 +65,13 @@ def learning_rate(stage: Stage, step: int) -> float:
     return stage.rate * min(1.0, (step + 1) / max(stage.warmup, 1), max(fall, 0.0))
 
 
-def fit(task: Task, stage: Stage, out: Path, resume: bool = False) -> Outcome:
+def fit(task: Task, stage: Stage, out: Path) -> Outcome:
     """Trains to ``stage.steps``; leaves the averaged weights in the task's module.
 
     ``out`` gets ``<name>.safetensors`` (the checkpoint), ``<name>.jsonl`` (the losses) and
-    pictures. Without ``resume`` an existing checkpoint is refused, not overwritten.
+    pictures. A checkpoint that is there already is gone on with.
     """
     path = out / f"{task.name}.safetensors"
-    if path.exists() and not resume:
-        raise InputError(f"{path}: exists already; continue with --resume or name another folder")
     module = task.module
     optimiser = torch.optim.AdamW(module.parameters(), stage.rate, (0.9, 0.99), weight_decay=0.01)
     ema = {k: v.detach().clone() for k, v in module.state_dict().items()}

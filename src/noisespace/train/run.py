@@ -10,7 +10,8 @@ from typing import Any
 
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from noisespace.files import write_json
+from noisespace.errors import InputError
+from noisespace.files import remove_leftovers, write_json
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder
 from noisespace.train.checkpoint import load_checkpoint, read_header
 from noisespace.train.config import Config, load_config
@@ -43,7 +44,9 @@ def run(config: str | Path, out: str | Path, resume: bool = False, **overrides: 
     """
     settings = load_config(config, **overrides)
     out = Path(out)
+    refuse_a_second_run(out, resume)
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
     write_json(out / "config.json", settings.model_dump(mode="json"), force=True)
     data = dataset(settings.data)
     vae = build_autoencoder(settings.autoencoder, data.size, settings.seed)
@@ -51,10 +54,16 @@ def run(config: str | Path, out: str | Path, resume: bool = False, **overrides: 
         AutoencoderTask(vae, settings.autoencoder, data, settings.seed),
         settings.autoencoder,
         out,
-        resume,
     )
-    pipe, second = train_diffusion(vae, settings, data, out, resume)
+    pipe, second = train_diffusion(vae, settings, data, out)
     return Trained(pipe, settings, first, second)
+
+
+def refuse_a_second_run(out: Path, resume: bool) -> None:
+    """A folder that holds a run is only gone on with, so that neither overwrites the other."""
+    path = out / f"{AutoencoderTask.name}.safetensors"
+    if path.exists() and not resume:
+        raise InputError(f"{path}: exists already; continue with --resume or name another folder")
 
 
 def load_run(out: str | Path) -> Trained:
@@ -79,7 +88,7 @@ def load_run(out: str | Path) -> Trained:
 
 
 def train_diffusion(
-    vae: AutoencoderKL, settings: Config, data: Dataset, out: Path, resume: bool
+    vae: AutoencoderKL, settings: Config, data: Dataset, out: Path
 ) -> tuple[StableDiffusionPipeline, Outcome]:
     """The second stage, on the latents of a trained autoencoder."""
     stage, seed = settings.diffusion, settings.seed
@@ -100,6 +109,6 @@ def train_diffusion(
         path.with_suffix(".txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
 
     task = DiffusionTask(networks, stage, data, tokenizer, latents, items, seed, draw_sheet)
-    outcome = fit(task, stage, out, resume)
+    outcome = fit(task, stage, out)
     networks.eval()
     return pipe, outcome
