@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 import noisespace as ns
+from noisespace import images
 from noisespace.train import fitting
 from noisespace.train.draw import random_scene
 from noisespace.train.judge import judge
@@ -149,6 +150,13 @@ EDITORS = {
 }
 
 
+# what the table shows: two inversions with every editor, the others with the two plainest
+PAIRS = [("autoencoder", "none")]  # encoded and decoded, nothing else: the bound outside the edit
+PAIRS += [(i, e) for i in ("ddim", "edit-friendly") for e in EDITORS]
+PAIRS += [(i, e) for i in INVERSIONS for e in ("none", "prompt-to-prompt") if (i, e) not in PAIRS]
+PAIRS += [("edit-friendly skip .12", "p2p cross .6 self .2")]
+
+
 def run_pair(model, some: list[Case], inversion: str, editor: str) -> tuple[list, list, float]:
     """The pictures and masks of one batch, and seconds a picture."""
     if editor == "p2p + blend" and len(some) > 1:  # its words differ from scene to scene
@@ -156,6 +164,10 @@ def run_pair(model, some: list[Case], inversion: str, editor: str) -> tuple[list
         pictures = [picture for one in alone for picture in one[0]]
         return pictures, [None] * len(some), sum(one[2] for one in alone) / len(some)
     start = time.perf_counter()
+    if inversion == "autoencoder":
+        pixels = torch.cat([images.to_tensor(c.scene.render()) for c in some])
+        seen = images.to_images(model.decode(model.encode(pixels)))
+        return seen, [None] * len(some), (time.perf_counter() - start) / len(some)
     sources, targets = [c.scene.caption for c in some], [c.truth.caption for c in some]
     seeds = list(range(len(some)))
     code = ns.invert(model, [c.scene for c in some], sources, INVERSIONS[inversion], seed=seeds)
@@ -220,7 +232,7 @@ def table(out: Path) -> str:
         "kept | scenes | s an edit |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for inversion in INVERSIONS:
+    for inversion in ("autoencoder", *INVERSIONS):
         for editor in EDITORS:
             some = [d for d in lines if (d["inversion"], d["editor"]) == (inversion, editor)]
             if not some:
@@ -259,15 +271,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/editors"))
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--model", default="scenes")
-    parser.add_argument("--inversions", nargs="*", default=list(INVERSIONS), choices=INVERSIONS)
-    parser.add_argument("--editors", nargs="*", default=list(EDITORS), choices=EDITORS)
+    parser.add_argument("--inversions", nargs="*", choices=INVERSIONS, help="only these")
+    parser.add_argument("--editors", nargs="*", choices=EDITORS, help="only these")
     parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if (options.out / "results.jsonl").exists() and not options.resume:
         parser.error(f"{options.out} has results already: go on with --resume, or name another")
     model, all_cases = ns.load(options.model), cases(options.scenes)
-    pairs = [(i, e) for i in options.inversions for e in options.editors]
+    pairs = PAIRS
+    if options.inversions or options.editors:
+        chosen = options.inversions or INVERSIONS, options.editors or EDITORS
+        pairs = [(i, e) for i in chosen[0] for e in chosen[1]]
     measure(model, all_cases, options.out, pairs)
     (options.out / "table.md").write_text(table(options.out))
     sheet(model, all_cases, options.out)

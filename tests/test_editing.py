@@ -20,6 +20,7 @@ ALL_EDITORS = [
     ns.PromptToPrompt(mode="refine", self_=0.5, reweight={"dog": 2.0}),
     ns.PromptToPrompt(blend=("cat", "dog"), windows={"dog": (0.2, 0.6)}),
     ns.MasaCtrl(step=0, layer=0),
+    ns.MasaCtrl(step=1, layer=0, words=("cat", "dog"), threshold=0.5),
     ns.PlugAndPlay(),
     ns.Pix2PixZero(),
     ns.DiffEdit(),
@@ -72,7 +73,12 @@ def test_an_editor_at_strength_zero_is_none(model, method, editor):
     torch.testing.assert_close(edited, plain, atol=1e-10, rtol=0)
 
 
-COPIES = [e for e in ALL_EDITORS if not isinstance(e, (ns.DiffEdit, ns.Concepts))]
+# the others change a target that equals its source: by a mask, or by what is not in the prompt
+COPIES = [
+    e
+    for e in ALL_EDITORS
+    if not isinstance(e, (ns.DiffEdit, ns.Concepts)) and getattr(e, "words", None) is None
+]
 
 
 @pytest.mark.parametrize("editor", COPIES, ids=lambda e: type(e).__name__)
@@ -361,6 +367,24 @@ def test_local_blend_keeps_the_outside(model):
     assert not bool((rows_of(model, code, late, guidance=3.0)[1] == rows[0]).all(0).any())
 
 
+def test_mask_guided_masactrl_looks_from_object_to_object():
+    """Equal to attention over the keys of the query's own kind, as the paper writes it."""
+    from noisespace.editing.masa_ctrl import looking_alike, object_masks
+
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 1, 1, 3, 16, 16, generator=generator, dtype=torch.float64)
+    masks = object_masks(torch.rand(1, 2, 4, 4, generator=generator), (4, 4), 0.5)
+    assert 0 < masks.sum() < masks.numel()
+    got = looking_alike(scores.softmax(-1), masks)
+    for query in range(16):
+        keys = masks[0, 0] == masks[0, 1, query]
+        expected = scores[..., query, keys].softmax(-1)
+        torch.testing.assert_close(got[..., query, keys], expected)
+        assert not got[..., query, ~keys].any()
+    nothing = torch.tensor([[[False] * 16, [True] * 16]])  # no object in the source
+    assert torch.equal(looking_alike(scores.softmax(-1), nothing), scores.softmax(-1))
+
+
 def test_attention_maps(model):
     code = code_of(model, ns.EditFriendly())
     found = ns.attention_maps(model, code)
@@ -436,6 +460,9 @@ BAD = [
     ({"editor": ns.PromptToPrompt(reweight={"horse": 2.0})}, r"horse.*its words are"),
     ({"editor": ns.PromptToPrompt(blend=("horse", "dog"))}, r"horse.*its words are"),
     ({"editor": ns.PromptToPrompt(blend=("cat", "horse"))}, r"horse.*its words are"),
+    ({"editor": ns.MasaCtrl(words=("cat", "horse"))}, r"horse.*its words are"),
+    ({"editor": ns.MasaCtrl(words="cat", threshold=2.0)}, r"threshold must be in"),
+    ({"editor": ns.MasaCtrl(words=("a", "b", "c"))}, r"words takes a word, or one of each"),  # type: ignore[arg-type]
     ({"editor": ns.PromptToPrompt(windows={"horse": 0.5})}, r"horse.*its words are"),
     ({"editor": ns.PromptToPrompt(cross=1.5)}, "cross"),
     ({"editor": ns.PromptToPrompt(self_=(0.6, 0.4))}, "self_"),

@@ -12,6 +12,7 @@ from noisespace.denoiser import Controls, Site
 from noisespace.editing.alignment import Mode, align, find_word
 from noisespace.editing.base import Brief, copied, executed
 from noisespace.editing.blend import LocalBlend
+from noisespace.editing.running import word_pair
 from noisespace.errors import InputError
 
 Window = float | tuple[float, float]
@@ -51,7 +52,7 @@ class PromptToPrompt:
 
         def reads(step: int, site: Site) -> bool:
             inside = site.kind == "cross" and running[step]
-            return inside or (blend is not None and blend.reads(site))
+            return inside or (blend is not None and blend.words.reads(site))
 
         def qkv(step: int, site: Site, q: Tensor, k: Tensor, v: Tensor) -> tuple:
             # The source's queries and keys are its maps; the fused kernel stays in use.
@@ -66,8 +67,8 @@ class PromptToPrompt:
                 w = when[step].to(p)
                 edited = mixed * factors.to(p) * w + p[0, :, 1:] * (1 - w)
                 p = torch.cat([torch.cat([p[0, :, :1], edited], 1)[None], p[1:]])
-            if blend is not None and blend.reads(site):
-                blend.collect(p[0])
+            if blend is not None and blend.words.reads(site):
+                blend.words.collect(p[0])
             return p
 
         after = blend.after if blend else None
@@ -108,11 +109,9 @@ class PromptToPrompt:
     def local_blend(self, brief: Brief) -> LocalBlend | None:
         if self.blend is None:
             return None
-        words = (self.blend, self.blend) if isinstance(self.blend, str) else tuple(self.blend)
-        if len(words) != 2:
-            raise InputError(f"blend takes a word of each prompt, got {self.blend!r}")
+        words = word_pair(self.blend, "blend")
         start = len(executed(self.blend_start, brief.total, "blend_start"))
-        return LocalBlend.of(brief, (words[0], words[1]), self.blend_threshold, start)
+        return LocalBlend.of(brief, words, self.blend_threshold, start)
 
 
 def text_only(x: Tensor, changed: Tensor) -> Tensor:
