@@ -65,3 +65,47 @@ def edit(model, maps: Maps, prompt: str, skip=36, w=15.0, eta=1.0) -> Tensor:
         mean, std = mean_and_std(eps, x, bars[i], bars[i + 1], eta)
         x = mean + std * maps.z[i]
     return x
+
+
+def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10):
+    """arXiv 2211.09794, Alg. 1, as in the public notebook: batch 1, one Adam a step, and the
+    backward pass also through the network's weights, which the notebook never freezes.
+
+    Returns the null embeddings and the state that they reconstruct.
+    """
+    grid = model.grid(steps)
+    bars = (grid.alpha**2).to(x0)
+    text, null = model.embed([prompt]).embedding, model.embed([""]).embedding
+
+    def step(eps, x, bar, prev):
+        return mean_and_std(eps, x, bar, prev, 0.0)[0]
+
+    with torch.no_grad():
+        path = [x0]
+        for i in range(steps - 1, -1, -1):
+            told = grid.level(i + 1).t.float()
+            eps = model.unet(path[-1], told, encoder_hidden_states=text).sample
+            path.append(step(eps, path[-1], bars[i + 1], bars[i]))
+    path, x, found = path[::-1], path[-1], []
+    for i in range(steps):
+        null = null.clone().detach().requires_grad_(True)
+        adam = torch.optim.Adam([null], lr=1e-2 * (1 - i / 100.0))
+        t = grid.timesteps[i]
+        with torch.no_grad():
+            conditional = model.unet(x, t, encoder_hidden_states=text).sample
+        for _ in range(iterations):
+            unconditional = model.unet(x, t, encoder_hidden_states=null).sample
+            eps = unconditional + w * (conditional - unconditional)
+            loss = torch.nn.functional.mse_loss(step(eps, x, bars[i], bars[i + 1]), path[i + 1])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            if loss.item() < 1e-5 + i * 2e-5:
+                break
+        found.append(null.detach())
+        with torch.no_grad():
+            unconditional = model.unet(x, t, encoder_hidden_states=null).sample
+            conditional = model.unet(x, t, encoder_hidden_states=text).sample
+            eps = unconditional + w * (conditional - unconditional)
+            x = step(eps, x, bars[i], bars[i + 1])
+    return torch.stack(found), x

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from noisespace.inversion import EditFriendly as EditFriendly
     from noisespace.inversion import FixedPoint as FixedPoint
     from noisespace.inversion import NegativePrompt as NegativePrompt
+    from noisespace.inversion import NullText as NullText
+    from noisespace.inversion import PromptTuning as PromptTuning
     from noisespace.inversion import ProxNPI as ProxNPI
     from noisespace.inversion import SDEdit as SDEdit
+    from noisespace.inversion import TextualInversion as TextualInversion
     from noisespace.models.analytic import Mixture as Mixture
     from noisespace.models.diffusers import from_pipeline as from_pipeline
     from noisespace.models.loading import load as load
@@ -55,8 +58,11 @@ _PLACES = {
         "EditFriendly",
         "FixedPoint",
         "NegativePrompt",
+        "NullText",
+        "PromptTuning",
         "ProxNPI",
         "SDEdit",
+        "TextualInversion",
     ],
     "noisespace.editing": [
         "AttentionMask",

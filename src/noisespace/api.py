@@ -20,6 +20,8 @@ from noisespace.editing import (
 from noisespace.errors import InputError
 from noisespace.intake import load_images, sample_size
 from noisespace.inversion import EditFriendly, Inversion, Problem
+from noisespace.inversion.base import Nowhere
+from noisespace.inversion.kept import Checkpoint
 from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
 from noisespace.models.base import Model
@@ -35,6 +37,7 @@ from noisespace.settings import (
     nested_prompts,
     sample_defaults,
     spread,
+    warn_of_guidance,
 )
 from noisespace.version import VERSION
 
@@ -51,13 +54,16 @@ def invert(
     seed: int | Sequence[int] = 0,
     size: int | tuple[int, int] | None = None,
     progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Code:
     """Finds a trajectory of noise that gives an image back, and returns it as a Code.
 
     ``image``: path, PIL image or uint8 array (H, W, 3), or a list of them (one batch; then
     ``prompt`` and ``seed`` may be lists); a float tensor (b, c, h, w) is taken as latents.
     ``steps`` and ``guidance`` default to the method's published ones, or the model's own.
-    ``progress(done, total)`` is called on the way; raising in it cancels.
+    ``progress(done, total)`` is called on the way; raising in it cancels. ``checkpoint``: a file
+    in which an optimisation (null-text, prompt tuning) keeps its state, so that the same call goes
+    on from there after an interruption; it is removed at the end.
 
     Raises InputError, before any network runs, for input that cannot be inverted.
     """
@@ -74,12 +80,16 @@ def invert(
     drawn = generators(seeds)
     text, null = embed(model, prompts), embed(model, [""] * count)
     x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
-    code = method.invert(Problem(model.denoise, grid, x0, text, null, w, drawn, progress))
+    who = [model.fingerprint, describe(method), len(grid), w, prompts, seeds, info.get("image")]
+    kept = Nowhere() if checkpoint is None else Checkpoint(checkpoint, who)
+    code = method.invert(Problem(model.denoise, grid, x0, text, null, w, drawn, progress, kept))
+    kept.done()
+    own = code.info.edit_guidance  # that of an optimisation
     return code.with_info(
         prompts=tuple(prompts),
         seeds=tuple(seeds),
         method=describe(method),
-        edit_guidance=defaults.edit,
+        edit_guidance=defaults.edit if own is None else own,
         model=model.name,
         fingerprint=model.fingerprint,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -139,6 +149,7 @@ def edit_steps(
     """
     code = fitting(model, code)
     own = code.info.edit_guidance
+    warn_of_guidance(code, guidance)
     w = check_guidance(model, (own if own is not None else 7.5) if guidance is None else guidance)
     count = code.path.shape[1]
     rows = nested_prompts(prompt, count)

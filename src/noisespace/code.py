@@ -55,7 +55,8 @@ class Code:
     latent; ``first``: the level a replay starts at; ``eta``: how noisy a step is; ``correct``:
     which rows get ``residual_i = path[i+1] - mean_i(path[i])``; ``residual``
     (n - first, b, c, h, w) is frozen, or None where there is none or it is taken live from a source
-    row. ``null``, ``text`` (n - first, b, l, d): optimised embeddings, one a step. ``rule``:
+    row. ``null``, ``text`` (n - first, b, l, d): optimised embeddings, one a step: the null text of
+    every row, and the source's text, of which targets keep the share ``1 - blend``. ``rule``:
     guidance of its own.
     """
 
@@ -66,6 +67,7 @@ class Code:
     residual: Tensor | None = None
     null: Tensor | None = None
     text: Tensor | None = None
+    blend: float = 1.0
     rule: Guidance = field(default_factory=Guidance)
     info: Info = field(default_factory=Info)
 
@@ -141,6 +143,7 @@ class Code:
             "format": FORMAT,
             "eta": self.eta,
             "correct": self.correct,
+            "blend": self.blend,
             "rule": asdict(self.rule),
             "info": self.info.model_dump(mode="json"),
         }
@@ -189,6 +192,7 @@ class Header(BaseModel):
     format: Literal[1]
     eta: float
     correct: Correct
+    blend: float = 1.0
     rule: dict[str, Any]
     info: Info
 
@@ -203,6 +207,7 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
         head.eta,
         head.correct,
         *(tensors.get(name) for name in ("residual", "null", "text")),
+        blend=head.blend,
         rule=Guidance(**head.rule),
         info=head.info,
     )
@@ -211,6 +216,11 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
         raise KeyError(f"path of shape {tuple(path.shape)} does not fit {len(grid)} steps")
     if residual is not None and residual.shape != path[1:].shape:
         raise KeyError(f"residual of shape {tuple(residual.shape)} does not fit the path")
+    for name, tuned in (("null", code.null), ("text", code.text)):
+        if tuned is not None and (
+            tuned.ndim != 4 or tuned.shape[:2] != (len(path) - 1, len(path[0]))
+        ):
+            raise KeyError(f"{name} of shape {tuple(tuned.shape)} does not fit the path")
     return code
 
 

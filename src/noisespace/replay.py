@@ -127,13 +127,16 @@ def renoised(code: Code, cast: Cast, x: Tensor, fresh: Tensor) -> Tensor:
 def embeddings(code: Code, cast: Cast, k: int) -> tuple[Text, Text]:
     """The text and null text of step k, with the code's own per-step embeddings put in.
 
-    An optimised null embedding serves every row, an optimised text embedding the source row.
+    An optimised null embedding serves every row; an optimised text embedding the source row and,
+    by the share ``1 - blend``, the targets.
     """
     text, null = cast.text, cast.null
     if code.null is not None:
         null = null.embedded(code.null[k].repeat_interleave(cast.rows, 0))
-    if code.text is not None and cast.source:
-        embedding = text.embedding.clone()
-        embedding[:: cast.rows] = code.text[k]
-        text = text.embedded(embedding)
+    if code.text is not None:
+        tuned = code.text[k].repeat_interleave(cast.rows, 0).to(text.embedding)
+        share = torch.full((len(text), 1, 1), code.blend).to(tuned)
+        if cast.source:
+            share[:: cast.rows] = 0
+        text = text.embedded(torch.lerp(tuned, text.embedding, share))
     return text, null

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from noisespace.code import Code
 from noisespace.denoiser import Text
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS, Defaults
@@ -54,6 +56,17 @@ def check_guidance(model: Model, w: Any) -> float:
             f"the model {model.name} is unconditional, so guidance must be 1, got {w!r}"
         )
     return w
+
+
+def warn_of_guidance(code: Code, w: float | None) -> None:
+    """Warns of a guidance other than the one that a code's embeddings were optimised for."""
+    tuned = code.null is not None or code.text is not None
+    if tuned and w is not None and w != code.guidance:
+        warnings.warn(
+            f"this code was optimised for guidance {code.guidance:g}; at {w:g} its reconstruction "
+            "is no longer exact: invert again for that guidance",
+            stacklevel=4,
+        )
 
 
 def check_weight(w: Any) -> float:

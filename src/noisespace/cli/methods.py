@@ -21,6 +21,9 @@ NAMES = (
     "negative-prompt",
     "prox-npi",
     "sdedit",
+    "null-text",
+    "prompt-tuning",
+    "textual-inversion",
 )
 EDITORS = ("prompt-to-prompt", "masactrl", "plug-and-play", "pix2pix-zero", "diffedit")
 OPERATIONS = ("shift", "color-edit")

@@ -6,6 +6,8 @@ from noisespace.inversion.ddim import DDIM, FixedPoint
 from noisespace.inversion.direct import Direct
 from noisespace.inversion.edit_friendly import EditFriendly
 from noisespace.inversion.negative import NegativePrompt, ProxNPI
+from noisespace.inversion.null_text import NullText
+from noisespace.inversion.prompt_tuning import PromptTuning, TextualInversion
 from noisespace.inversion.sdedit import SDEdit
 
 # name on the command line -> method; a new one is one file and one line here
@@ -18,6 +20,9 @@ METHODS: dict[str, type] = {
     "prox-npi": ProxNPI,
     "direct": Direct,
     "sdedit": SDEdit,
+    "null-text": NullText,
+    "prompt-tuning": PromptTuning,
+    "textual-inversion": TextualInversion,
 }
 
 __all__ = [
@@ -30,7 +35,10 @@ __all__ = [
     "FixedPoint",
     "Inversion",
     "NegativePrompt",
+    "NullText",
     "Problem",
+    "PromptTuning",
     "ProxNPI",
     "SDEdit",
+    "TextualInversion",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -25,13 +25,36 @@ class Defaults:
     edit: float
 
 
+class Kept(Protocol):
+    """Where a long optimisation leaves what it needs to go on after an interruption."""
+
+    def load(self) -> dict[str, Tensor] | None: ...
+
+    def save(self, state: dict[str, Tensor]) -> None: ...
+
+    def done(self) -> None: ...
+
+
+class Nowhere:
+    """Keeps nothing."""
+
+    def load(self) -> None:
+        return None
+
+    def save(self, state: dict[str, Tensor]) -> None:
+        pass
+
+    def done(self) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Problem:
     """A batch of images to invert.
 
     ``x0`` (b, c, h, w); ``text``, ``null``: one row an image; ``guidance``: the w of the inversion;
     ``generators``: one an image, on the CPU, so that a seed means the same on every device and
-    results do not depend on the batch.
+    results do not depend on the batch; ``kept``: where an optimisation leaves its state.
     """
 
     denoise: Denoiser
@@ -42,6 +65,14 @@ class Problem:
     guidance: float
     generators: Sequence[Generator]
     progress: Progress | None = None
+    kept: Kept = field(default_factory=Nowhere)
+
+    def tell(self, done: int, total: int, note: str = "") -> None:
+        """Progress, with a note (a loss) for whoever shows one: ``progress.note(text)``."""
+        if note and hasattr(self.progress, "note"):
+            self.progress.note(note)  # type: ignore[union-attr]
+        if self.progress:
+            self.progress(done, total)
 
     def noise(self, count: int) -> Tensor:
         """Standard normal noise (count, b, c, h, w), each image's from its own generator."""

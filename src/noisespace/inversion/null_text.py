@@ -1,0 +1,110 @@
+"""Null-text inversion: the null text is tuned so that guidance keeps the source on its path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from noisespace.code import Code
+from noisespace.errors import InputError
+from noisespace.inversion.base import Defaults, Problem
+from noisespace.inversion.ddim import Told, ascent, check_told, climb
+from noisespace.inversion.edit_friendly import amplitudes
+from noisespace.inversion.solvers import ITERATIONS, Solver
+from noisespace.inversion.tuning import (
+    Tuning,
+    check_tuning,
+    tune_globally,
+    tune_noisings,
+    tune_steps,
+)
+from noisespace.schedule import Grid
+
+
+@dataclass(frozen=True)
+class NullText:
+    """Null-text inversion (arXiv 2211.09794): one optimised null embedding a step.
+
+    The pivot is the DDIM ascent at w = 1; then, for ``guidance``, each step's null embedding is
+    tuned until the guided step ends on the pivot. With ``solver="adam"`` that is Algorithm 1 as
+    published: 10 iterations, ``lr`` falling by 1 % a step, stop at a loss below
+    ``tolerance`` (1 + 2k) at step k. The default solver reaches the same with 3 ``iterations``
+    (see docs/optimised.md).
+
+    The ablations of the paper: ``share="global"``, one embedding for all steps; ``pivot="random"``,
+    one noise for all levels; ``pivot="none"``, a fresh noising each iteration and the loss of eps.
+    A global embedding, and one without a pivot, are always tuned by Adam.
+    """
+
+    guidance: float = 7.5
+    iterations: int | None = None
+    lr: float = 0.01
+    tolerance: float = 1e-5
+    share: Literal["step", "global"] = "step"
+    pivot: Literal["ddim", "random", "none"] = "ddim"
+    solver: Solver = "gauss-newton"
+    told: Told = "lower"
+
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
+
+    def check(self, grid: Grid) -> None:
+        check_told(self.told)
+        check_tuning(self.iterations, self.lr, self.tolerance, self.solver)
+        check_tuned_guidance(self.guidance, "null-text")
+        if self.share not in ("step", "global"):
+            raise InputError(f"share must be step or global, got {self.share!r}")
+        if self.pivot not in ("ddim", "random", "none"):
+            raise InputError(f"pivot must be ddim, random or none, got {self.pivot!r}")
+
+    def invert(self, problem: Problem) -> Code:
+        tuning = self.tuning()
+        tuning.start(problem)  # refuses a model without text before the network runs
+        path = pivot_of(problem, self.pivot, self.told)
+        if self.pivot == "none":
+            found = tune_noisings(problem, tuning, self.share == "global")
+        elif self.share == "global":
+            found = tune_globally(problem, tuning, path)
+        else:
+            found = tune_steps(problem, tuning, path)
+        info = problem.info().model_copy(
+            update={"guidance": self.guidance, "edit_guidance": self.guidance}
+        )
+        return Code(problem.grid, path, null=found, info=info)
+
+    def tuning(self) -> Tuning:
+        moving = self.share == "global" or self.pivot == "none"
+        iterations = self.iterations
+        if iterations is None:
+            iterations = ITERATIONS["adam" if moving else self.solver]
+        return Tuning(
+            "null",
+            self.guidance,
+            iterations,
+            self.solver,
+            # the published fall turns negative past 100 steps
+            lambda k: self.lr * max(1 - k / 100, 0.01),
+            lambda k: self.tolerance * (1 + 2 * k),
+        )
+
+
+def check_tuned_guidance(w: float, name: str) -> None:
+    """Refuses a guidance for which there is nothing to tune."""
+    if isinstance(w, bool) or not isinstance(w, (int, float)) or not -1000 < w < 1000:
+        raise InputError(f"guidance of {name} must be a number, got {w!r}")
+    if name == "null-text" and w == 1:
+        raise InputError(
+            "guidance 1 leaves null-text nothing to tune: the null text has no weight there; "
+            "use ddim, or another guidance"
+        )
+
+
+def pivot_of(problem: Problem, pivot: str, told: Told) -> Tensor:
+    """The states that an optimisation holds on to, (n + 1, b, c, h, w)."""
+    if pivot != "random":
+        quiet = replace(problem, progress=None)
+        return climb(quiet, 0, ascent(quiet, told))
+    alpha, sigma = amplitudes(problem.grid, 0, problem.x0)
+    return torch.cat([alpha * problem.x0 + sigma * problem.noise(1), problem.x0[None]])

@@ -1,0 +1,108 @@
+"""Prompt tuning and textual inversion: the text embedding is tuned instead of the null text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from noisespace.code import Code
+from noisespace.errors import InputError
+from noisespace.inversion.base import Defaults, Problem
+from noisespace.inversion.ddim import Told, ascent, check_told, climb
+from noisespace.inversion.null_text import check_tuned_guidance
+from noisespace.inversion.solvers import ITERATIONS, Solver
+from noisespace.inversion.tuning import (
+    Tuning,
+    check_tuning,
+    tune_globally,
+    tune_noisings,
+    tune_steps,
+)
+from noisespace.schedule import Grid
+
+
+@dataclass(frozen=True)
+class PromptTuning:
+    """Prompt tuning inversion (arXiv 2305.04441): one optimised text embedding a step.
+
+    The pivot is the unconditional DDIM ascent (w = 0), so that no prompt is needed. An edit goes
+    along ``blend`` of the way from the optimised embedding to the target's. ``guidance``, ``lr``,
+    ``tolerance`` and ``solver`` as in ``NullText``.
+    """
+
+    guidance: float = 7.5
+    iterations: int | None = None
+    blend: float = 0.9
+    lr: float = 0.01
+    tolerance: float = 1e-5
+    solver: Solver = "gauss-newton"
+    told: Told = "lower"
+
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=0.0, edit=7.5)
+
+    def check(self, grid: Grid) -> None:
+        check_told(self.told)
+        check_tuning(self.iterations, self.lr, self.tolerance, self.solver)
+        check_tuned_guidance(self.guidance, "prompt-tuning")
+        if self.guidance == 0:
+            raise InputError("guidance 0 leaves prompt-tuning nothing to tune: the text is off")
+        if not 0 <= self.blend <= 1:
+            raise InputError(f"blend must be in [0, 1], got {self.blend!r}")
+
+    def invert(self, problem: Problem) -> Code:
+        quiet, text = replace(problem, progress=None), problem.text
+        if problem.guidance == 0:  # the null text alone: one evaluation a step, not two
+            quiet, text = replace(quiet, guidance=1.0), problem.null
+        tuning = Tuning(
+            "text",
+            self.guidance,
+            ITERATIONS[self.solver] if self.iterations is None else self.iterations,
+            self.solver,
+            lambda k: self.lr * max(1 - k / 100, 0.01),
+            lambda k: self.tolerance * (1 + 2 * k),
+        )
+        tuning.start(problem)  # refuses a model without text before the network runs
+        path = climb(quiet, 0, ascent(quiet, self.told, text))
+        found = tune_steps(problem, tuning, path)
+        info = problem.info().model_copy(
+            update={"guidance": self.guidance, "edit_guidance": self.guidance}
+        )
+        return Code(problem.grid, path, text=found, blend=self.blend, info=info)
+
+
+@dataclass(frozen=True)
+class TextualInversion:
+    """Textual inversion (arXiv 2208.01618) of the whole prompt: one embedding for all steps.
+
+    Without ``pivot`` it is tuned on fresh noisings of the image, by the loss of the training;
+    with it, so that each step under ``guidance`` ends on the DDIM path. The two ablations of
+    arXiv 2211.09794; ``iterations`` a step.
+    """
+
+    pivot: bool = False
+    guidance: float = 7.5
+    iterations: int = 10
+    lr: float = 0.01
+    told: Told = "lower"
+
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
+
+    def check(self, grid: Grid) -> None:
+        check_told(self.told)
+        check_tuning(self.iterations, self.lr, 0.0, "adam")
+        check_tuned_guidance(self.guidance, "textual-inversion")
+
+    def invert(self, problem: Problem) -> Code:
+        w = self.guidance if self.pivot else 1.0
+        tuning = Tuning("text", w, self.iterations, "adam", lambda k: self.lr, lambda k: 0.0)
+        tuning.start(problem)
+        quiet = replace(problem, progress=None)
+        path = climb(quiet, 0, ascent(quiet, self.told))
+        if self.pivot:
+            found = tune_globally(problem, tuning, path)
+        else:
+            found = tune_noisings(problem, tuning, share=True)
+        info = problem.info().model_copy(
+            update={"guidance": self.guidance, "edit_guidance": self.guidance}
+        )
+        return Code(problem.grid, path, text=found, info=info)

@@ -1,0 +1,214 @@
+"""Embeddings tuned along a pivot: the engine of null-text, prompt tuning and their ablations."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from noisespace.denoiser import Text
+from noisespace.errors import InputError
+from noisespace.inversion.base import Problem
+from noisespace.inversion.solvers import (
+    ITERATIONS,
+    Memory,
+    Residual,
+    Solved,
+    Solver,
+    adam,
+    gauss_newton,
+    gradient,
+    mean_square,
+)
+from noisespace.prediction import Prediction
+from noisespace.step import renoise
+
+Part = Literal["null", "text"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is tuned and how. ``part``: the null or the text embedding; ``w``: for which guidance.
+
+    ``rate`` and ``stop`` give Adam's rate and the loss that is small enough, at each step k.
+    """
+
+    part: Part
+    w: float
+    iterations: int
+    solver: Solver
+    rate: Callable[[int], float]
+    stop: Callable[[int], float]
+
+    def start(self, problem: Problem) -> Text:
+        """The text that is tuned, as it is before."""
+        text = problem.null if self.part == "null" else problem.text
+        if text.embedding.shape[1] == 0:
+            raise InputError(
+                "there are zero tokens to tune: the model is unconditional; "
+                "use ddim, edict or edit-friendly"
+            )
+        return text
+
+    def other(self, problem: Problem) -> Text:
+        return problem.text if self.part == "null" else problem.null
+
+    def mixed(self, tuned: Prediction, other: Prediction) -> Prediction:
+        """Classifier-free guidance of both predictions."""
+        null, text = (tuned, other) if self.part == "null" else (other, tuned)
+        return null.map(text, lambda a, b: a + self.w * (b - a))
+
+
+def check_tuning(iterations: int | None, lr: float, tolerance: float, solver: str) -> None:
+    """Refuses settings that no optimisation can use."""
+    if iterations is not None and (isinstance(iterations, bool) or not 0 <= iterations <= 100_000):
+        raise InputError(f"iterations must be a whole number >= 0, got {iterations!r}")
+    if not 0 < lr <= 10:
+        raise InputError(f"lr must be above 0 and at most 10, got {lr!r}")
+    if not 0 <= tolerance < 1e6:
+        raise InputError(f"tolerance must be a loss >= 0, got {tolerance!r}")
+    if solver not in ITERATIONS:
+        raise InputError(f"solver must be {' or '.join(ITERATIONS)}, got {solver!r}")
+
+
+def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Tensor) -> Residual:
+    """How far step k from x (b, c, h, w) under a tuned embedding ends from ``target``.
+
+    The prediction that does not depend on the embedding is computed once.
+    """
+    at, to = problem.grid.level(k), problem.grid.level(k + 1)
+    text = tuning.start(problem)
+    with torch.no_grad():
+        other = problem.denoise(x, at, tuning.other(problem))
+
+    def residual(theta: Tensor, rows: Tensor) -> Tensor:
+        tuned = problem.denoise(x[rows], at, text.rows(rows.cpu()).embedded(theta))
+        return renoise(tuning.mixed(tuned, other.rows(rows)), to) - target[rows]
+
+    return residual
+
+
+def tune_steps(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
+    """One embedding a step (arXiv 2211.09794, Alg. 1), each starting where the last one ended.
+
+    ``pivot`` (n + 1, b, c, h, w). Returns (n, b, l, d). The state goes on from where the tuned step
+    ended, so that later steps correct what earlier ones left. Goes on from ``problem.kept`` where
+    an interrupted run left something there.
+    """
+    n, b = len(problem.grid), len(problem.x0)
+    theta, x = tuning.start(problem).embedding.to(problem.x0).clone(), pivot[0]
+    found, memory, lost = [], Memory(), 0
+    if kept := problem.kept.load():
+        found, theta, x = list(kept["found"]), kept["found"][-1], kept["x"]
+        memory.square = kept.get("square")
+    every = torch.arange(b, device=x.device)
+    for k in range(len(found), n):
+        residual = residual_of(problem, tuning, k, x, pivot[k + 1])
+        solved = solve(tuning, k, residual, theta, memory)
+        theta, lost = solved.theta, lost + int(solved.diverged.sum())
+        left = solved.residual
+        if left is None:
+            with torch.no_grad():
+                left = residual(theta, every)
+        x = left + pivot[k + 1]
+        found.append(theta)
+        problem.tell(k + 1, n, f"loss {float(mean_square(left).mean()):.1e}")
+        state = {"found": torch.stack(found), "x": x}
+        if memory.square is not None:
+            state["square"] = memory.square
+        problem.kept.save(state)
+    said(lost)
+    return torch.stack(found)
+
+
+def solve(tuning: Tuning, k: int, residual: Residual, theta: Tensor, memory: Memory) -> Solved:
+    """The tuned embedding of step k."""
+    if tuning.solver == "gauss-newton":
+        return gauss_newton(residual, theta, tuning.iterations, tuning.stop(k), memory)
+    return adam(residual, theta, tuning.iterations, tuning.rate(k), tuning.stop(k))
+
+
+def tune_globally(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
+    """One embedding for all steps: ``iterations`` passes along the pivot, one update a step.
+
+    The ablation of arXiv 2211.09794, sec. 4: the state is replayed under the embedding as it is.
+    Returns (n, b, l, d), all steps equal.
+    """
+    n, b = len(problem.grid), len(problem.x0)
+    theta, every = tuning.start(problem).embedding.to(problem.x0).clone(), torch.arange(b)
+    moments, lost = Moments.like(theta), 0
+    for turn in range(tuning.iterations):
+        x, total = pivot[0], 0.0
+        for k in range(n):
+            residual = residual_of(problem, tuning, k, x, pivot[k + 1])
+            left, loss, slope = gradient(residual, theta, every.to(x.device))
+            theta = moments.updated(theta, slope, tuning.rate(0))
+            x, total = left + pivot[k + 1], total + float(loss.mean())
+        lost += int(not torch.isfinite(theta).all())
+        problem.tell(turn + 1, tuning.iterations, f"loss {total / n:.1e}")
+    said(lost)
+    return theta.expand(n, -1, -1, -1).clone()
+
+
+def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
+    """Without a pivot: x_t is a fresh noising of x0 at every iteration, the loss that of eps.
+
+    ``share``: one embedding for all steps. Returns (n, b, l, d).
+    """
+    n, b = len(problem.grid), len(problem.x0)
+    text, other = tuning.start(problem), tuning.other(problem)
+    theta = text.embedding.to(problem.x0).clone()
+    found, every, moments = [], torch.arange(b, device=theta.device), Moments.like(theta)
+    for k in range(n):
+        at = problem.grid.level(k)
+        moments = moments if share else Moments.like(theta)
+        for _ in range(tuning.iterations):
+            noise = problem.noise(1)[0]
+            x = at.alpha.to(noise) * problem.x0 + at.sigma.to(noise) * noise
+
+            def residual(theta: Tensor, rows: Tensor, x=x, at=at, noise=noise) -> Tensor:
+                fixed = problem.denoise(x, at, other) if tuning.w != 1 else None
+                tuned = problem.denoise(x, at, text.embedded(theta))
+                eps = tuned.eps if fixed is None else tuning.mixed(tuned, fixed).eps
+                return eps - noise
+
+            _, loss, slope = gradient(residual, theta, every)
+            theta = moments.updated(theta, slope, tuning.rate(k))
+            problem.tell(k + 1, n, f"loss {float(loss.mean()):.1e}")
+        found.append(theta)
+    return torch.stack([theta] * n if share else found)
+
+
+@dataclass
+class Moments:
+    """Adam's, where each update is of another loss."""
+
+    first: Tensor
+    second: Tensor
+    count: int = 0
+
+    @classmethod
+    def like(cls, theta: Tensor) -> Moments:
+        return cls(torch.zeros_like(theta), torch.zeros_like(theta))
+
+    def updated(self, theta: Tensor, slope: Tensor, rate: float) -> Tensor:
+        self.count += 1
+        self.first = 0.9 * self.first + 0.1 * slope
+        self.second = 0.999 * self.second + 0.001 * slope**2
+        mean = self.first / (1 - 0.9**self.count)
+        spread = self.second / (1 - 0.999**self.count)
+        return theta - rate * mean / (spread.sqrt() + 1e-8)
+
+
+def said(lost: int) -> None:
+    """Says that an optimisation diverged."""
+    if lost:
+        warnings.warn(
+            f"the optimisation diverged {lost} times; the best embeddings were kept: "
+            "use a smaller lr, or solver gauss-newton",
+            stacklevel=3,
+        )
