@@ -357,6 +357,20 @@ def test_found_masks_keep_the_outside(model, mask):
     assert torch.equal(result.latents, again.latents)
 
 
+@pytest.mark.parametrize("editor", [None, ns.PromptToPrompt(), ns.MasaCtrl()], ids=repr)
+def test_outside_a_painted_mask_the_picture_is_the_reconstruction(model, editor):
+    """Every pixel, though the decoder looks around: nothing of the inside shines through."""
+    mask = np.zeros((32, 32), bool)
+    mask[5:19, 7:30] = True
+    images = [IMAGE, 255 - IMAGE]
+    code = ns.invert(model, images, SOURCE, steps=6, seed=[0, 1])
+    result = ns.edit(model, code, [TARGET] * 2, mask=mask, editor=editor, guidance=3.0)
+    for edited, source in zip(result.images, ns.reconstruct(model, code).images, strict=True):
+        same = (np.asarray(edited) == np.asarray(source)).all(-1)
+        assert same[~mask].all()
+        assert not same[mask].all()
+
+
 def test_local_blend_keeps_the_outside(model):
     code = code_of(model, ns.EditFriendly())
     editor = ns.PromptToPrompt(blend=("cat", "dog"), blend_threshold=0.97, blend_start=0.0)

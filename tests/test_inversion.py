@@ -28,13 +28,20 @@ ALL_INVERSIONS = [
     ns.Direct(live=True),
     ns.SDEdit(),
     ns.SDEdit(eta=1.0),
+    ns.NullText(guidance=3.0, iterations=1),
+    ns.NullText(guidance=3.0, iterations=1, share="global", pivot="random"),
+    ns.PromptTuning(guidance=3.0, iterations=1),
+    ns.TextualInversion(guidance=3.0, iterations=1),
+    ns.EDICT(),
+    ns.EDICT(alternate=True, strength=1.0),
+    ns.BELM(),
 ]
 EXACT = [
     make(skip=skip, eta=eta)
     for make in (ns.EditFriendly, ns.CycleDiffusion)
     for skip in (0, 0.36)
     for eta in (0.3, 1.0)
-] + [ns.Direct()]
+] + [ns.Direct(), ns.EDICT(), ns.EDICT(alternate=True), ns.BELM()]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from noisespace.code import Code as Code
     from noisespace.errors import InputError as InputError
     from noisespace.errors import RunError as RunError
+    from noisespace.inversion import BELM as BELM
     from noisespace.inversion import DDIM as DDIM
+    from noisespace.inversion import EDICT as EDICT
     from noisespace.inversion import CycleDiffusion as CycleDiffusion
     from noisespace.inversion import Direct as Direct
     from noisespace.inversion import EditFriendly as EditFriendly
@@ -52,7 +54,9 @@ _PLACES = {
     ],
     "noisespace.errors": ["InputError", "RunError"],
     "noisespace.inversion": [
+        "BELM",
         "DDIM",
+        "EDICT",
         "CycleDiffusion",
         "Direct",
         "EditFriendly",

@@ -172,9 +172,10 @@ def edit_steps(
         "pictures": [{"prompt": p, "source": i} for i, row in enumerate(rows) for p in row],
     }
     noise = fresh_noise(code, generators([seed] * len(cast.text)))
-    shown = mask_pictures(control.mask, code, kept, most) if control else None
+    weights = control.mask if control else None
+    shown = mask_pictures(weights, code, kept, most)
     loop = replay(model.denoise, code, cast, control, noise)
-    job = Job(model, code, cast, kept, record, shown)
+    job = Job(model, code, cast, kept, record, shown, weights)
     return Run(job, loop, lambda: reconstruct(model, code))
 
 

@@ -17,6 +17,7 @@ from noisespace.files import write_bytes
 from noisespace.guidance import Guidance
 from noisespace.schedule import Grid
 from noisespace.step import posterior_std
+from noisespace.stepper import Belm, Edict
 
 Correct = Literal["none", "source", "all"]
 FORMAT = 1
@@ -57,7 +58,8 @@ class Code:
     (n - first, b, c, h, w) is frozen, or None where there is none or it is taken live from a source
     row. ``null``, ``text`` (n - first, b, l, d): optimised embeddings, one a step: the null text of
     every row, and the source's text, of which targets keep the share ``1 - blend``. ``rule``:
-    guidance of its own.
+    guidance of its own. ``coupling``: how a step goes where it moves two states, of which ``twin``
+    (b, c, h, w) is the second one's start.
     """
 
     grid: Grid
@@ -68,6 +70,8 @@ class Code:
     null: Tensor | None = None
     text: Tensor | None = None
     blend: float = 1.0
+    coupling: Edict | Belm | None = None
+    twin: Tensor | None = None
     rule: Guidance = field(default_factory=Guidance)
     info: Info = field(default_factory=Info)
 
@@ -144,6 +148,7 @@ class Code:
             "eta": self.eta,
             "correct": self.correct,
             "blend": self.blend,
+            "coupling": None if self.coupling is None else coupling_words(self.coupling),
             "rule": asdict(self.rule),
             "info": self.info.model_dump(mode="json"),
         }
@@ -157,6 +162,7 @@ class Code:
             "residual": self.residual,
             "null": self.null,
             "text": self.text,
+            "twin": self.twin,
             "grid.timesteps": grid.timesteps,
             "grid.alpha": grid.alpha,
             "grid.sigma": grid.sigma,
@@ -193,6 +199,7 @@ class Header(BaseModel):
     eta: float
     correct: Correct
     blend: float = 1.0
+    coupling: dict[str, Any] | None = None
     rule: dict[str, Any]
     info: Info
 
@@ -208,6 +215,8 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
         head.correct,
         *(tensors.get(name) for name in ("residual", "null", "text")),
         blend=head.blend,
+        coupling=coupling_of(head.coupling),
+        twin=tensors.get("twin"),
         rule=Guidance(**head.rule),
         info=head.info,
     )
@@ -216,12 +225,32 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
         raise KeyError(f"path of shape {tuple(path.shape)} does not fit {len(grid)} steps")
     if residual is not None and residual.shape != path[1:].shape:
         raise KeyError(f"residual of shape {tuple(residual.shape)} does not fit the path")
+    if (code.coupling is None) != (code.twin is None):
+        raise KeyError("twin and coupling come together")
+    if code.twin is not None and code.twin.shape != path.shape[1:]:
+        raise KeyError(f"twin of shape {tuple(code.twin.shape)} does not fit the path")
     for name, tuned in (("null", code.null), ("text", code.text)):
         if tuned is not None and (
             tuned.ndim != 4 or tuned.shape[:2] != (len(path) - 1, len(path[0]))
         ):
             raise KeyError(f"{name} of shape {tuple(tuned.shape)} does not fit the path")
     return code
+
+
+COUPLINGS = {"edict": Edict, "belm": Belm}
+
+
+def coupling_words(coupling: Edict | Belm) -> dict[str, Any]:
+    """A stepper as JSON."""
+    kind = {cls: name for name, cls in COUPLINGS.items()}[type(coupling)]
+    return {"kind": kind, **asdict(coupling)}
+
+
+def coupling_of(words: dict[str, Any] | None) -> Edict | Belm | None:
+    """A stepper from its JSON. Raises KeyError or TypeError for what is none."""
+    if words is None:
+        return None
+    return COUPLINGS[words["kind"]](**{k: v for k, v in words.items() if k != "kind"})
 
 
 def one_or_list(values: tuple) -> Any:

@@ -88,7 +88,8 @@ class Controls:
 
     ``guide(step, x, level, prediction)``: guidance beyond the prompt's, on all rows
     (images * rows, c, h, w). ``source`` asks for the source row; ``targets`` replaces the targets'
-    embedded prompts; ``mask`` (image or 1, row or 1, 1, h, w): the weights that a blending uses.
+    embedded prompts; ``mask`` (image or 1, target or 1, 1, H, W): the weights that a blending
+    uses, at any size.
     """
 
     before: Callable[[int, Tensor], Tensor] | None = None

@@ -65,9 +65,8 @@ def fitting(model: Model, code: Code) -> Code:
     def moved(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.to(model.device, model.state)
 
-    path, residual = moved(code.path), moved(code.residual)
-    assert path is not None
-    return replace(code, path=path, residual=residual, null=moved(code.null), text=moved(code.text))
+    names = ("path", "residual", "null", "text", "twin")
+    return replace(code, **{name: moved(getattr(code, name)) for name in names})
 
 
 def sources(model: Model, code: Code) -> tuple[Text, Text]:

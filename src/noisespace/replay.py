@@ -12,7 +12,9 @@ from noisespace.code import Code
 from noisespace.denoiser import Controls, Denoiser, Text, Touch
 from noisespace.errors import InputError
 from noisespace.guidance import guided
+from noisespace.prediction import Prediction
 from noisespace.step import posterior
+from noisespace.stepper import Predict
 
 Noise = Callable[[int], Tensor]  # step -> (images * rows, c, h, w), standard normal
 
@@ -65,31 +67,47 @@ def replay(
     controls = controls or Controls(source=False)
     grid, total = code.grid, len(code.grid) - code.first
     unfold = (cast.images, cast.rows, *code.path.shape[2:])
-    x = code.path[0].repeat_interleave(cast.rows, 0)
-    anchor = code.path[-1].repeat_interleave(cast.rows, 0)
+    starts = [code.path[0]] if code.twin is None else [code.path[0], code.twin]
+    states = [start.repeat_interleave(cast.rows, 0) for start in starts]
     for k in range(total):
-        at, to = grid.level(code.first + k), grid.level(code.first + k + 1)
+        i = code.first + k
         if controls.before:
-            x = controls.before(k, x.view(unfold)).flatten(0, 1)
-        text, null = embeddings(code, cast, k)
-        predict = guided(denoise, null, cast.guidance, code.rule, anchor)
-        touch = Touch(controls, k, cast.images, cast.rows) if controls.inside else None
-        prediction = predict(x, at, text, touch)
-        if controls.guide:
-            prediction = controls.guide(k, x, at, prediction)
-        mean, std = posterior(prediction, at, to, code.eta)
-        x = corrected(code, cast, k, mean.view(unfold))
-        if noise is not None and std > 0:
-            x = renoised(code, cast, x, std.to(x) * noise(k).view(unfold))
+            states = [controls.before(k, x.view(unfold)).flatten(0, 1) for x in states]
+        predict = predictor(denoise, code, cast, controls, k)
+        if code.coupling is None:
+            prediction = predict(states[0], i)
+            mean, std = posterior(prediction, grid.level(i), grid.level(i + 1), code.eta)
+            x = corrected(code, cast, k, mean.view(unfold))
+            if noise is not None and std > 0:
+                x = renoised(code, cast, x, std.to(x) * noise(k).view(unfold))
+            states = [x]
+        else:
+            pair, prediction = code.coupling.down(predict, grid, i, (states[0], states[1]))
+            states = [x.view(unfold) for x in pair]
         if controls.after:
-            x = controls.after(k, x)
-        if not torch.isfinite(x).all():
+            states = [controls.after(k, x) for x in states]
+        if not torch.isfinite(states[0]).all():
             raise InputError(
                 f"the network returned NaN or infinity at step {k + 1} of {total}: "
                 "use float32, or a smaller guidance"
             )
-        yield Step(k, total, x, prediction.x0.view(unfold))
-        x = x.flatten(0, 1)
+        yield Step(k, total, states[0], prediction.x0.view(unfold))
+        states = [x.flatten(0, 1) for x in states]
+
+
+def predictor(denoise: Denoiser, code: Code, cast: Cast, controls: Controls, k: int) -> Predict:
+    """The network under everything that step k puts around it: (x, level index) -> Prediction."""
+    text, null = embeddings(code, cast, k)
+    anchor = code.path[-1].repeat_interleave(cast.rows, 0)
+    call = guided(denoise, null, cast.guidance, code.rule, anchor)
+    touch = Touch(controls, k, cast.images, cast.rows) if controls.inside else None
+
+    def predict(x: Tensor, i: int) -> Prediction:
+        level = code.grid.level(i)
+        prediction = call(x, level, text, touch)
+        return controls.guide(k, x, level, prediction) if controls.guide else prediction
+
+    return predict
 
 
 def corrected(code: Code, cast: Cast, k: int, mean: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from noisespace import images
 from noisespace.code import Code, one_or_list
@@ -44,11 +46,28 @@ class Result:
         return {**record, "picture": self.record["pictures"][index]}
 
 
-def pictures(model: Model, latents: Tensor, fits: list[Fit | None]) -> list[Image.Image]:
-    """Latents as PIL pictures at the inputs' sizes; one picture decoded at a time saves memory."""
+Outside = tuple[Tensor, Tensor]  # a source's latent (1, c, h, w) and a mask (1, 1, H, W)
+
+
+def pictures(
+    model: Model,
+    latents: Tensor,
+    fits: list[Fit | None],
+    outside: list[Outside] | None = None,
+) -> list[Image.Image]:
+    """Latents as PIL pictures at the inputs' sizes; one picture decoded at a time saves memory.
+
+    ``outside``: what each picture shows outside a mask. The latents agree there already; but a
+    decoder looks around, so that without this the inside would shine through at the edge.
+    """
     out = []
-    for x, done in zip(latents.split(1), fits, strict=True):
-        array = images.to_images(model.decode(x))[0]
+    for k, (x, done) in enumerate(zip(latents.split(1), fits, strict=True)):
+        pixels = model.decode(x)
+        if outside is not None:
+            source, mask = outside[k]
+            m = interpolate(mask.to(pixels), pixels.shape[-2:], mode="bilinear")
+            pixels = torch.lerp(model.decode(source), pixels, m)
+        array = images.to_images(pixels)[0]
         out.append(Image.fromarray(images.unfit(array, done) if done else array))
     return out
 

@@ -27,6 +27,7 @@ class Job:
     kept: list[int]
     record: dict[str, Any]
     mask: Any = None  # a picture, or one for each kept row
+    weights: Tensor | None = None  # of the mask, (image or 1, target or 1, 1, H, W)
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,13 @@ class Run:
     def decode(self, x: Tensor) -> list[Image.Image]:
         """The pictures of the targets (of the sources where there are no others)."""
         job, fits = self._job, fits_of(self._job.code)
-        each = len(self._targets(x)) // len(fits)
-        return pictures(job.model, self._targets(x)[job.kept], [fits[i // each] for i in job.kept])
+        targets = self._targets(x)
+        each, outside = len(targets) // len(fits), None
+        if job.weights is not None:
+            weights = job.weights.expand(len(fits), each, *job.weights.shape[2:]).flatten(0, 1)
+            outside = [(x[i // each, :1], weights[i : i + 1]) for i in job.kept]
+        own = [fits[i // each] for i in job.kept]
+        return pictures(job.model, targets[job.kept], own, outside)
 
     def _targets(self, x: Tensor) -> Tensor:
         alone = self._job.cast.rows == 1

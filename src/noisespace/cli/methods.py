@@ -24,6 +24,8 @@ NAMES = (
     "null-text",
     "prompt-tuning",
     "textual-inversion",
+    "edict",
+    "belm",
 )
 EDITORS = ("prompt-to-prompt", "masactrl", "plug-and-play", "pix2pix-zero", "diffedit")
 OPERATIONS = ("shift", "color-edit")

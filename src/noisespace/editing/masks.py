@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from noisespace import images
 from noisespace.denoiser import Controls
 from noisespace.editing.base import Brief
 from noisespace.errors import InputError
 
+FINE = 8  # pixels a latent position has along a side, or more
+
 
 def latent_masks(mask: Any, brief: Brief) -> Tensor:
-    """Painted masks as weights (image or 1, 1, 1, h, w) in [0, 1] at the latent's size.
+    """Painted masks as weights (image or 1, 1, 1, H, W) in [0, 1], finer than the latent.
 
     ``mask``: path, PIL image, or array (h, w) of bool, uint8 or float in [0, 1], of any size, white
     where the edit acts, grey where it blends; one for all images, or a list with one an image.
@@ -34,8 +37,8 @@ def latent_masks(mask: Any, brief: Brief) -> Tensor:
 
 
 def latent_mask(mask: Any, brief: Brief) -> Tensor:
-    """One painted mask as weights (1, 1, 1, h, w)."""
-    picture, size = as_grey(mask), brief.latent
+    """One painted mask as weights (1, 1, 1, H, W)."""
+    picture, size = as_grey(mask), (FINE * brief.latent[0], FINE * brief.latent[1])
     check_aspect(picture.shape, brief)
     small = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BOX)
     weights = torch.from_numpy(np.array(small)).float() / 255
@@ -82,14 +85,16 @@ def as_grey(mask: Any) -> np.ndarray:
 def keep_outside(controls: Controls | None, weights: Tensor) -> Controls:
     """Blends each state with the source row's outside the mask, after whatever controls do.
 
-    ``weights`` (image or 1, target or 1, 1, h, w) in [0, 1].
+    ``weights`` (image or 1, target or 1, 1, H, W) in [0, 1], of the latent's size or finer; the
+    picture is put together by the finer ones (see ``result.pictures``).
     """
     controls = controls or Controls()
     inner = controls.after
 
     def after(step: int, x: Tensor) -> Tensor:
         x = inner(step, x) if inner else x
-        m = weights.to(x)
+        m = adaptive_avg_pool2d(weights.flatten(0, 1).to(x), (x.shape[-2], x.shape[-1]))
+        m = m.unflatten(0, weights.shape[:2])
         return torch.cat([x[:, :1], m * x[:, 1:] + (1 - m) * x[:, :1]], dim=1)
 
     return replace(controls, after=after, source=True, mask=weights)

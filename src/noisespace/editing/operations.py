@@ -22,6 +22,11 @@ def frozen(code: Code, what: str) -> Code:
         raise InputError(f"{what} takes a code, got {type(code).__name__}")
     if code.live:
         raise InputError(f"{what} needs noise maps: noisespace.freeze(model, code) computes them")
+    if code.coupling is not None:
+        raise InputError(
+            f"{what} changes one state a step; this code holds two coupled ones ({code.method}): "
+            "invert with edit-friendly or cycle-diffusion"
+        )
     return code
 
 

@@ -1,6 +1,7 @@
 """One file a method; each answers: what trajectory, how noisy a step, who gets the correction."""
 
 from noisespace.inversion.base import Defaults, Inversion, Problem
+from noisespace.inversion.coupled import BELM, EDICT
 from noisespace.inversion.cycle import CycleDiffusion
 from noisespace.inversion.ddim import DDIM, FixedPoint
 from noisespace.inversion.direct import Direct
@@ -23,10 +24,14 @@ METHODS: dict[str, type] = {
     "null-text": NullText,
     "prompt-tuning": PromptTuning,
     "textual-inversion": TextualInversion,
+    "edict": EDICT,
+    "belm": BELM,
 }
 
 __all__ = [
+    "BELM",
     "DDIM",
+    "EDICT",
     "METHODS",
     "CycleDiffusion",
     "Defaults",
