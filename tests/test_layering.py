@@ -13,7 +13,7 @@ LAYERS = [
     {"decode", "describe", "images", "metadata", "sheet"},
     {"schedule", "prediction"},
     {"step", "denoiser", "guidance"},
-    {"stepper"},
+    {"stepper", "energy"},
     {"code", "replay", "rows"},
     {"inversion", "editing", "models"},
     {"settings", "result", "run", "intake", "prepare"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"web"},
     {"cli"},
 ]
-CORE = {"schedule", "prediction", "step", "stepper", "denoiser", "guidance", "code", "replay"}
+CORE = LAYERS[3] | LAYERS[4] | LAYERS[5] | {"code", "replay"}
 LEAVES = {"errors", "files", "decode", "describe", "images", "metadata", "sheet"}
 FILES = sorted(f for f in SOURCE.rglob("*.py") if f != SOURCE / "__init__.py")
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

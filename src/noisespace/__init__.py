@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from noisespace.inversion import TextualInversion as TextualInversion
     from noisespace.models.analytic import Mixture as Mixture
     from noisespace.models.diffusers import from_pipeline as from_pipeline
+    from noisespace.models.guided import Guided as Guided
     from noisespace.models.loading import load as load
     from noisespace.result import Result as Result
     from noisespace.schedule import Grid as Grid
@@ -78,10 +79,12 @@ _PLACES = {
         "Pix2PixZero",
         "PlugAndPlay",
         "PromptToPrompt",
+        "ScoreGuidance",
         "Shift",
         "interpolate",
     ],
     "noisespace.models.analytic": ["Mixture"],
+    "noisespace.models.guided": ["Guided"],
     "noisespace.models.diffusers": ["from_pipeline"],
     "noisespace.models.loading": ["load"],
     "noisespace.result": ["Result"],

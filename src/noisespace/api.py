@@ -79,9 +79,9 @@ def invert(
     seeds = spread(seed, count, "seed", int)
     drawn = generators(seeds)
     text, null = embed(model, prompts), embed(model, [""] * count)
-    x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
     who = [model.fingerprint, describe(method), len(grid), w, prompts, seeds, info.get("image")]
     kept = Nowhere() if checkpoint is None else Checkpoint(checkpoint, who)
+    x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
     code = method.invert(Problem(model.denoise, grid, x0, text, null, w, drawn, progress, kept))
     kept.done()
     own = code.info.edit_guidance  # that of an optimisation
@@ -157,8 +157,8 @@ def edit_steps(
     most = max(len(row) for row in rows)
     padded = [p for row in rows for p in [*row, *[row[-1]] * (most - len(row))]]
     targets = embed(model, padded)
-    parts = (model.denoise, model.sites(), model.embed, code, text, targets, null)
-    control = controls_of(model, Brief(*parts, (code.guidance, w)), editor, mask)
+    brief = Brief.of(model, code, (text, targets, null), (code.guidance, w))
+    control = controls_of(model, brief, editor, mask)
     source = code.live or (control is not None and control.source)
     own = control.targets if control and control.targets else targets
     cast = assemble((text, own), null, (code.guidance, w), source)
@@ -191,8 +191,8 @@ def attention_maps(model: Model, code: Code, words: Sequence[str] | None = None)
     if not model.has_text:
         raise InputError(f"the model {model.name} is unconditional: it has no attention to words")
     text, null = sources(model, code)
-    parts = (model.denoise, model.sites(), model.embed, code)
-    return word_maps(Brief(*parts, text, text, null, (code.guidance, code.guidance)), words)
+    w = code.guidance
+    return word_maps(Brief.of(model, code, (text, text, null), (w, w)), words)
 
 
 def reconstruct(model: Model, code: Code, *, guidance: float | None = None) -> Result:

@@ -87,7 +87,8 @@ class Controls:
     ``feature(step, site, h)``: the residual branch of a decoder block (..., c, h, w).
 
     ``guide(step, x, level, prediction)``: guidance beyond the prompt's, on all rows
-    (images * rows, c, h, w). ``source`` asks for the source row; ``targets`` replaces the targets'
+    (images * rows, c, h, w); ``around(step, denoise)``: a denoiser around the guided one, for
+    guidance by gradients. ``source`` asks for the source row; ``targets`` replaces the targets'
     embedded prompts; ``mask`` (image or 1, target or 1, 1, H, W): the weights that a blending
     uses, at any size.
     """
@@ -101,6 +102,7 @@ class Controls:
     feature: Callable[[int, Site, Tensor], Tensor] | None = None
     targets: Text | None = None
     guide: Callable[[int, Tensor, Level, Prediction], Prediction] | None = None
+    around: Callable[[int, Denoiser], Denoiser] | None = None
     mask: Tensor | None = None
 
     @property

@@ -33,6 +33,8 @@ def describe(choice: Any) -> str:
     if isinstance(choice, Path):
         known = choice.is_file()
         return f"sha256:{hashlib.sha256(choice.read_bytes()).hexdigest()}" if known else choice.name
+    if callable(choice) and hasattr(choice, "__qualname__"):
+        return f"{choice.__module__}.{choice.__qualname__}"
     return repr(choice)
 
 

@@ -110,7 +110,7 @@ def check_edit(
         getattr(operation, "check", operation)(model, code)
     text, targets = model.embed([prompts[0]]), model.embed(list(prompts[1]))
     null = model.embed([""])
-    brief = Brief(model.denoise, model.sites(), model.embed, code, text, targets, null, (1.0, 1.0))
+    brief = Brief.of(model, code, (text, targets, null), (1.0, 1.0))
     if model.has_text and (check := getattr(editor, "check", None)):
         check(brief)
     else:

@@ -100,6 +100,8 @@ def predictor(denoise: Denoiser, code: Code, cast: Cast, controls: Controls, k: 
     text, null = embeddings(code, cast, k)
     anchor = code.path[-1].repeat_interleave(cast.rows, 0)
     call = guided(denoise, null, cast.guidance, code.rule, anchor)
+    if controls.around:
+        call = controls.around(k, call)
     touch = Touch(controls, k, cast.images, cast.rows) if controls.inside else None
 
     def predict(x: Tensor, i: int) -> Prediction:

@@ -49,6 +49,7 @@ class Result:
 Outside = tuple[Tensor, Tensor]  # a source's latent (1, c, h, w) and a mask (1, 1, H, W)
 
 
+@torch.no_grad()
 def pictures(
     model: Model,
     latents: Tensor,

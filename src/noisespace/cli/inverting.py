@@ -26,6 +26,14 @@ def invert(
     seed: o.Seed = 0,
     seeds: o.Seeds = 1,
     size: o.Size = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            help="A file in which an optimisation keeps its state: after an interruption the same "
+            "command goes on from there. Removed at the end.",
+        ),
+    ] = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     as_json: o.Json = False,
@@ -42,6 +50,7 @@ def invert(
     o.check_early(how, steps, (source_guidance,), range(seed, seed + seeds))
     loaded = o.load_model(model, dtype, device)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
+    settings["checkpoint"] = checkpoint
     with clock.on("invert"):
         numbers = range(seed, seed + seeds)
         code = invert_image(loaded, pixels, source, how, numbers, **settings)

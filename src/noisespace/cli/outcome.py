@@ -109,8 +109,21 @@ def clean_warnings() -> Iterator[None]:
         yield
 
 
+class Shown:
+    """A task's bar: ``(done, total)`` moves it, ``note`` writes a loss beside its name."""
+
+    def __init__(self, bars: Any, task: Any, label: str) -> None:
+        self._bars, self._task, self._label = bars, task, label
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bars.update(self._task, completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        self._bars.update(self._task, description=f"{self._label}, {text}")
+
+
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+def progress(label: str) -> Iterator[Shown]:
     """A bar with the time left, on standard error and only on a terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -126,8 +139,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     clocks = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, *clocks, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(label, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        yield Shown(bars, bars.add_task(label, total=None), label)
 
 
 class Clock:

@@ -11,6 +11,7 @@ from noisespace.editing.mixing import interpolate
 from noisespace.editing.pix2pix_zero import Pix2PixZero
 from noisespace.editing.plug_and_play import PlugAndPlay
 from noisespace.editing.prompt_to_prompt import PromptToPrompt
+from noisespace.editing.score_guidance import ScoreGuidance
 from noisespace.editing.shift import Shift
 
 # name on the command line -> editor; a new one is one file and one line here
@@ -41,6 +42,7 @@ __all__ = [
     "Pix2PixZero",
     "PlugAndPlay",
     "PromptToPrompt",
+    "ScoreGuidance",
     "Shift",
     "interpolate",
     "keep_outside",

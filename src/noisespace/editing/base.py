@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ class Brief:
 
     ``source`` (images) and ``targets`` (images * each): embedded prompts; ``null`` (images): the
     null texts; ``guidance``: w of the source and of the targets; ``sites``: what the network has
-    inside; ``embed``: prompts to embeddings.
+    inside; ``embed``: prompts to embeddings; ``decode``: latents to pixels, differentiable.
     """
 
     denoise: Denoiser
@@ -30,6 +30,15 @@ class Brief:
     targets: Text
     null: Text
     guidance: tuple[float, float]
+    decode: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def of(
+        cls, model: Any, code: Code, texts: tuple[Text, Text, Text], guidance: tuple[float, float]
+    ) -> Brief:
+        """From a model, a code on its device, and the texts of source, targets and null."""
+        parts = (model.denoise, model.sites(), model.embed, code, *texts)
+        return cls(*parts, guidance, model.decode)
 
     @property
     def images(self) -> int:

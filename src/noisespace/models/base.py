@@ -44,7 +44,7 @@ class Model(Protocol):
         ...
 
     def decode(self, x: Tensor) -> Tensor:
-        """Latents as pixels (b, 3, h, w), about [-1, 1]."""
+        """Latents as pixels (b, 3, h, w), about [-1, 1]; differentiable where gradients are on."""
         ...
 
     def embed(self, prompts: Sequence[str]) -> Text:

@@ -77,7 +77,6 @@ class Latent:
         shift = getattr(config, "shift_factor", None) or 0.0
         return ((latents - shift) * config.scaling_factor).to(self.state)
 
-    @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
         config = self.vae.config
         shift = getattr(config, "shift_factor", None) or 0.0

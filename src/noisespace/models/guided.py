@@ -1,0 +1,52 @@
+"""A model under guidance by gradients: everything that takes a model takes this one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from noisespace.denoiser import Text, Touch
+from noisespace.describe import describe
+from noisespace.energy import Score, guided_by, try_score
+from noisespace.models.base import Model
+from noisespace.prediction import Prediction
+from noisespace.schedule import Level
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A model whose every prediction is moved up a score (see ``noisespace.energy.guided_by``).
+
+    Sampling, inverting and editing under classifier guidance, also with unconditional models in
+    pixel space: ``ns.Guided(model, score, scale=2.0)``. The model itself is left alone. Its codes
+    belong to this score and scale.
+    """
+
+    model: Model
+    score: Score
+    scale: float = 1.0
+    through: bool = True
+
+    def __post_init__(self) -> None:
+        side = max(self.model.resolution, 1)
+        try_score(self.score, "", (side, side))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "model":
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model, the score's name and the settings."""
+        parts = (self.model.fingerprint, describe(self.score), self.scale, self.through)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def denoise(
+        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
+    ) -> Prediction:
+        parts = (self.model.denoise, self.score, self.model.decode, self.scale)
+        return guided_by(*parts, through=self.through)(x, level, text, touch)
