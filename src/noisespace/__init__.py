@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from noisespace.inversion import Direct as Direct
     from noisespace.inversion import EditFriendly as EditFriendly
     from noisespace.inversion import FixedPoint as FixedPoint
+    from noisespace.inversion import Imagic as Imagic
     from noisespace.inversion import NegativePrompt as NegativePrompt
     from noisespace.inversion import NullText as NullText
     from noisespace.inversion import PromptTuning as PromptTuning
     from noisespace.inversion import ProxNPI as ProxNPI
     from noisespace.inversion import SDEdit as SDEdit
     from noisespace.inversion import TextualInversion as TextualInversion
+    from noisespace.inversion import UniTune as UniTune
     from noisespace.models.analytic import Mixture as Mixture
     from noisespace.models.diffusers import from_pipeline as from_pipeline
     from noisespace.models.guided import Guided as Guided
@@ -62,12 +64,14 @@ _PLACES = {
         "Direct",
         "EditFriendly",
         "FixedPoint",
+        "Imagic",
         "NegativePrompt",
         "NullText",
         "PromptTuning",
         "ProxNPI",
         "SDEdit",
         "TextualInversion",
+        "UniTune",
     ],
     "noisespace.editing": [
         "AttentionMask",

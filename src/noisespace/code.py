@@ -59,7 +59,8 @@ class Code:
     row. ``null``, ``text`` (n - first, b, l, d): optimised embeddings, one a step: the null text of
     every row, and the source's text, of which targets keep the share ``1 - blend``. ``rule``:
     guidance of its own. ``coupling``: how a step goes where it moves two states, of which ``twin``
-    (b, c, h, w) is the second one's start.
+    (b, c, h, w) is the second one's start. ``adapter``: of a fine-tuned network
+    (see ``models.adapters``).
     """
 
     grid: Grid
@@ -72,6 +73,7 @@ class Code:
     blend: float = 1.0
     coupling: Edict | Belm | None = None
     twin: Tensor | None = None
+    adapter: Mapping[str, Tensor] = field(default_factory=dict)
     rule: Guidance = field(default_factory=Guidance)
     info: Info = field(default_factory=Info)
 
@@ -167,6 +169,7 @@ class Code:
             "grid.alpha": grid.alpha,
             "grid.sigma": grid.sigma,
         }
+        named |= {f"adapter.{name}": t for name, t in self.adapter.items()}
         return {name: t for name, t in named.items() if t is not None}
 
     @classmethod
@@ -217,6 +220,11 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
         blend=head.blend,
         coupling=coupling_of(head.coupling),
         twin=tensors.get("twin"),
+        adapter={
+            name.removeprefix("adapter."): t
+            for name, t in tensors.items()
+            if name.startswith("adapter.")
+        },
         rule=Guidance(**head.rule),
         info=head.info,
     )

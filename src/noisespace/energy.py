@@ -1,7 +1,8 @@
 """Guidance by gradients of any differentiable score of the predicted clean image.
 
-Denoiser in, denoiser out. With the score log p(y | x0) this is classifier guidance (arXiv 2105.05233, eq. 14), taken at the
-predicted x0, so that a score of clean images serves every noise level.
+Denoiser in, denoiser out. With the score log p(y | x0) this is classifier guidance
+(arXiv 2105.05233, eq. 14), taken at the predicted x0, so that a score of clean images serves every
+noise level.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def fitting(model: Model, code: Code) -> Code:
         return None if x is None else x.to(model.device, model.state)
 
     names = ("path", "residual", "null", "text", "twin")
-    return replace(code, **{name: moved(getattr(code, name)) for name in names})
+    adapter = {name: t.to(model.device) for name, t in code.adapter.items()}
+    return replace(code, adapter=adapter, **{name: moved(getattr(code, name)) for name in names})
 
 
 def sources(model: Model, code: Code) -> tuple[Text, Text]:

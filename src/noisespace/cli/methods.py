@@ -26,6 +26,8 @@ NAMES = (
     "textual-inversion",
     "edict",
     "belm",
+    "imagic",
+    "unitune",
 )
 EDITORS = ("prompt-to-prompt", "masactrl", "plug-and-play", "pix2pix-zero", "diffedit")
 OPERATIONS = ("shift", "color-edit")

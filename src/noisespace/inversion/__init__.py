@@ -6,6 +6,7 @@ from noisespace.inversion.cycle import CycleDiffusion
 from noisespace.inversion.ddim import DDIM, FixedPoint
 from noisespace.inversion.direct import Direct
 from noisespace.inversion.edit_friendly import EditFriendly
+from noisespace.inversion.fine_tuning import Imagic, UniTune
 from noisespace.inversion.negative import NegativePrompt, ProxNPI
 from noisespace.inversion.null_text import NullText
 from noisespace.inversion.prompt_tuning import PromptTuning, TextualInversion
@@ -26,6 +27,8 @@ METHODS: dict[str, type] = {
     "textual-inversion": TextualInversion,
     "edict": EDICT,
     "belm": BELM,
+    "imagic": Imagic,
+    "unitune": UniTune,
 }
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "Direct",
     "EditFriendly",
     "FixedPoint",
+    "Imagic",
     "Inversion",
     "NegativePrompt",
     "NullText",
@@ -46,4 +50,5 @@ __all__ = [
     "ProxNPI",
     "SDEdit",
     "TextualInversion",
+    "UniTune",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -54,7 +54,9 @@ class Problem:
 
     ``x0`` (b, c, h, w); ``text``, ``null``: one row an image; ``guidance``: the w of the inversion;
     ``generators``: one an image, on the CPU, so that a seed means the same on every device and
-    results do not depend on the batch; ``kept``: where an optimisation leaves its state.
+    results do not depend on the batch; ``kept``: where an optimisation leaves its state;
+    ``network`` and
+    ``adapted``: the module that can be fine-tuned, and the denoiser under an adapter.
     """
 
     denoise: Denoiser
@@ -66,6 +68,8 @@ class Problem:
     generators: Sequence[Generator]
     progress: Progress | None = None
     kept: Kept = field(default_factory=Nowhere)
+    network: Any = None
+    adapted: Callable[[Any], Denoiser] | None = None
 
     def tell(self, done: int, total: int, note: str = "") -> None:
         """Progress, with a note (a loss) for whoever shows one: ``progress.note(text)``."""
