@@ -319,8 +319,7 @@ def test_repeated_words_are_told_apart(model):
 def test_prompt_to_prompt_windows_count_executed_steps(model):
     code = code_of(model, ns.EditFriendly(skip=0.5), steps=20)
     text = model.embed([SOURCE])
-    parts = (model.denoise, model.sites(), model.embed, code)
-    brief = Brief(*parts, text, model.embed([TARGET]), text, (1.0, 1.0))
+    brief = Brief.of(model, code, (text, model.embed([TARGET]), text), (1.0, 1.0))
     when = ns.PromptToPrompt(cross=0.8, windows={"dog": (0.5, 1.0)}).schedule(brief)
     assert len(when) == 10
     assert when[:, 0, 0, 0, 0, 1].tolist() == [1] * 8 + [0] * 2
@@ -336,6 +335,49 @@ def test_reweighting_scales_a_words_map(model):
         rows = rows_of(model, code, editor, SOURCE, guidance=code.guidance)
         away.append(float((rows[1] - rows[0]).abs().max()))
     assert away[0] < 1e-10 < away[1] < away[2]
+
+
+def test_words_are_found_as_they_are_written(model):
+    """Hyphens, apostrophes, accents and capitals, however the tokenizer parts them."""
+    from noisespace.train.text import build_tokenizer
+
+    tokenizer = build_tokenizer(["a", "red", "t", "shirt", "dog", "s", "café", "-", "'"], 16)
+    ids = tokenizer("A red T-shirt of the café's dog", padding="max_length", max_length=16)
+    tokens = tokenizer.convert_ids_to_tokens(ids.input_ids)
+    texts = [word.text for word in words_of(tokens)]
+    for phrase in ("t-shirt", "T-Shirt", "red t-shirt", "café", "café's", "dog"):
+        at = find_word(tokens, phrase, "")
+        joined = "".join(word.text for word in words_of(tokens) if set(word.at) <= set(at))
+        assert joined == phrase.lower().replace(" ", "")
+    assert "café" in texts
+    with pytest.raises(InputError, match="its words are"):
+        find_word(tokens, "shir", "")
+
+
+def test_steps_past_the_end_are_said(model):
+    code = code_of(model, ns.EditFriendly())
+    for editor in (ns.MasaCtrl(step=99), ns.Concepts((ns.Concept("red", warmup=99),))):
+        with pytest.warns(UserWarning, match="99 is past the last of the 4 steps"):
+            ns.edit(model, code, TARGET, editor=editor)
+
+
+def test_what_is_done_before_a_step_is_done_to_its_own_states(model):
+    """O-BELM's second state is a level behind: an editor does not move it again."""
+    for method, states in ((ns.BELM(), 1), (ns.EDICT(), 2), (ns.DDIM(), 1)):
+        code, seen = code_of(model, method), []
+
+        def before(step, x, seen=seen):
+            seen.append(step)
+            return x
+
+        from noisespace.prepare import sources
+        from noisespace.replay import replay
+        from noisespace.rows import assemble
+
+        text, null = sources(model, code)
+        cast = assemble((text, None), null, (1.0, 1.0), True)
+        steps = list(replay(model.denoise, code, cast, Controls(before=before)))
+        assert len(seen) == states * len(steps)
 
 
 # ---- masks and blending
@@ -357,7 +399,7 @@ def test_found_masks_keep_the_outside(model, mask):
     assert torch.equal(result.latents, again.latents)
 
 
-@pytest.mark.parametrize("editor", [None, ns.PromptToPrompt(), ns.MasaCtrl()], ids=repr)
+@pytest.mark.parametrize("editor", [None, ns.PromptToPrompt(), ns.MasaCtrl(step=1)], ids=repr)
 def test_outside_a_painted_mask_the_picture_is_the_reconstruction(model, editor):
     """Every pixel, though the decoder looks around: nothing of the inside shines through."""
     mask = np.zeros((32, 32), bool)
@@ -474,15 +516,25 @@ BAD = [
     ({"editor": ns.PromptToPrompt(reweight={"horse": 2.0})}, r"horse.*its words are"),
     ({"editor": ns.PromptToPrompt(blend=("horse", "dog"))}, r"horse.*its words are"),
     ({"editor": ns.PromptToPrompt(blend=("cat", "horse"))}, r"horse.*its words are"),
-    ({"editor": ns.MasaCtrl(words=("cat", "horse"))}, r"horse.*its words are"),
-    ({"editor": ns.MasaCtrl(words="cat", threshold=2.0)}, r"threshold must be in"),
-    ({"editor": ns.MasaCtrl(words=("a", "b", "c"))}, r"words takes a word, or one of each"),  # type: ignore[arg-type]
+    ({"editor": ns.MasaCtrl(step=1, words=("cat", "horse"))}, r"horse.*its words are"),
+    ({"editor": ns.MasaCtrl}, r"editor must be an editor such as"),
+    ({"mask": ns.DiffEdit}, r"got a class"),
+    ({"mask": np.zeros((0, 0))}, r"got a mask of shape"),
+    ({"mask": ns.AttentionMask("cat", "x")}, r"threshold must be in"),  # type: ignore[arg-type]
+    ({"editor": ns.PromptToPrompt(reweight={"dog": float("nan")})}, r"must be a number, got nan"),
+    ({"editor": ns.PromptToPrompt(reweight=[("dog", 2)])}, r"must map words"),  # type: ignore[arg-type]
+    ({"editor": ns.PromptToPrompt(cross=0.0, reweight={"dog": 2.0})}, r"holds no step"),
+    ({"editor": ns.PromptToPrompt(blend="a", blend_start=(0.5, 0.7))}, r"one share"),  # type: ignore[arg-type]
+    ({"editor": ns.Pix2PixZero("x")}, r"amount must be a number"),  # type: ignore[arg-type]
+    ({"editor": ns.Concepts((ns.Concept("red", float("nan")),))}, r"must be a number, got nan"),
+    ({"editor": ns.MasaCtrl(step=1, words="cat", threshold=2.0)}, r"threshold must be in"),
+    ({"editor": ns.MasaCtrl(step=1, words=("a", "b", "c"))}, r"words takes a word, or one of each"),  # type: ignore[arg-type]
     ({"editor": ns.PromptToPrompt(windows={"horse": 0.5})}, r"horse.*its words are"),
     ({"editor": ns.PromptToPrompt(cross=1.5)}, "cross"),
     ({"editor": ns.PromptToPrompt(self_=(0.6, 0.4))}, "self_"),
     ({"editor": ns.PromptToPrompt(mode="both")}, "mode"),
     ({"editor": ns.PromptToPrompt(mode="replace"), "prompt": "a dog"}, "replace"),
-    ({"editor": ns.MasaCtrl(layer=16)}, r"layer must be.*attn1"),
+    ({"editor": ns.MasaCtrl(step=1, layer=16)}, r"layer must be.*attn1"),
     ({"editor": ns.MasaCtrl(step=-1)}, "step"),
     ({"editor": ns.PlugAndPlay(features=2.0)}, "features"),
     ({"editor": ns.Pix2PixZero(amount=-1.0)}, "amount"),
@@ -512,6 +564,22 @@ def test_a_full_mask_is_said(model):
     code = code_of(model, ns.EditFriendly())
     with pytest.warns(UserWarning, match="full"):
         ns.edit(model, code, TARGET, mask=np.ones((32, 32)))
+
+
+def test_a_shift_does_not_depend_on_the_batch(model):
+    images = [IMAGE, 255 - IMAGE]
+    both = ns.invert(model, images, SOURCE, steps=4, seed=[0, 1])
+    one = ns.invert(model, images[1], SOURCE, steps=4, seed=1)
+    shift = ns.Shift(8, 0, fill="fresh")
+    alone, together = shift(model, one), shift(model, both)
+    torch.testing.assert_close(alone.residual[:, 0], together.residual[:, 1], atol=1e-9, rtol=0)
+    torch.testing.assert_close(alone.path[0, 0], together.path[0, 1], atol=1e-9, rtol=0)
+
+
+def test_tuned_codes_are_not_interpolated(model):
+    code = code_of(model, ns.NullText(guidance=3.0, iterations=1))
+    with pytest.raises(InputError, match="optimised embeddings"):
+        ns.interpolate(model, code, code, 0.5)
 
 
 def test_editors_need_a_text_model():

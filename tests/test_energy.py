@@ -121,7 +121,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("score", "words"), BAD, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(("score", "words"), BAD, ids=["text", "shape", "detached", "rounded"])
 def test_bad_scores(model, score, words, monkeypatch):
     code = ns.invert(model, IMAGE, SOURCE, steps=4)
     monkeypatch.setattr(type(model), "denoise", None)  # no network runs

@@ -276,6 +276,12 @@ def test_an_interrupted_run_goes_on(model, method, tmp_path, monkeypatch):
     part = "null" if whole.null is not None else "text"
     assert torch.equal(getattr(again, part), getattr(whole, part))
     assert not file.exists()
+    with pytest.raises(StopError):
+        ns.invert(model, IMAGE, PROMPT, method, steps=6, progress=stop, checkpoint=file)
+    with pytest.raises(InputError, match="another inversion"):
+        ns.invert(model, IMAGE, PROMPT, method, steps=6, size=(64, 64), checkpoint=file)
+    with pytest.raises(InputError, match="another inversion"):
+        ns.invert(model, whole.path[-1], PROMPT, method, steps=6, checkpoint=file)
     file.write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="no checkpoint"):
         ns.invert(model, IMAGE, PROMPT, method, steps=6, checkpoint=file)
@@ -376,6 +382,63 @@ def test_belm_is_of_second_order():
         assert 0.7 * 2**order < float(coarse / fine) < 1.6 * 2**order
 
 
+# ---- fine-tuning
+
+
+@pytest.mark.parametrize(
+    "method",
+    [ns.Imagic(text_iterations=3, iterations=5), ns.UniTune(iterations=5)],
+    ids=repr,
+)
+def test_fine_tuning_is_carried_by_the_code(model, method, tmp_path):
+    notes = []
+
+    class Show:
+        def __call__(self, done, total):
+            notes.append((done, total))
+
+    before = [p.detach().clone() for p in model.unet.parameters()]
+    code = ns.invert(model, IMAGE, PROMPT, method, steps=6, progress=Show())
+    total = sum(vars(method).get(name, 0) for name in ("text_iterations", "iterations"))
+    assert notes == [(k + 1, total) for k in range(total)]
+    after = list(model.unet.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not any(m._forward_hooks for m in model.unet.modules())
+    assert code.adapter
+    assert any(bool(t.any()) for name, t in code.adapter.items() if name.endswith(".up"))
+    same = ns.invert(model, IMAGE, PROMPT, method, steps=6)
+    edited = ns.edit(model, code, OTHER, guidance=2.0).latents
+    assert torch.equal(ns.edit(model, same, OTHER, guidance=2.0).latents, edited)
+    code.save(tmp_path / "a.safetensors")
+    loaded = ns.Code.load(tmp_path / "a.safetensors")
+    assert torch.equal(ns.edit(model, loaded, OTHER, guidance=2.0).latents, edited)
+    plain = ns.edit(model, replace(code, adapter={}), OTHER, guidance=2.0).latents
+    assert float((plain - edited).abs().max()) > 1e-6
+    ns.edit(model, code, OTHER, editor=ns.PromptToPrompt(), guidance=2.0)
+
+
+def test_fine_tuning_lowers_the_loss(model):
+    losses = []
+
+    class Show:
+        def __call__(self, done, total):
+            pass
+
+        def note(self, text):
+            losses.append(float(text.split()[1]))
+
+    ns.invert(model, IMAGE, PROMPT, ns.UniTune(iterations=150, lr=0.02), steps=6, progress=Show())
+    assert np.mean(losses[-40:]) < 0.95 * np.mean(losses[:40])
+
+
+def test_imagic_at_eta_0_and_1_is_the_tuned_and_the_given_prompt(model):
+    code = ns.invert(model, IMAGE, PROMPT, ns.Imagic(0.0, 4, 2), steps=6)
+    ends = [ns.edit(model, replace(code, blend=b), OTHER, guidance=1.0).latents for b in (0.0, 1.0)]
+    torch.testing.assert_close(ends[0], ns.reconstruct(model, code, guidance=1.0).latents)
+    plain = ns.edit(model, replace(code, text=None), OTHER, guidance=1.0).latents
+    torch.testing.assert_close(ends[1], plain)
+
+
 # ---- bad input
 
 BAD = [
@@ -392,6 +455,14 @@ BAD = [
     (ns.EDICT(p=0.5), "p must be above .5"),
     (ns.EDICT(strength=0.0), "strength must be a share"),
     (ns.BELM(strength=0.1), "leaves at least 2"),
+    (ns.EDICT(p="x"), "p must be above .5"),  # type: ignore[arg-type]
+    (ns.NullText(iterations=2.5), "iterations must be a whole number"),  # type: ignore[arg-type]
+    (ns.TextualInversion(iterations=None), "needs a number of iterations"),  # type: ignore[arg-type]
+    (ns.TextualInversion(pivot=True, guidance=0.0), "a guidance that is not 0"),
+    (ns.Imagic(eta=3.0), "eta must be in"),
+    (ns.Imagic(lr=0.0), "lr must be above 0"),
+    (ns.UniTune(iterations=-1), "whole numbers >= 0"),
+    (ns.UniTune(strength=0.0), "strength must be a share"),
 ]
 
 
@@ -406,6 +477,14 @@ def test_bad_input(model, method, words, monkeypatch):
 @pytest.mark.parametrize("method", TUNED, ids=repr)
 def test_there_are_no_tokens_to_tune_without_text(method):
     with pytest.raises(InputError, match="zero tokens to tune"):
+        ns.invert(ns.from_pipeline(tiny_pixels()), IMAGE[:16, :16], "", method, steps=4)
+
+
+@pytest.mark.parametrize("method", [ns.Imagic(), ns.UniTune()], ids=repr)
+def test_fine_tuning_takes_one_image_and_a_prompt(model, method):
+    with pytest.raises(InputError, match="one image at a time"):
+        ns.invert(model, [IMAGE, IMAGE], PROMPT, method, steps=4)
+    with pytest.raises(InputError, match="this model is unconditional"):
         ns.invert(ns.from_pipeline(tiny_pixels()), IMAGE[:16, :16], "", method, steps=4)
 
 

@@ -80,7 +80,8 @@ def invert(
     seeds = spread(seed, count, "seed", int)
     drawn = generators(seeds)
     text, null = embed(model, prompts), embed(model, [""] * count)
-    who = [model.fingerprint, describe(method), len(grid), w, prompts, seeds, info.get("image")]
+    who = [model.fingerprint, str(model.dtype), describe(method), len(grid), w, prompts, seeds]
+    who.append(describe(pixels.cpu().numpy()))
     kept = Nowhere() if checkpoint is None else Checkpoint(checkpoint, who)
     x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
     parts = (model.denoise, grid, x0, text, null, w, drawn, progress, kept)
@@ -197,6 +198,7 @@ def attention_maps(model: Model, code: Code, words: Sequence[str] | None = None)
         raise InputError(f"the model {model.name} is unconditional: it has no attention to words")
     text, null = sources(model, code)
     w, model = code.guidance, adapted(model, code)
+    words = [words] if isinstance(words, str) else words
     return word_maps(Brief.of(model, code, (text, text, null), (w, w)), words)
 
 

@@ -42,6 +42,8 @@ def guided_by(
     def denoise_guided(
         x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
+        if not bool((level.alpha > 0).all()):
+            return denoise(x, level, text, touch)  # without signal, noise does not move x0
         with torch.enable_grad():
             at = x.detach().requires_grad_()
             if through:

@@ -34,7 +34,7 @@ def controls_of(model: Model, brief: Brief, editor: Editor | None, mask: Any) ->
     """What an editor and a mask do in this edit; InputError where they cannot work."""
     controls = None
     if editor is not None:
-        if not isinstance(editor, Editor):
+        if not isinstance(editor, Editor) or isinstance(editor, type):
             raise InputError(f"editor must be an editor such as PromptToPrompt(), got {editor!r}")
         if not model.has_text:
             raise InputError(
@@ -44,6 +44,10 @@ def controls_of(model: Model, brief: Brief, editor: Editor | None, mask: Any) ->
     if mask is None:
         return controls
     # painted, or lent by what finds one (DiffEdit, AttentionMask)
+    if isinstance(mask, type):
+        raise InputError(
+            f"mask must be a picture or a mask such as {mask.__name__}(...), got a class"
+        )
     lent: Any = getattr(mask, "mask", None)
     weights: Any = lent(brief) if callable(lent) else latent_masks(mask, brief)
     return keep_outside(controls, weights)
@@ -112,10 +116,12 @@ def check_edit(
     text, targets = model.embed([prompts[0]]), model.embed(list(prompts[1]))
     null = model.embed([""])
     brief = Brief.of(model, code, (text, targets, null), (1.0, 1.0))
-    if model.has_text and (check := getattr(editor, "check", None)):
-        check(brief)
-    else:
-        controls_of(model, brief, editor, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of steps: this code has others than the edit will
+        if model.has_text and (check := getattr(editor, "check", None)):
+            check(brief)
+        else:
+            controls_of(model, brief, editor, None)
     if check := getattr(mask, "check", None):
         check(brief)
     elif mask is not None:

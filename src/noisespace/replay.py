@@ -69,10 +69,12 @@ def replay(
     unfold = (cast.images, cast.rows, *code.path.shape[2:])
     starts = [code.path[0]] if code.twin is None else [code.path[0], code.twin]
     states = [start.repeat_interleave(cast.rows, 0) for start in starts]
+    current = 1 if code.coupling is None else code.coupling.current
     for k in range(total):
         i = code.first + k
         if controls.before:
-            states = [controls.before(k, x.view(unfold)).flatten(0, 1) for x in states]
+            now = [controls.before(k, x.view(unfold)).flatten(0, 1) for x in states[:current]]
+            states = now + states[current:]
         predict = predictor(denoise, code, cast, controls, k)
         if code.coupling is None:
             prediction = predict(states[0], i)
@@ -85,7 +87,7 @@ def replay(
             pair, prediction = code.coupling.down(predict, grid, i, (states[0], states[1]))
             states = [x.view(unfold) for x in pair]
         if controls.after:
-            states = [controls.after(k, x) for x in states]
+            states = [controls.after(k, x) for x in states[:current]] + states[current:]
         if not torch.isfinite(states[0]).all():
             raise InputError(
                 f"the network returned NaN or infinity at step {k + 1} of {total}: "

@@ -60,7 +60,8 @@ def check_guidance(model: Model, w: Any) -> float:
 
 def warn_of_guidance(code: Code, w: float | None) -> None:
     """Warns of a guidance other than the one that a code's embeddings were optimised for."""
-    tuned = code.null is not None or code.text is not None
+    own = code.info.edit_guidance == code.guidance  # else the embeddings are of no guidance
+    tuned = own and (code.null is not None or code.text is not None)
     if tuned and w is not None and w != code.guidance:
         warnings.warn(
             f"this code was optimised for guidance {code.guidance:g}; at {w:g} its reconstruction "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -21,7 +21,13 @@ Predict = Callable[[Tensor, int], Prediction]  # (x, level index) -> guided pred
 
 
 class Stepper(Protocol):
-    """A coupled step and its inverse, between levels i (noisier) and i + 1 of a grid."""
+    """A coupled step and its inverse, between levels i (noisier) and i + 1 of a grid.
+
+    ``current``: how many of the states, from the first on, are at the step's own level, so that
+    what an edit does to a state is done to them.
+    """
+
+    current: ClassVar[int]
 
     def down(self, predict: Predict, grid: Grid, i: int, state: State) -> tuple[State, Prediction]:
         """From level i to level i + 1; also the prediction that shows where it goes."""
@@ -45,6 +51,8 @@ class Edict:
 
     p: float
     alternate: bool = False
+
+    current: ClassVar[int] = 2  # both states are at the same level
 
     def begin(self, predict: Predict, grid: Grid, x0: Tensor) -> State:
         return x0, x0.clone()
@@ -78,6 +86,8 @@ class Belm:
     and x / alpha, the only two-step combination whose error is of third order a step:
     x_{i+1} = r^2 x_{i-1} + (1 - r^2) x_i - h (1 + r) eps(x_i), h = s_i - s_{i+1}, r = h / h_before.
     """
+
+    current: ClassVar[int] = 1  # the second state is where it was a level before
 
     def begin(self, predict: Predict, grid: Grid, x0: Tensor) -> State:
         # one plain step up gives the second state

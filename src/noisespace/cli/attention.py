@@ -12,6 +12,7 @@ from noisespace.cli.methods import parse_method
 from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, save_sheet
 from noisespace.cli.work import invert_image
+from noisespace.errors import InputError
 
 
 def attention(
@@ -62,6 +63,8 @@ def check_words(model: Any, source: str, words: list[str] | None) -> None:
 
     if not model.has_text:
         return
+    if not source.strip():
+        raise InputError("--source is empty: give the prompt whose words are to be shown")
     tokens = model.embed([source]).tokens[0]
     for word in words or []:
         find_word(tokens, word, source)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cache
 from typing import Literal
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
@@ -33,11 +35,28 @@ def words_of(tokens: Sequence[str]) -> list[Word]:
         text += token.removesuffix("</w>")
         at.append(position)
         if token.endswith("</w>"):
-            words.append(Word(text, tuple(at)))
+            words.append(Word(readable(text), tuple(at)))
             text, at = "", []
     if at:  # a word that was cut
-        words.append(Word(text, tuple(at)))
+        words.append(Word(readable(text), tuple(at)))
     return words
+
+
+def readable(symbols: str) -> str:
+    """The text that a byte-level tokenizer's symbols stand for (one printable symbol a byte)."""
+    known = byte_symbols()
+    if not all(symbol in known for symbol in symbols):
+        return symbols  # of a tokenizer whose symbols are the text itself
+    return bytes(known[symbol] for symbol in symbols).decode("utf-8", errors="replace")
+
+
+@cache
+def byte_symbols() -> dict[str, int]:
+    """GPT-2's alphabet: printable bytes stand for themselves, the others for symbols from 256."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    return table | {chr(256 + k): byte for k, byte in enumerate(others)}
 
 
 def end_of(tokens: Sequence[str]) -> int:
@@ -50,12 +69,16 @@ def find_word(tokens: Sequence[str], phrase: str, prompt: str) -> list[int]:
 
     Raises InputError, saying which words there are, where it does not occur.
     """
-    words, wanted = words_of(tokens), phrase.lower().split()
+    # Without spaces: the tokenizer parts "t-shirt" into three words, and a phrase may be as long.
+    words, wanted = words_of(tokens), "".join(normalize("NFC", phrase).lower().split())
     texts = [word.text for word in words]
-    at = []
-    for start in range(len(words) - len(wanted) + 1):
-        if wanted and texts[start : start + len(wanted)] == wanted:
-            at += [p for word in words[start : start + len(wanted)] for p in word.at]
+    at: list[int] = []
+    for start in range(len(words)):
+        end, joined = start, ""
+        while end < len(words) and len(joined) < len(wanted):
+            joined, end = joined + texts[end], end + 1
+        if wanted and joined == wanted:
+            at += [p for word in words[start:end] for p in word.at]
     if not at:
         raise InputError(
             f"the word {phrase!r} is not in the prompt {prompt!r}; its words are: "

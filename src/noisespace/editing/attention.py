@@ -62,6 +62,8 @@ def word_maps(brief: Brief, words: Sequence[str] | None = None) -> AttentionMaps
     chosen = []
     for prompt, row in zip(prompts, tokens, strict=True):
         wanted = tuple(words or dict.fromkeys(word.text for word in words_of(row)))
+        if not wanted:
+            raise InputError(f"the prompt {prompt!r} has no words whose attention could be shown")
         chosen.append({word: find_word(row, word, prompt) for word in wanted})
     maps = source_maps(brief)
     stacked = [
@@ -82,7 +84,7 @@ class AttentionMask:
 
     def check(self, brief: Brief) -> None:
         """Raises InputError for a word that a prompt lacks."""
-        if not 0 < self.threshold < 1:
+        if not isinstance(self.threshold, (int, float)) or not 0 < self.threshold < 1:
             raise InputError(f"threshold must be in (0, 1), got {self.threshold!r}")
         brief.find("cross", "a mask from attention")
         for prompt, tokens in zip(brief.source.prompts, brief.source.tokens, strict=True):

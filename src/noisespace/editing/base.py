@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -106,6 +107,11 @@ def first_step(step: float, total: int, what: str) -> int:
         if step > 1:
             raise InputError(f"{what} as a share must be in [0, 1], got {step!r}")
         return round(step * total)
+    if step >= total:
+        warnings.warn(
+            f"{what} {step} is past the last of the {total} steps that run: it does nothing",
+            stacklevel=2,
+        )
     return step
 
 

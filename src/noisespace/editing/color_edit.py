@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from noisespace import images
 from noisespace.code import Code
 from noisespace.editing.base import executed
-from noisespace.editing.masks import as_grey
+from noisespace.editing.masks import as_grey, check_aspect
 from noisespace.editing.operations import deviations, frozen, noted
 from noisespace.errors import InputError
 from noisespace.guidance import guided
@@ -26,9 +27,10 @@ class ColorEdit:
     """Paints colour into the noise maps: z_t += strength * B * (M - P(f_t(x_t))).
 
     arXiv 2304.06140, sec. 3.2. M is the image with ``strokes`` (an RGBA picture of its size, or
-    with ``color`` inside ``mask``) painted over it, B where paint is, P the prediction along the
-    code's path. ``window``: the share of the executed steps in which it acts. Texture stays, also
-    under the paint, which SDEdit from the same strokes loses.
+    with ``color`` inside ``mask``) painted over it, B where paint is (it counts where it covers at
+    least half of a latent position), P the prediction along the code's path. ``window``: the share
+    of the executed steps in which it acts. Texture stays, also under the paint, which SDEdit from
+    the same strokes loses.
     """
 
     strokes: Any = None
@@ -40,12 +42,19 @@ class ColorEdit:
     def check(self, model: Model, code: Code) -> None:
         """InputError for fields that do not fit, before any network runs."""
         executed(self.window, len(code.path) - 1, "window")
-        if not np.array(self.layer((8, 8)))[..., 3].any():
-            raise InputError("nothing is painted: the strokes (or the mask) are empty")
+        number = not isinstance(self.strength, bool) and isinstance(self.strength, (int, float))
+        if not number or not 0 <= self.strength < math.inf:
+            raise InputError(f"strength must be a number from 0 on, got {self.strength!r}")
+        painted = as_grey(self.mask).shape if self.strokes is None and self.mask is not None else ()
+        if painted:
+            check_aspect(painted, code)
+        h, w = code.path.shape[-2:]
+        self.inside(self.layer((w * model.factor, h * model.factor)), (h, w))
 
     @torch.no_grad()
     def __call__(self, model: Model, code: Code) -> Code:
         code = frozen(code, "ColorEdit")
+        self.check(model, code)
         if code.residual is None or code.eta == 0:
             raise InputError(
                 "ColorEdit paints into noise maps, and this code has none: invert with "
@@ -69,15 +78,22 @@ class ColorEdit:
         h, w = code.path.shape[-2] * model.factor, code.path.shape[-1] * model.factor
         below = images.to_images(model.decode(code.path[-1]))[0]
         layer = self.layer((w, h))
-        paint = np.array(layer)[..., 3]
+        inside = self.inside(layer, (code.path.shape[-2], code.path.shape[-1]))
         picture = np.array(Image.alpha_composite(Image.fromarray(below).convert("RGBA"), layer))
         goal = model.encode(images.to_tensor(picture[..., :3].copy()).to(model.state))
-        latent = (code.path.shape[-1], code.path.shape[-2])
-        small = layer.getchannel("A").resize(latent, Image.Resampling.BOX)
-        inside = torch.from_numpy(np.array(small) > 127).to(goal)[None, None]
-        if not paint.any() or not bool(inside.any()):
-            raise InputError("nothing is painted: the strokes (or the mask) are empty")
-        return goal, inside
+        return goal, torch.from_numpy(inside).to(goal)[None, None]
+
+    @staticmethod
+    def inside(layer: Image.Image, latent: tuple[int, int]) -> np.ndarray:
+        """Which latent positions are painted, bool (h, w). Raises InputError where none is."""
+        small = layer.getchannel("A").resize((latent[1], latent[0]), Image.Resampling.BOX)
+        covered = np.array(small) > 127
+        if not covered.any():
+            raise InputError(
+                "nothing is painted: the strokes (or the mask) cover no latent position by half; "
+                "paint more, or more opaque"
+            )
+        return covered
 
     def layer(self, size: tuple[int, int]) -> Image.Image:
         """The paint as RGBA at the working size."""

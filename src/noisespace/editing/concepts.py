@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -45,10 +46,12 @@ class Concepts:
     concepts: Sequence[Concept]
 
     def controls(self, brief: Brief) -> Controls:
-        given = self.concepts
+        given = [self.concepts] if isinstance(self.concepts, Concept) else self.concepts
         if not given or not all(isinstance(c, Concept) and c.prompt for c in given):
             raise InputError(f"concepts must be Concept(prompt, ...) with a prompt, got {given!r}")
         for c in given:
+            if not isinstance(c.scale, (int, float)) or not isfinite(c.scale):
+                raise InputError(f"the scale of {c.prompt!r} must be a number, got {c.scale!r}")
             if not 0 <= c.quantile < 1:
                 raise InputError(
                     f"the quantile of {c.prompt!r} must be in [0, 1), got {c.quantile}"
@@ -60,8 +63,8 @@ class Concepts:
 
         def guide(k: int, x: Tensor, level: Level, prediction: Prediction) -> Prediction:
             active = [i for i, start in enumerate(starts) if k >= start]
-            if not active:
-                return prediction
+            if not active or not bool((level.alpha > 0).all()):
+                return prediction  # a level without signal has no x0 for noise to move
             rows = 1 + brief.each
             chosen = torch.tensor([r for r in range(len(x)) if r % rows])
             text = nulls

@@ -46,7 +46,8 @@ class DiffEdit:
                 f"{self.threshold!r}"
             )
         for i, j in brief.pairs():
-            if brief.source.prompts[i] == brief.targets.prompts[j]:
+            # by tokens: a tokenizer may not tell upper from lower case
+            if brief.source.tokens[i] == brief.targets.tokens[j]:
                 raise InputError(
                     f"DiffEdit compares two prompts, but both are {brief.source.prompts[i]!r}: "
                     "give a target that differs from the source"
@@ -59,6 +60,8 @@ class DiffEdit:
         difference = self.difference(brief)
         clipped = difference.clamp(max=self.ratio * difference.mean((-2, -1), keepdim=True))
         inside = clipped > self.threshold * clipped.amax((-2, -1), keepdim=True)
+        if not bool(inside.flatten(2).any(-1).all()):
+            raise InputError("DiffEdit found no place where the two prompts differ: paint a mask")
         return inside.to(difference)[:, :, None]
 
     def difference(self, brief: Brief) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from noisespace import images
+from noisespace.code import Code
 from noisespace.denoiser import Controls
 from noisespace.editing.base import Brief
 from noisespace.errors import InputError
@@ -39,7 +40,7 @@ def latent_masks(mask: Any, brief: Brief) -> Tensor:
 def latent_mask(mask: Any, brief: Brief) -> Tensor:
     """One painted mask as weights (1, 1, 1, H, W)."""
     picture, size = as_grey(mask), (FINE * brief.latent[0], FINE * brief.latent[1])
-    check_aspect(picture.shape, brief)
+    check_aspect(picture.shape, brief.code)
     small = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BOX)
     weights = torch.from_numpy(np.array(small)).float() / 255
     if not bool((weights > 0).any()):
@@ -49,9 +50,9 @@ def latent_mask(mask: Any, brief: Brief) -> Tensor:
     return weights.view(1, 1, 1, *size)
 
 
-def check_aspect(shape: tuple[int, ...], brief: Brief) -> None:
+def check_aspect(shape: tuple[int, ...], code: Code) -> None:
     """Refuses a mask (h, w) whose aspect is neither an image's nor the latent's, within 3 %."""
-    ours = [brief.latent, *(fit["original"] for fit in brief.code.info.fit)]
+    ours = [tuple(code.path.shape[-2:]), *(fit["original"] for fit in code.info.fit)]
     ratio = shape[1] / shape[0]
     if all(abs(ratio * h / w - 1) > 0.03 for h, w in ours):
         h, w = ours[-1]
@@ -68,7 +69,7 @@ def as_grey(mask: Any) -> np.ndarray:
     array = np.asarray(mask)
     if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8:
         return np.array(Image.fromarray(array).convert("L"))
-    if array.ndim != 2:
+    if array.ndim != 2 or 0 in array.shape:
         raise InputError(
             f"got a mask of shape {array.shape}, expected a picture, uint8 (height, width, 3), "
             "or an array (height, width)"

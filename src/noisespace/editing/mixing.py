@@ -29,11 +29,18 @@ def interpolate(model: Model, a: Code, b: Code, t: float) -> Code:
         and a.eta == b.eta
         and (a.residual is None) == (b.residual is None)
         and torch.equal(a.grid.alpha, b.grid.alpha)
+        and (a.correct, a.rule, a.guidance) == (b.correct, b.rule, b.guidance)
     )
+    if any(c.null is not None or c.text is not None or c.adapter for c in (a, b)):
+        raise InputError(
+            "interpolate mixes states and noise maps; these codes hold optimised embeddings or "
+            "weights, which are each image's own: invert with edit-friendly or ddim"
+        )
     if not same:
         raise InputError(
-            "the codes do not fit together: interpolate wants the same model, size, steps, skip "
-            f"and eta, got {a.method} {tuple(a.path.shape)} and {b.method} {tuple(b.path.shape)}"
+            "the codes do not fit together: interpolate wants the same model, size, steps, skip, "
+            f"eta, method and guidance, got {a.method} {tuple(a.path.shape)} and "
+            f"{b.method} {tuple(b.path.shape)}"
         )
     start = slerp(a.path[0], b.path[0], t)
     path = torch.cat([start[None], (1 - t) * a.path[1:] + t * b.path[1:]])

@@ -29,7 +29,8 @@ class Pix2PixZero:
 
     def controls(self, brief: Brief) -> Controls:
         brief.find("cross", "pix2pix-zero")
-        if isinstance(self.amount, bool) or not 0 <= self.amount < float("inf"):
+        number = not isinstance(self.amount, bool) and isinstance(self.amount, (int, float))
+        if not number or not 0 <= self.amount < float("inf"):
             raise InputError(f"amount must be a number from 0 on, got {self.amount!r}")
         targets = self.directed(brief)
         own, rows = brief.source, brief.each
@@ -64,13 +65,17 @@ class Pix2PixZero:
 
         return Controls(before=before if self.amount else None, targets=targets)
 
+    @property
+    def sentences(self) -> tuple[Sequence[str], Sequence[str]]:
+        return self.source_sentences, self.target_sentences
+
     def directed(self, brief: Brief) -> Text:
         """The targets under source + direction; the target prompts themselves without lists."""
         if not self.source_sentences and not self.target_sentences:
             return brief.targets
         if not self.source_sentences or not self.target_sentences:
             raise InputError("give both source_sentences and target_sentences, or neither")
-        ends = (self.source_sentences, self.target_sentences)
+        ends = [[s] if isinstance(s, str) else s for s in self.sentences]
         a, b = (brief.embed(list(s)).embedding.mean(0, keepdim=True) for s in ends)
         own = brief.source.rows([i for i, _ in brief.pairs()])
         return brief.targets.embedded(own.embedding + b - a)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -43,10 +44,15 @@ class PromptToPrompt:
         if self.mode not in ("auto", "replace", "refine"):
             raise InputError(f"mode must be auto, replace or refine, got {self.mode!r}")
         brief.find("cross", "prompt-to-prompt")
+        for name in ("reweight", "windows"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(f"{name} must map words to values, got {getattr(self, name)!r}")
         own = executed(self.self_, brief.total, "self_")
         largest = self_tokens(brief.latent)
         mapper, serves, factors = (x[:, :, None] for x in self.alignment(brief))
         when = self.schedule(brief)  # (step, image, target, 1, 1, token)
+        if self.reweight and not bool(when.any()):
+            raise InputError("reweight acts in the window of cross, which holds no step: raise it")
         blend = self.local_blend(brief)
         running = [bool(when[k].any()) for k in range(brief.total)]
 
@@ -83,6 +89,8 @@ class PromptToPrompt:
             factor = torch.ones(len(served))
             for word, value in self.reweight.items():
                 at = find_word(brief.targets.tokens[j], word, brief.targets.prompts[j])
+                if not isinstance(value, (int, float)) or not isfinite(value):
+                    raise InputError(f"reweight of {word!r} must be a number, got {value!r}")
                 factor[at] = float(value)
             mappers.append(mapper)
             serves.append(served[None])
@@ -110,7 +118,9 @@ class PromptToPrompt:
         if self.blend is None:
             return None
         words = word_pair(self.blend, "blend")
-        start = len(executed(self.blend_start, brief.total, "blend_start"))
+        if isinstance(self.blend_start, tuple):
+            raise InputError(f"blend_start must be one share, got {self.blend_start!r}")
+        start = executed(self.blend_start, brief.total, "blend_start").stop
         return LocalBlend.of(brief, words, self.blend_threshold, start)
 
 

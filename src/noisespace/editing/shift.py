@@ -33,6 +33,11 @@ class Shift:
         code = frozen(code, "Shift")
         if self.fill not in ("wrap", "fresh"):
             raise InputError(f'fill must be "wrap" or "fresh", got {self.fill!r}')
+        for name in ("dx", "dy"):
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int):
+                raise InputError(f"{name} must be whole pixels, got {getattr(self, name)!r}")
+        if not self.dx and not self.dy:
+            raise InputError("a shift by nothing does nothing: give dx or dy, in pixels")
         down, right = (positions(model, code, v, axis) for axis, v in ((0, self.dy), (1, self.dx)))
 
         def moved(x: Tensor) -> Tensor:
@@ -54,10 +59,13 @@ class Shift:
             inside = slice(0, amount) if amount > 0 else slice(amount, None)
             if amount:
                 strip[(inside, slice(None)) if axis == 0 else (slice(None), inside)] = True
-        generator = torch.Generator().manual_seed(self.seed)
+        generators = [torch.Generator().manual_seed(self.seed) for _ in range(path.shape[1])]
 
         def fresh(like: Tensor) -> Tensor:
-            return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
+            """Each image's own, so that it does not depend on the batch; (..., b, c, h, w)."""
+            shape = (*like.shape[:-4], *like.shape[-3:])
+            drawn = [torch.randn(shape, generator=g, dtype=like.dtype) for g in generators]
+            return torch.stack(drawn, -4).to(like.device)
 
         start = code.grid.sigma[code.first].to(path) * fresh(path[0])
         path = torch.cat([torch.where(strip, start, path[0])[None], path[1:]])

@@ -36,7 +36,7 @@ class EDICT:
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=3.0, edit=3.0)
 
     def check(self, grid: Grid) -> None:
-        if not 0.5 < self.p <= 1:
+        if not isinstance(self.p, (int, float)) or not 0.5 < self.p <= 1:
             raise InputError(f"p must be above .5 and at most 1, got {self.p!r}")
         check_strength(self.strength, grid, 1)
 
@@ -97,4 +97,9 @@ def check_strength(strength: float, grid: Grid, least: int) -> None:
         raise InputError(
             f"strength must be a share in (0, 1] of the {len(grid)} steps that leaves at least "
             f"{least}, got {strength!r}"
+        )
+    if float(grid.alpha[len(grid) - round(strength * len(grid))]) == 0:
+        raise InputError(
+            "the noisiest level of this schedule holds no signal (alpha = 0), from which coupled "
+            "states cannot step: use a strength below 1"
         )

@@ -91,6 +91,11 @@ class TextualInversion:
         check_told(self.told)
         check_tuning(self.iterations, self.lr, 0.0, "adam")
         check_tuned_guidance(self.guidance, "textual-inversion")
+        if self.iterations is None or (self.pivot and self.guidance == 0):
+            raise InputError(
+                "textual-inversion needs a number of iterations, and with a pivot a guidance that "
+                f"is not 0 (the text is off there); got {self.iterations!r} and {self.guidance!r}"
+            )
 
     def invert(self, problem: Problem) -> Code:
         w = self.guidance if self.pivot else 1.0

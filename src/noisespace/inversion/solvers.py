@@ -96,11 +96,11 @@ class Memory:
         A power of .5 would be Adam's scaling, 0 the plain gradient; .75 left the smallest residuals
         on held-out scenes.
         """
-        new = slope**2
+        new = slope.nan_to_num() ** 2
         self.square = new if self.square is None else 0.9 * self.square + 0.1 * new
         tiny = torch.finfo(slope.dtype).tiny
         typical = self.square.mean((1, 2), keepdim=True).clamp(min=tiny)
-        down = -slope / (self.square / typical + 1e-3) ** 0.75
+        down = -slope.nan_to_num() / (self.square / typical + 1e-3) ** 0.75
         return down / down.flatten(1).norm(dim=1).clamp(min=tiny)[:, None, None]
 
 
@@ -133,7 +133,8 @@ def gauss_newton(
         directions.append(memory.down(slope))
         with torch.no_grad():
             moved = residual(trial + reach * directions[-1], rows)
-        images.append((moved - r) / reach[..., None])
+        # a trial that left the numbers gives no direction
+        images.append(((moved - r) / reach[..., None]).nan_to_num(0.0, 0.0, 0.0))
         step = pick(better, combined(directions, images, at), step / 4)
         trial = pick(going, best + step, best)
     else:
@@ -154,8 +155,10 @@ def pick(which: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def combined(directions: list[Tensor], images: list[Tensor], at: Tensor) -> Tensor:
     """argmin over the span of |residual + sum_i c_i J d_i|^2, as the step sum_i c_i d_i."""
-    a = torch.stack([image.flatten(1) for image in images], -1).double()  # (b, n, k)
-    gram, right = a.mT @ a, a.mT @ at.flatten(1)[..., None].double()
+    # float64, which MPS lacks; NaN is said by whoever looks at the state
+    wide = torch.device("cpu") if at.device.type == "mps" else at.device
+    a = torch.stack([image.flatten(1) for image in images], -1).to(wide, torch.float64)
+    gram, right = a.mT @ a, a.mT @ at.flatten(1)[..., None].to(wide, torch.float64).nan_to_num()
     weights = -(torch.linalg.pinv(gram, rtol=1e-6, hermitian=True) @ right)[..., 0]
     step = torch.zeros_like(directions[0])
     for i, direction in enumerate(directions):

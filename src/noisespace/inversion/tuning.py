@@ -65,9 +65,10 @@ class Tuning:
 
 def check_tuning(iterations: int | None, lr: float, tolerance: float, solver: str) -> None:
     """Refuses settings that no optimisation can use."""
-    if iterations is not None and (isinstance(iterations, bool) or not 0 <= iterations <= 100_000):
+    whole = isinstance(iterations, int) and not isinstance(iterations, bool)
+    if iterations is not None and not (whole and 0 <= iterations <= 100_000):
         raise InputError(f"iterations must be a whole number >= 0, got {iterations!r}")
-    if not 0 < lr <= 10:
+    if not isinstance(lr, (int, float)) or not 0 < lr <= 10:
         raise InputError(f"lr must be above 0 and at most 10, got {lr!r}")
     if not 0 <= tolerance < 1e6:
         raise InputError(f"tolerance must be a loss >= 0, got {tolerance!r}")
@@ -103,6 +104,7 @@ def tune_steps(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
     theta, x = tuning.start(problem).embedding.to(problem.x0).clone(), pivot[0]
     found, memory, lost = [], Memory(), 0
     if kept := problem.kept.load():
+        kept = {name: value.to(x) for name, value in kept.items()}
         found, theta, x = list(kept["found"]), kept["found"][-1], kept["x"]
         memory.square = kept.get("square")
     every = torch.arange(b, device=x.device)
@@ -115,6 +117,11 @@ def tune_steps(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
             with torch.no_grad():
                 left = residual(theta, every)
         x = left + pivot[k + 1]
+        if not torch.isfinite(x).all():
+            raise InputError(
+                f"the network returned NaN or infinity while tuning (step {k + 1} of {n}): "
+                "use float32, or a smaller guidance"
+            )
         found.append(theta)
         problem.tell(k + 1, n, f"loss {float(mean_square(left).mean()):.1e}")
         state = {"found": torch.stack(found), "x": x}
@@ -146,9 +153,8 @@ def tune_globally(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
         for k in range(n):
             residual = residual_of(problem, tuning, k, x, pivot[k + 1])
             left, loss, slope = gradient(residual, theta, every.to(x.device))
-            theta = moments.updated(theta, slope, tuning.rate(0))
-            x, total = left + pivot[k + 1], total + float(loss.mean())
-        lost += int(not torch.isfinite(theta).all())
+            theta, fell = moments.updated(theta, slope, tuning.rate(0))
+            x, total, lost = left + pivot[k + 1], total + float(loss.mean()), lost + fell
         problem.tell(turn + 1, tuning.iterations, f"loss {total / n:.1e}")
     said(lost)
     return theta.expand(n, -1, -1, -1).clone()
@@ -163,6 +169,7 @@ def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
     text, other = tuning.start(problem), tuning.other(problem)
     theta = text.embedding.to(problem.x0).clone()
     found, every, moments = [], torch.arange(b, device=theta.device), Moments.like(theta)
+    lost = 0
     for k in range(n):
         at = problem.grid.level(k)
         moments = moments if share else Moments.like(theta)
@@ -177,9 +184,11 @@ def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
                 return eps - noise
 
             _, loss, slope = gradient(residual, theta, every)
-            theta = moments.updated(theta, slope, tuning.rate(k))
+            theta, fell = moments.updated(theta, slope, tuning.rate(k))
+            lost += fell
             problem.tell(k + 1, n, f"loss {float(loss.mean()):.1e}")
         found.append(theta)
+    said(lost)
     return torch.stack([theta] * n if share else found)
 
 
@@ -195,13 +204,17 @@ class Moments:
     def like(cls, theta: Tensor) -> Moments:
         return cls(torch.zeros_like(theta), torch.zeros_like(theta))
 
-    def updated(self, theta: Tensor, slope: Tensor, rate: float) -> Tensor:
+    def updated(self, theta: Tensor, slope: Tensor, rate: float) -> tuple[Tensor, int]:
+        """The next theta, and how many images kept theirs since their gradient is no number."""
+        sound = torch.isfinite(slope).all(-1, keepdim=True).all(-2, keepdim=True)
+        slope = torch.where(sound, slope, 0.0)
         self.count += 1
         self.first = 0.9 * self.first + 0.1 * slope
         self.second = 0.999 * self.second + 0.001 * slope**2
         mean = self.first / (1 - 0.9**self.count)
         spread = self.second / (1 - 0.999**self.count)
-        return theta - rate * mean / (spread.sqrt() + 1e-8)
+        moved = theta - rate * mean / (spread.sqrt() + 1e-8)
+        return torch.where(sound, moved, theta), int((~sound).sum())
 
 
 def said(lost: int) -> None:
