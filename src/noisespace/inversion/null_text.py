@@ -17,6 +17,7 @@ from noisespace.inversion.solvers import ITERATIONS, Solver
 from noisespace.inversion.tuning import (
     Tuning,
     check_tuning,
+    recomputing,
     tune_globally,
     tune_noisings,
     tune_steps,
@@ -32,7 +33,7 @@ class NullText:
     tuned until the guided step ends on the pivot. With ``solver="adam"`` that is Algorithm 1 as
     published: 10 iterations, ``lr`` falling by 1 % a step, stop at a loss below
     ``tolerance`` (1 + 2k) at step k. The default solver reaches the same with 3 ``iterations``
-    (see docs/optimised.md).
+    (see docs/optimised.md). ``recompute``: gradient checkpointing, for when memory is short.
 
     The ablations of the paper: ``share="global"``, one embedding for all steps; ``pivot="random"``,
     one noise for all levels; ``pivot="none"``, a fresh noising each iteration and the loss of eps.
@@ -47,6 +48,7 @@ class NullText:
     pivot: Literal["ddim", "random", "none"] = "ddim"
     solver: Solver = "gauss-newton"
     told: Told = "lower"
+    recompute: bool = False
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
@@ -63,12 +65,13 @@ class NullText:
         tuning = self.tuning()
         tuning.start(problem)  # refuses a model without text before the network runs
         path = pivot_of(problem, self.pivot, self.told)
-        if self.pivot == "none":
-            found = tune_noisings(problem, tuning, self.share == "global")
-        elif self.share == "global":
-            found = tune_globally(problem, tuning, path)
-        else:
-            found = tune_steps(problem, tuning, path)
+        with recomputing(problem.network, self.recompute):
+            if self.pivot == "none":
+                found = tune_noisings(problem, tuning, self.share == "global")
+            elif self.share == "global":
+                found = tune_globally(problem, tuning, path)
+            else:
+                found = tune_steps(problem, tuning, path)
         info = problem.info().model_copy(
             update={"guidance": self.guidance, "edit_guidance": self.guidance}
         )

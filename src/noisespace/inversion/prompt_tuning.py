@@ -14,6 +14,7 @@ from noisespace.inversion.solvers import ITERATIONS, Solver
 from noisespace.inversion.tuning import (
     Tuning,
     check_tuning,
+    recomputing,
     tune_globally,
     tune_noisings,
     tune_steps,
@@ -27,7 +28,7 @@ class PromptTuning:
 
     The pivot is the unconditional DDIM ascent (w = 0), so that no prompt is needed. An edit goes
     along ``blend`` of the way from the optimised embedding to the target's. ``guidance``, ``lr``,
-    ``tolerance`` and ``solver`` as in ``NullText``.
+    ``tolerance``, ``solver`` and ``recompute`` as in ``NullText``.
     """
 
     guidance: float = 7.5
@@ -37,6 +38,7 @@ class PromptTuning:
     tolerance: float = 1e-5
     solver: Solver = "gauss-newton"
     told: Told = "lower"
+    recompute: bool = False
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=0.0, edit=7.5)
 
@@ -63,7 +65,8 @@ class PromptTuning:
         )
         tuning.start(problem)  # refuses a model without text before the network runs
         path = climb(quiet, 0, ascent(quiet, self.told, text))
-        found = tune_steps(problem, tuning, path)
+        with recomputing(problem.network, self.recompute):
+            found = tune_steps(problem, tuning, path)
         info = problem.info().model_copy(
             update={"guidance": self.guidance, "edit_guidance": self.guidance}
         )
