@@ -114,7 +114,7 @@ def test_edits_follow_the_score_and_the_source_does_not(model, method, through):
 
 
 BAD = [
-    ("red", "must be a function"),
+    (3.0, "must be a function"),
     (lambda pixels, prompts: pixels.mean(), "one number a picture"),
     (lambda pixels, prompts: pixels.detach().mean((1, 2, 3)), "not differentiable"),
     (lambda pixels, prompts: (pixels > 0).double().mean((1, 2, 3)), "not differentiable"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from noisespace.inversion import DDIM as DDIM
     from noisespace.inversion import EDICT as EDICT
     from noisespace.inversion import CycleDiffusion as CycleDiffusion
+    from noisespace.inversion import DiffusionCLIP as DiffusionCLIP
     from noisespace.inversion import Direct as Direct
     from noisespace.inversion import EditFriendly as EditFriendly
     from noisespace.inversion import FixedPoint as FixedPoint
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from noisespace.inversion import SDEdit as SDEdit
     from noisespace.inversion import TextualInversion as TextualInversion
     from noisespace.inversion import UniTune as UniTune
+    from noisespace.models.alignment import Alignment as Alignment
+    from noisespace.models.alignment import load_alignment as load_alignment
     from noisespace.models.analytic import Mixture as Mixture
     from noisespace.models.diffusers import from_pipeline as from_pipeline
     from noisespace.models.guided import Guided as Guided
@@ -61,6 +64,7 @@ _PLACES = {
         "DDIM",
         "EDICT",
         "CycleDiffusion",
+        "DiffusionCLIP",
         "Direct",
         "EditFriendly",
         "FixedPoint",
@@ -87,6 +91,7 @@ _PLACES = {
         "Shift",
         "interpolate",
     ],
+    "noisespace.models.alignment": ["Alignment", "load_alignment"],
     "noisespace.models.analytic": ["Mixture"],
     "noisespace.models.guided": ["Guided"],
     "noisespace.models.diffusers": ["from_pipeline"],

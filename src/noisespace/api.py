@@ -24,7 +24,7 @@ from noisespace.inversion.base import Nowhere
 from noisespace.inversion.kept import Checkpoint
 from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
-from noisespace.models.adapters import Adapted, adapted
+from noisespace.models.adapters import adapted
 from noisespace.models.base import Model
 from noisespace.prepare import controls_of, embed, fitting, head, sources
 from noisespace.replay import replay
@@ -85,9 +85,7 @@ def invert(
     kept = Nowhere() if checkpoint is None else Checkpoint(checkpoint, who)
     x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
     parts = (model.denoise, grid, x0, text, null, w, drawn, progress, kept)
-    code = method.invert(
-        Problem(*parts, getattr(model, "unet", None), lambda a: Adapted(model, a).denoise)
-    )
+    code = method.invert(Problem(*parts, model))
     kept.done()
     own = code.info.edit_guidance  # that of an optimisation
     return code.with_info(
@@ -197,7 +195,7 @@ def attention_maps(model: Model, code: Code, words: Sequence[str] | None = None)
     if not model.has_text:
         raise InputError(f"the model {model.name} is unconditional: it has no attention to words")
     text, null = sources(model, code)
-    w, model = code.guidance, adapted(model, code)
+    w, model = code.guidance, adapted(model, code, source=True)
     words = [words] if isinstance(words, str) else words
     return word_maps(Brief.of(model, code, (text, text, null), (w, w)), words)
 
@@ -206,7 +204,7 @@ def reconstruct(model: Model, code: Code, *, guidance: float | None = None) -> R
     """A real replay of a code under its own prompt, never a decoding of the stored path."""
     code = freeze(model, code)
     w = check_guidance(model, code.guidance if guidance is None else guidance)
-    model = adapted(model, code)
+    model = adapted(model, code, source=True)
     text, null = sources(model, code)
     cast = assemble((text, None), null, (w, w), True)
     count = code.path.shape[1]

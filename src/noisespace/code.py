@@ -28,7 +28,8 @@ class Info(BaseModel):
 
     ``negative``: the null text's prompt; ``edit_guidance``: the w that an edit takes by default;
     ``fit``: how each image was brought to the model's resolution; ``image``: its pixels' sha256;
-    ``operations``: what was done to the code since it was inverted.
+    ``operations``: what was done to the code since it was inverted; ``adapts``: which rows its
+    adapter acts on, all of them or the targets alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class Info(BaseModel):
     image: tuple[str, ...] = ()
     version: str = ""
     operations: tuple[str, ...] = ()
+    adapts: Literal["all", "targets"] = "all"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,16 @@ SETTINGS = {
         "text_layers": 1,
         "save_every": 1e-6,
     },
+    "alignment": {
+        "steps": 6,
+        "batch": 4,
+        "channels": [8, 16],
+        "depths": [1, 1],
+        "text_hidden": 16,
+        "text_layers": 1,
+        "embedding": 8,
+        "save_every": 1e-6,
+    },
 }
 
 
@@ -78,7 +88,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
     assert (tmp_path / "parts/config.json").read_text() == settings
     trained = run(config, tmp_path / "parts", resume=True)
     assert (trained.diffusion.steps, trained.diffusion.samples) == (8, 16)
-    for stage in ("autoencoder", "diffusion"):
+    for stage in ("autoencoder", "diffusion", "alignment"):
         assert_same(*(tmp_path / n / f"{stage}.safetensors" for n in ("whole", "parts")))
     lines = (tmp_path / "parts/diffusion.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]

@@ -28,8 +28,16 @@ NAMES = (
     "belm",
     "imagic",
     "unitune",
+    "diffusion-clip",
 )
-EDITORS = ("prompt-to-prompt", "masactrl", "plug-and-play", "pix2pix-zero", "diffedit")
+EDITORS = (
+    "prompt-to-prompt",
+    "masactrl",
+    "plug-and-play",
+    "pix2pix-zero",
+    "diffedit",
+    "score-guidance",
+)
 OPERATIONS = ("shift", "color-edit")
 MASKS = ("diffedit", "attention")
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

@@ -25,18 +25,30 @@ def train(
         list[str] | None,
         typer.Option("--set", help="A setting, e.g. diffusion__steps=100; repeat for several."),
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help='"alignment": that stage alone, written to OUT/alignment.'),
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Trains a model, evaluates it and writes it as a pipeline to OUT/model."""
+    if only not in (None, "alignment"):
+        raise InputError(f'--only must be "alignment", got {only!r}')
     overrides = dict(parse_setting(text) for text in setting or [])
     out = out or Path("runs") / Path(config).stem
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; expected a folder for the run")
     from noisespace.train.config import load_config
     from noisespace.train.finish import finish as publish
-    from noisespace.train.run import run
+    from noisespace.train.finish import finish_alignment
+    from noisespace.train.run import run, run_alignment
 
     load_config(config, **overrides)
+    if only:
+        report = finish_alignment(*run_alignment(config, out, resume, **overrides), out)
+        folder = str(out / "alignment")
+        finish({"alignment": folder, "report": report}, [folder, json.dumps(report)], as_json)
+        return
     trained = run(config, out, resume, **overrides)
     report = publish(trained, out, out / "model")
     document = {"model": str(out / "model"), "report": report}

@@ -21,6 +21,7 @@ EDITORS: dict[str, type] = {
     "plug-and-play": PlugAndPlay,
     "pix2pix-zero": Pix2PixZero,
     "diffedit": DiffEdit,
+    "score-guidance": ScoreGuidance,
 }
 
 OPERATIONS: dict[str, type] = {"shift": Shift, "color-edit": ColorEdit}

@@ -20,7 +20,8 @@ class Brief:
 
     ``source`` (images) and ``targets`` (images * each): embedded prompts; ``null`` (images): the
     null texts; ``guidance``: w of the source and of the targets; ``sites``: what the network has
-    inside; ``embed``: prompts to embeddings; ``decode``: latents to pixels, differentiable.
+    inside; ``embed``: prompts to embeddings; ``decode``: latents to pixels, differentiable;
+    ``model``: whose they are.
     """
 
     denoise: Denoiser
@@ -32,6 +33,7 @@ class Brief:
     null: Text
     guidance: tuple[float, float]
     decode: Callable[[Tensor], Tensor]
+    model: Any = None
 
     @classmethod
     def of(
@@ -39,7 +41,7 @@ class Brief:
     ) -> Brief:
         """From a model, a code on its device, and the texts of source, targets and null."""
         parts = (model.denoise, model.sites(), model.embed, code, *texts)
-        return cls(*parts, guidance, model.decode)
+        return cls(*parts, guidance, model.decode, model)
 
     @property
     def images(self) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from noisespace.denoiser import Controls, Denoiser
 from noisespace.editing.base import Brief, executed
 from noisespace.energy import Score, guided_by, try_score
 from noisespace.errors import InputError
+from noisespace.models.alignment import Alignment, alignment_of
 
 
 @dataclass(frozen=True)
@@ -17,30 +21,74 @@ class ScoreGuidance:
     """Moves the targets up a differentiable score of their predicted clean pictures.
 
     ``score(pixels, prompts)``: pixels (rows, 3, H, W) in about [-1, 1] and the targets' prompts to
-    (rows,), higher is better: log-probabilities of a classifier (arXiv 2105.05233), the similarity
-    of an image and a text model, minus any loss to a reference (arXiv 2209.15264). ``window``: the
-    share of the executed steps, or (start, end), that is guided; ``through``: as in
-    ``noisespace.energy.guided_by``. The source row is left alone.
+    (rows,), higher is better: log-probabilities of a classifier (arXiv 2105.05233), or minus any
+    loss. "alignment", the default, is the log-probability of the target's prompt against the
+    source's, by the alignment model that the model brings; ``ns.Alignment`` objects, and the
+    folder or Hub id of a CLIP, serve as well.
+
+    With ``content`` the score loses that many times the mean squared difference between the
+    self-similarity maps of the picture and of the source, so that the layout stays (arXiv
+    2209.15264 with the towers at hand in place of DINO). ``window``: the share of the executed
+    steps, or (start, end), that is guided; ``through``: as in ``noisespace.energy.guided_by``. The
+    source row is left alone.
     """
 
-    score: Score
+    score: Any = "alignment"
     scale: float = 1.0
     window: float | tuple[float, float] = 1.0
     through: bool = True
+    content: float = 0.0
 
     def controls(self, brief: Brief) -> Controls:
-        if isinstance(self.scale, bool) or not isinstance(self.scale, (int, float)):
-            raise InputError(f"scale must be a number, got {self.scale!r}")
+        for name in ("scale", "content"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+                raise InputError(f"{name} must be a number, got {value!r}")
         steps = executed(self.window, brief.total, "window")
         fits = brief.code.info.fit
-        try_score(self.score, brief.targets.prompts[0], fits[0]["size"] if fits else brief.latent)
+        size = fits[0]["size"] if fits else brief.latent
+        score = self.full(brief)
+        try_score(score, brief.targets.prompts[0], size)
         rows = 1 + brief.each
         chosen = torch.tensor([i for i in range(brief.images * rows) if i % rows])
 
         def around(step: int, denoise: Denoiser) -> Denoiser:
             if step not in steps or self.scale == 0:
                 return denoise
-            parts = (denoise, self.score, brief.decode, self.scale)
+            parts = (denoise, score, brief.decode, self.scale)
             return guided_by(*parts, chosen=chosen, through=self.through)
 
         return Controls(around=around)
+
+    def full(self, brief: Brief) -> Score:
+        """The score with all that it is told of the source: prompts, and content."""
+        score = self.score
+        if isinstance(score, str):
+            score = alignment_of(score, brief.model)
+        elif not callable(score):
+            raise InputError(f"score must be a function of (pixels, prompts), got {score!r}")
+        own = isinstance(score, Alignment)
+        plain: Score = against(score, brief) if own else cast(Score, score)
+        if self.content == 0:
+            return plain
+        if not own:
+            raise InputError("content needs an alignment model: score=alignment, or a CLIP")
+        with torch.no_grad():
+            layout = score.structure(brief.decode(brief.code.path[-1]))
+
+        def both(pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+            wanted = layout.repeat_interleave(brief.each, 0)[: len(pixels)]
+            away = (score.structure(pixels) - wanted).square().mean((1, 2))
+            return plain(pixels, prompts) - self.content * away
+
+        return both
+
+
+def against(score: Alignment, brief: Brief) -> Callable[[Tensor, Sequence[str]], Tensor]:
+    """log p(target's prompt | picture) against the source's prompt, which each row has its own."""
+    sources = [brief.source.prompts[i] for i, _ in brief.pairs()]
+
+    def odds(pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+        return score.odds(pixels, prompts, sources[: len(prompts)])
+
+    return odds

@@ -4,6 +4,7 @@ from noisespace.inversion.base import Defaults, Inversion, Problem
 from noisespace.inversion.coupled import BELM, EDICT
 from noisespace.inversion.cycle import CycleDiffusion
 from noisespace.inversion.ddim import DDIM, FixedPoint
+from noisespace.inversion.diffusion_clip import DiffusionCLIP
 from noisespace.inversion.direct import Direct
 from noisespace.inversion.edit_friendly import EditFriendly
 from noisespace.inversion.fine_tuning import Imagic, UniTune
@@ -29,6 +30,7 @@ METHODS: dict[str, type] = {
     "belm": BELM,
     "imagic": Imagic,
     "unitune": UniTune,
+    "diffusion-clip": DiffusionCLIP,
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "METHODS",
     "CycleDiffusion",
     "Defaults",
+    "DiffusionCLIP",
     "Direct",
     "EditFriendly",
     "FixedPoint",

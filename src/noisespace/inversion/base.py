@@ -55,8 +55,7 @@ class Problem:
     ``x0`` (b, c, h, w); ``text``, ``null``: one row an image; ``guidance``: the w of the inversion;
     ``generators``: one an image, on the CPU, so that a seed means the same on every device and
     results do not depend on the batch; ``kept``: where an optimisation leaves its state;
-    ``network`` and
-    ``adapted``: the module that can be fine-tuned, and the denoiser under an adapter.
+    ``model``: whose denoiser it is, for methods that fine-tune a copy of its network.
     """
 
     denoise: Denoiser
@@ -68,8 +67,12 @@ class Problem:
     generators: Sequence[Generator]
     progress: Progress | None = None
     kept: Kept = field(default_factory=Nowhere)
-    network: Any = None
-    adapted: Callable[[Any], Denoiser] | None = None
+    model: Any = None
+
+    @property
+    def network(self) -> Any:
+        """The module behind the denoiser, None where the model has none (an analytic one)."""
+        return getattr(self.model, "unet", None)
 
     def tell(self, done: int, total: int, note: str = "") -> None:
         """Progress, with a note (a loss) for whoever shows one: ``progress.note(text)``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from noisespace.errors import InputError
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.edit_friendly import amplitudes
 from noisespace.inversion.sdedit import SDEdit
-from noisespace.models.adapters import new_adapter
+from noisespace.models.adapters import Adapted, new_adapter
 from noisespace.schedule import Grid
 
 
@@ -111,28 +111,42 @@ def fit(
     loss stops being a number.
     """
     iterations, rate = how
-    draw = problem.generators[0]
-    names = list(parts)
-    leaves = {name: parts[name].detach().clone().requires_grad_() for name in names}
+    draw, fitting = problem.generators[0], Fitting(parts, rate)
     network = problem.denoise
-    if "text" not in leaves:
-        assert problem.adapted is not None
-        network = problem.adapted(leaves)
-    optimiser = torch.optim.Adam(leaves.values(), lr=rate)
+    if "text" not in parts:
+        network = Adapted(problem.model, fitting.leaves).denoise
     for k in range(iterations):
         level = problem.grid.level(int(torch.randint(len(problem.grid), (), generator=draw)))
         noise = problem.noise(1)[0]
         x = level.alpha.to(noise) * problem.x0 + level.sigma.to(noise) * noise
         with torch.enable_grad():
-            loss = (network(x, level, text_of(leaves)).eps - noise).square().mean()
-            slopes = torch.autograd.grad(loss, list(leaves.values()))
+            loss = (network(x, level, text_of(fitting.leaves)).eps - noise).square().mean()
+        value = fitting.step(loss, k)
+        problem.tell(progress[0] + k + 1, progress[1], f"loss {value:.1e}")
+    parts.update(fitting.found())
+
+
+class Fitting:
+    """Adam on some tensors, of which copies are tuned (``leaves``)."""
+
+    def __init__(self, parts: Mapping[str, Tensor], rate: float) -> None:
+        self.leaves = {k: v.detach().clone().requires_grad_() for k, v in parts.items()}
+        self.optimiser = torch.optim.Adam(self.leaves.values(), lr=rate)
+
+    def step(self, loss: Tensor, iteration: int) -> float:
+        """One update; the loss's value. Raises InputError where the gradient is no number."""
+        slopes = torch.autograd.grad(loss, list(self.leaves.values()))
         if not all(torch.isfinite(slope).all() for slope in slopes):
-            raise InputError(f"the fine-tuning diverged at iteration {k + 1}: use a smaller lr")
-        for leaf, slope in zip(leaves.values(), slopes, strict=True):
+            raise InputError(
+                f"the fine-tuning diverged at iteration {iteration + 1}: use a smaller lr"
+            )
+        for leaf, slope in zip(self.leaves.values(), slopes, strict=True):
             leaf.grad = slope
-        optimiser.step()
-        problem.tell(progress[0] + k + 1, progress[1], f"loss {float(loss):.1e}")
-    parts.update({name: leaf.detach() for name, leaf in leaves.items()})
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def found(self) -> dict[str, Tensor]:
+        return {name: leaf.detach() for name, leaf in self.leaves.items()}
 
 
 def check_one(problem: Problem, name: str) -> None:

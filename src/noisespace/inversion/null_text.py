@@ -13,7 +13,7 @@ from noisespace.errors import InputError
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.ddim import Told, ascent, check_told, climb
 from noisespace.inversion.edit_friendly import amplitudes
-from noisespace.inversion.solvers import ITERATIONS, Solver
+from noisespace.inversion.solvers import Solver
 from noisespace.inversion.tuning import (
     Tuning,
     check_tuning,
@@ -32,8 +32,9 @@ class NullText:
     The pivot is the DDIM ascent at w = 1; then, for ``guidance``, each step's null embedding is
     tuned until the guided step ends on the pivot. With ``solver="adam"`` that is Algorithm 1 as
     published: 10 iterations, ``lr`` falling by 1 % a step, stop at a loss below
-    ``tolerance`` (1 + 2k) at step k. The default solver reaches the same with 3 ``iterations``
-    (see docs/optimised.md). ``recompute``: gradient checkpointing, for when memory is short.
+    ``tolerance`` (1 + 2k) at step k. The default solver reaches the same with 1 to 3 ``iterations``
+    (see ``solvers.usual_iterations``). ``recompute``: gradient checkpointing, for when memory is
+    short.
 
     The ablations of the paper: ``share="global"``, one embedding for all steps; ``pivot="random"``,
     one noise for all levels; ``pivot="none"``, a fresh noising each iteration and the loss of eps.
@@ -79,14 +80,11 @@ class NullText:
 
     def tuning(self) -> Tuning:
         moving = self.share == "global" or self.pivot == "none"
-        iterations = self.iterations
-        if iterations is None:
-            iterations = ITERATIONS["adam" if moving else self.solver]
         return Tuning(
             "null",
             self.guidance,
-            iterations,
-            self.solver,
+            self.iterations,
+            "adam" if moving else self.solver,
             # the published fall turns negative past 100 steps
             lambda k: self.lr * max(1 - k / 100, 0.01),
             lambda k: self.tolerance * (1 + 2 * k),

@@ -10,7 +10,7 @@ from noisespace.errors import InputError
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.ddim import Told, ascent, check_told, climb
 from noisespace.inversion.null_text import check_tuned_guidance
-from noisespace.inversion.solvers import ITERATIONS, Solver
+from noisespace.inversion.solvers import Solver
 from noisespace.inversion.tuning import (
     Tuning,
     check_tuning,
@@ -58,7 +58,7 @@ class PromptTuning:
         tuning = Tuning(
             "text",
             self.guidance,
-            ITERATIONS[self.solver] if self.iterations is None else self.iterations,
+            self.iterations,
             self.solver,
             lambda k: self.lr * max(1 - k / 100, 0.01),
             lambda k: self.tolerance * (1 + 2 * k),

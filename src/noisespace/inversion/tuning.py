@@ -15,7 +15,7 @@ from noisespace.denoiser import Text
 from noisespace.errors import InputError
 from noisespace.inversion.base import Problem
 from noisespace.inversion.solvers import (
-    ITERATIONS,
+    SOLVERS,
     Memory,
     Residual,
     Solved,
@@ -24,6 +24,7 @@ from noisespace.inversion.solvers import (
     gauss_newton,
     gradient,
     mean_square,
+    usual_iterations,
 )
 from noisespace.prediction import Prediction
 from noisespace.step import renoise
@@ -52,15 +53,22 @@ def recomputing(network: Any, wanted: bool) -> Iterator[None]:
 class Tuning:
     """What is tuned and how. ``part``: the null or the text embedding; ``w``: for which guidance.
 
-    ``rate`` and ``stop`` give Adam's rate and the loss that is small enough, at each step k.
+    ``iterations``: None is the solver's usual number; ``rate`` and ``stop`` give Adam's rate and
+    the loss that is small enough, at each step k.
     """
 
     part: Part
     w: float
-    iterations: int
+    iterations: int | None
     solver: Solver
     rate: Callable[[int], float]
     stop: Callable[[int], float]
+
+    def count(self, k: int, steps: int) -> int:
+        """The iterations of step k of ``steps``."""
+        return (
+            usual_iterations(self.solver, k, steps) if self.iterations is None else self.iterations
+        )
 
     def start(self, problem: Problem) -> Text:
         """The text that is tuned, as it is before."""
@@ -90,8 +98,8 @@ def check_tuning(iterations: int | None, lr: float, tolerance: float, solver: st
         raise InputError(f"lr must be above 0 and at most 10, got {lr!r}")
     if not 0 <= tolerance < 1e6:
         raise InputError(f"tolerance must be a loss >= 0, got {tolerance!r}")
-    if solver not in ITERATIONS:
-        raise InputError(f"solver must be {' or '.join(ITERATIONS)}, got {solver!r}")
+    if solver not in SOLVERS:
+        raise InputError(f"solver must be {' or '.join(SOLVERS)}, got {solver!r}")
 
 
 def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Tensor) -> Residual:
@@ -128,7 +136,7 @@ def tune_steps(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
     every = torch.arange(b, device=x.device)
     for k in range(len(found), n):
         residual = residual_of(problem, tuning, k, x, pivot[k + 1])
-        solved = solve(tuning, k, residual, theta, memory)
+        solved = solve(tuning, k, n, residual, theta, memory)
         theta, lost = solved.theta, lost + int(solved.diverged.sum())
         left = solved.residual
         if left is None:
@@ -150,11 +158,14 @@ def tune_steps(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def solve(tuning: Tuning, k: int, residual: Residual, theta: Tensor, memory: Memory) -> Solved:
-    """The tuned embedding of step k."""
+def solve(
+    tuning: Tuning, k: int, steps: int, residual: Residual, theta: Tensor, memory: Memory
+) -> Solved:
+    """The tuned embedding of step k of ``steps``."""
+    count = tuning.count(k, steps)
     if tuning.solver == "gauss-newton":
-        return gauss_newton(residual, theta, tuning.iterations, tuning.stop(k), memory)
-    return adam(residual, theta, tuning.iterations, tuning.rate(k), tuning.stop(k))
+        return gauss_newton(residual, theta, count, tuning.stop(k), memory)
+    return adam(residual, theta, count, tuning.rate(k), tuning.stop(k))
 
 
 def tune_globally(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
@@ -166,14 +177,15 @@ def tune_globally(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
     n, b = len(problem.grid), len(problem.x0)
     theta, every = tuning.start(problem).embedding.to(problem.x0).clone(), torch.arange(b)
     moments, lost = Moments.like(theta), 0
-    for turn in range(tuning.iterations):
+    turns = tuning.count(0, n)
+    for turn in range(turns):
         x, total = pivot[0], 0.0
         for k in range(n):
             residual = residual_of(problem, tuning, k, x, pivot[k + 1])
             left, loss, slope = gradient(residual, theta, every.to(x.device))
             theta, fell = moments.updated(theta, slope, tuning.rate(0))
             x, total, lost = left + pivot[k + 1], total + float(loss.mean()), lost + fell
-        problem.tell(turn + 1, tuning.iterations, f"loss {total / n:.1e}")
+        problem.tell(turn + 1, turns, f"loss {total / n:.1e}")
     said(lost)
     return theta.expand(n, -1, -1, -1).clone()
 
@@ -191,7 +203,7 @@ def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
     for k in range(n):
         at = problem.grid.level(k)
         moments = moments if share else Moments.like(theta)
-        for _ in range(tuning.iterations):
+        for _ in range(tuning.count(k, n)):
             noise = problem.noise(1)[0]
             x = at.alpha.to(noise) * problem.x0 + at.sigma.to(noise) * noise
 

@@ -85,6 +85,10 @@ class Adapted:
             return self.model.denoise(x, level, text, touch)
 
 
-def adapted(model: Any, code: Any) -> Any:
-    """The model that a code is replayed with: under the code's adapter, if it carries one."""
-    return Adapted(model, code.adapter) if code.adapter else model
+def adapted(model: Any, code: Any, source: bool = False) -> Any:
+    """The model that a code is replayed with: under the code's adapter, if it carries one.
+
+    ``source``: for the source alone, which some adapters leave alone.
+    """
+    idle = source and code.info.adapts == "targets"
+    return Adapted(model, code.adapter) if code.adapter and not idle else model

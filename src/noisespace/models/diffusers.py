@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class Latent:
     name: str = "pipeline"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    towers: Path | None = None  # the folder of its alignment model
 
     has_text = True
 
@@ -125,6 +127,7 @@ class Pixels:
     name: str = "pixels"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    towers: Path | None = None  # the folder of its alignment model
 
     has_text = False
     factor = 1

@@ -71,10 +71,9 @@ def load(name: str | os.PathLike, dtype: str = "float32", device: str = "auto") 
     if place.type == "cpu":
         loaded["unet"].to(memory_format=torch.channels_last)
     model = from_pipeline(SimpleNamespace(scheduler=scheduler, **loaded), public_name(str(name)))
-    notes = folder / "noisespace.json"
-    if not notes.exists():
-        return model
-    return replace(model, defaults=read_json(notes).get("defaults", {}))
+    notes, towers = folder / "noisespace.json", folder / "alignment"
+    own = read_json(notes).get("defaults", {}) if notes.exists() else {}
+    return replace(model, defaults=own, towers=towers if towers.is_dir() else None)
 
 
 def public_name(name: str) -> str:

@@ -57,6 +57,21 @@ class DiffusionStage(Stage):
     snr_gamma: float = 5.0  # min-SNR weighting, arXiv 2303.09556
 
 
+class AlignmentStage(Stage):
+    """Two towers, a ConvNext and a CLIPTextModel, that bring pictures and captions together."""
+
+    steps: int = Field(3000, gt=0)
+    batch: int = Field(96, gt=1)
+    rate: float = Field(1e-3, gt=0)
+    channels: tuple[int, ...] = (48, 96, 192)
+    depths: tuple[int, ...] = (2, 2, 2)
+    text_hidden: int = 128
+    text_layers: int = 2
+    text_length: int = 32  # tokens
+    embedding: int = 64  # of a picture and of a caption
+    spoiled: float = Field(0.5, ge=0, le=1)  # share of blurred, noisy pictures
+
+
 class Config(BaseModel):
     """A whole run; ``data`` names the data set."""
 
@@ -67,6 +82,7 @@ class Config(BaseModel):
     evaluate: int = Field(300, ge=1)  # pictures behind each figure at the end
     autoencoder: AutoencoderStage = AutoencoderStage.model_validate({})
     diffusion: DiffusionStage = DiffusionStage.model_validate({})
+    alignment: AlignmentStage = AlignmentStage.model_validate({})
 
     @property
     def command(self) -> str:
@@ -76,7 +92,7 @@ class Config(BaseModel):
             self.model_dump(mode="json"),
         )
         words = [f"--set {k}={given[k]}" for k in ("seed", "evaluate") if given[k] != plain[k]]
-        for stage in ("autoencoder", "diffusion"):
+        for stage in ("autoencoder", "diffusion", "alignment"):
             for field, value in given[stage].items():
                 if value != plain[stage][field]:
                     words.append(f"--set {stage}__{field}={json.dumps(value)}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noisespace.errors import InputError
-from noisespace.train.draw import random_scene
+from noisespace.train.draw import near_miss, random_scene
 from noisespace.train.palette import vocabulary
 from noisespace.train.scenes import Scene, render_batch
 
@@ -44,6 +44,10 @@ class Dataset(Protocol):
         """One caption, drawn anew each time."""
         ...
 
+    def wrong_caption(self, item, rng: random.Random) -> str | None:
+        """A caption that is wrong in one respect, None where the data set knows of none."""
+        ...
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -63,6 +67,9 @@ class Scenes:
 
     def caption(self, item: Scene, rng: random.Random) -> str:
         return item.captions(rng)
+
+    def wrong_caption(self, item: Scene, rng: random.Random) -> str | None:
+        return near_miss(item, rng).captions(rng)
 
 
 def dataset(name: str) -> Dataset:

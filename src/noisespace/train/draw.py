@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
-from noisespace.train.palette import COLOURS, GRADIENTS
+from noisespace.train.palette import COLOURS, GRADIENTS, SHAPES, TEXTURES
 from noisespace.train.scenes import HELD_OUT, LARGEST, SMALLEST, TRIPLES, Scene, SceneObject
 
 MARGIN = 1.16  # an object's reach beyond its radius, in radii
@@ -27,6 +28,23 @@ def random_scene(rng: random.Random, held_out: bool = False, objects: int | None
         for triple, (size, place) in zip(triples, spots, strict=True)
     )
     return Scene(things, background, gradient)
+
+
+def near_miss(scene: Scene, rng: random.Random) -> Scene:
+    """The scene with one attribute of one object, or the background, changed."""
+    free = [
+        c for c in COLOURS if c != scene.background and c not in (o.colour for o in scene.objects)
+    ]
+    values = {"shape": SHAPES, "texture": TEXTURES, "colour": free}
+    name = rng.choice(("shape", "shape", "texture", "colour", "background"))
+    if name == "background":
+        return replace(scene, background=rng.choice(free))
+    index = rng.randrange(len(scene.objects))
+    things = list(scene.objects)
+    own = getattr(things[index], name)
+    other = rng.choice([value for value in values[name] if value != own])
+    things[index] = replace(things[index], **{name: other})
+    return replace(scene, objects=tuple(things))
 
 
 def held_out_scene(seed: int = 0) -> Scene:

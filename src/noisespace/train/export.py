@@ -61,8 +61,17 @@ def draw_prompts(
     return torch.cat(parts)
 
 
-def export(pipe: StableDiffusionPipeline, folder: Path, notes: dict[str, Any], card: str) -> None:
-    """Writes the pipeline in float16 with its notes and card; the folder is there at all times."""
+def export(
+    pipe: StableDiffusionPipeline,
+    folder: Path,
+    notes: dict[str, Any],
+    card: str,
+    towers: tuple[Any, Any] | None = None,
+) -> None:
+    """Writes the pipeline in float16 with its notes and card; the folder is there at all times.
+
+    ``towers``: the alignment model and its tokenizer, for the folder's ``alignment``.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     networks = (pipe.vae, pipe.unet, pipe.text_encoder)
@@ -72,6 +81,31 @@ def export(pipe: StableDiffusionPipeline, folder: Path, notes: dict[str, Any], c
     rounded.save_pretrained(temporary, safe_serialization=True)
     (temporary / "noisespace.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     (temporary / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    if towers is not None:
+        save_towers(towers, temporary / "alignment")
+    put_in_place(temporary, folder)
+
+
+def export_alignment(towers: tuple[Any, Any], folder: Path) -> None:
+    """Writes an alignment model, in float16, as a folder of its own."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_towers(towers, temporary)
+    put_in_place(temporary, folder)
+
+
+def save_towers(towers: tuple[Any, Any], folder: Path) -> None:
+    """The towers, their tokenizer, and what the vision tower takes pixels as."""
+    module, tokenizer = towers
+    copy.deepcopy(module).half().save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    taken = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    text = json.dumps(taken, indent=2) + "\n"
+    (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
+
+
+def put_in_place(temporary: Path, folder: Path) -> None:
+    """Renames a folder that was written whole over the one that was there."""
     for file in temporary.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes private files
     old = folder.with_name(f".{folder.name}.old")

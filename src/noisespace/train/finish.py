@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from noisespace.files import write_json
-from noisespace.train.evaluate import evaluate
-from noisespace.train.export import export, load_exported
+from noisespace.models.alignment import load_alignment
+from noisespace.train.config import Config
+from noisespace.train.evaluate import evaluate, evaluate_alignment
+from noisespace.train.export import export, export_alignment, load_exported
+from noisespace.train.loop import Outcome
 from noisespace.train.run import Trained
 
 # Guidance by method, tuned once by benchmarks/tune_scenes.py on scenes used for nothing else
@@ -75,15 +78,28 @@ def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None
         d_minutes=second.seconds / 60,
         figures=_figures(figures),
     )
-    export(pipe, folder, notes, card)
+    export(pipe, folder, notes, card, trained.towers)
 
 
 def finish(trained: Trained, out: Path, folder: Path) -> dict[str, Any]:
     """Publishes, evaluates the published (rounded) weights, publishes again with the figures."""
     publish(trained, folder)
     report = evaluate(load_exported(folder), count=trained.config.evaluate, sheets=out)
+    report["alignment"] = evaluate_alignment(load_alignment(folder), trained.config.evaluate)
     write_json(out / "evaluation.json", report, force=True)
     publish(trained, folder, report)
+    return report
+
+
+def finish_alignment(
+    towers: tuple[Any, Any], outcome: Outcome, settings: Config, out: Path
+) -> dict[str, Any]:
+    """Writes OUT/alignment and says how well it tells pictures apart."""
+    folder = out / "alignment"
+    export_alignment(towers, folder)
+    shares = evaluate_alignment(load_alignment(folder), settings.evaluate)
+    report = {"samples": outcome.samples, "seconds": round(outcome.seconds), **shares}
+    write_json(out / "evaluation.json", report, force=True)
     return report
 
 

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from noisespace.errors import InputError
 from noisespace.files import remove_leftovers, write_json
+from noisespace.train.alignment import AlignmentTask, build_alignment
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder
 from noisespace.train.checkpoint import load_checkpoint, read_header
 from noisespace.train.config import Config, load_config
@@ -27,12 +28,17 @@ SHEET_GUIDANCE = 3.0  # of the sample sheets, before the model's own is tuned
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run ends with: the averaged weights, and what each stage took."""
+    """What a run ends with: the averaged weights, and what each stage took.
+
+    ``towers`` is the alignment model and its tokenizer, None in a snapshot from before its stage.
+    """
 
     pipeline: StableDiffusionPipeline
     config: Config
     autoencoder: Outcome
     diffusion: Outcome
+    towers: tuple[Any, Any] | None = None
+    alignment: Outcome | None = None
 
 
 def run(config: str | Path, out: str | Path, resume: bool = False, **overrides: Any) -> Trained:
@@ -42,12 +48,7 @@ def run(config: str | Path, out: str | Path, resume: bool = False, **overrides: 
     from its last checkpoint. Overrides name a stage and a field: ``diffusion__steps=100``.
     Raises InputError for bad settings or an ``out`` that holds a run already.
     """
-    settings = load_config(config, **overrides)
-    out = Path(out)
-    refuse_a_second_run(out, resume)
-    out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
-    write_json(out / "config.json", settings.model_dump(mode="json"), force=True)
+    settings, out = prepare(config, Path(out), resume, **overrides)
     data = dataset(settings.data)
     vae = build_autoencoder(settings.autoencoder, data.size, settings.seed)
     first = fit(
@@ -56,14 +57,36 @@ def run(config: str | Path, out: str | Path, resume: bool = False, **overrides: 
         out,
     )
     pipe, second = train_diffusion(vae, settings, data, out)
-    return Trained(pipe, settings, first, second)
+    towers, third = train_alignment(settings, data, out)
+    return Trained(pipe, settings, first, second, towers, third)
+
+
+def run_alignment(
+    config: str | Path, out: str | Path, resume: bool = False, **overrides: Any
+) -> tuple[tuple[Any, Any], Outcome, Config]:
+    """Trains the alignment model alone: (towers, tokenizer), what it took, the settings."""
+    settings, out = prepare(config, Path(out), resume, **overrides)
+    return *train_alignment(settings, dataset(settings.data), out), settings
+
+
+def prepare(config: str | Path, out: Path, resume: bool, **overrides: Any) -> tuple[Config, Path]:
+    """The checked settings, and the run's folder with them in it."""
+    settings = load_config(config, **overrides)
+    refuse_a_second_run(out, resume)
+    out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
+    write_json(out / "config.json", settings.model_dump(mode="json"), force=True)
+    return settings, out
 
 
 def refuse_a_second_run(out: Path, resume: bool) -> None:
     """A folder that holds a run is only gone on with, so that neither overwrites the other."""
-    path = out / f"{AutoencoderTask.name}.safetensors"
-    if path.exists() and not resume:
-        raise InputError(f"{path}: exists already; continue with --resume or name another folder")
+    for stage in (AutoencoderTask, AlignmentTask):
+        path = out / f"{stage.name}.safetensors"
+        if path.exists() and not resume:
+            raise InputError(
+                f"{path}: exists already; continue with --resume or name another folder"
+            )
 
 
 def load_run(out: str | Path) -> Trained:
@@ -76,7 +99,11 @@ def load_run(out: str | Path) -> Trained:
     channels = settings.autoencoder.latent_channels
     tokenizer, networks = build_networks(settings.diffusion, data, channels, settings.seed)
     outcomes = []
-    for name, module in (("autoencoder", vae), ("diffusion", networks)):
+    towers = build_alignment(settings.alignment, data, settings.seed)
+    modules = {"autoencoder": vae, "diffusion": networks}
+    if late := (out / f"{AlignmentTask.name}.safetensors").exists():
+        modules[AlignmentTask.name] = towers[0]
+    for name, module in modules.items():
         ema = {k: v.detach().clone() for k, v in module.state_dict().items()}
         path = out / f"{name}.safetensors"
         header = read_header(path)
@@ -84,7 +111,9 @@ def load_run(out: str | Path) -> Trained:
         module.load_state_dict(ema)
         module.eval().requires_grad_(False)
         outcomes.append(outcome_of(header))
-    return Trained(assemble(vae, tokenizer, networks), settings, *outcomes)
+    first, second, *third = outcomes
+    pipe = assemble(vae, tokenizer, networks)
+    return Trained(pipe, settings, first, second, towers if late else None, *third)
 
 
 def train_diffusion(
@@ -112,3 +141,12 @@ def train_diffusion(
     outcome = fit(task, stage, out)
     networks.eval()
     return pipe, outcome
+
+
+def train_alignment(settings: Config, data: Dataset, out: Path) -> tuple[tuple[Any, Any], Outcome]:
+    """The third stage: (towers, tokenizer), and what it took."""
+    stage = settings.alignment
+    towers, tokenizer = build_alignment(stage, data, settings.seed)
+    outcome = fit(AlignmentTask(towers, stage, data, tokenizer, settings.seed), stage, out)
+    towers.eval().requires_grad_(False)
+    return (towers, tokenizer), outcome

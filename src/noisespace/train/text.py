@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from noisespace.train.config import DiffusionStage
+from noisespace.train.config import AlignmentStage, DiffusionStage
 
 
 def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
@@ -34,11 +34,8 @@ def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=table, merges=cast(Any, merges), model_max_length=length)
 
 
-def build_text_encoder(
-    config: DiffusionStage, tokenizer: CLIPTokenizer, seed: int
-) -> CLIPTextModel:
-    """A CLIPTextModel with random weights for that tokenizer."""
-    torch.manual_seed(seed)
+def text_config(config: DiffusionStage | AlignmentStage, tokenizer: CLIPTokenizer) -> Any:
+    """The configuration of a small CLIPTextModel for that tokenizer."""
     settings: dict[str, Any] = dict(  # noqa: C408
         vocab_size=len(tokenizer),
         hidden_size=config.text_hidden,
@@ -51,7 +48,15 @@ def build_text_encoder(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModel(CLIPTextConfig(**settings))
+    return CLIPTextConfig(**settings)
+
+
+def build_text_encoder(
+    config: DiffusionStage, tokenizer: CLIPTokenizer, seed: int
+) -> CLIPTextModel:
+    """A CLIPTextModel with random weights for that tokenizer."""
+    torch.manual_seed(seed)
+    return CLIPTextModel(text_config(config, tokenizer))
 
 
 def tokens(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:

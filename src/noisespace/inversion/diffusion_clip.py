@@ -1,0 +1,112 @@
+"""DiffusionCLIP: the network is fitted until the picture changes as the words did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from noisespace.code import Code
+from noisespace.denoiser import Text
+from noisespace.errors import InputError
+from noisespace.inversion.base import Defaults, Problem
+from noisespace.inversion.ddim import ascent, climb
+from noisespace.inversion.fine_tuning import Fitting, check_counts, check_rates
+from noisespace.inversion.sdedit import SDEdit
+from noisespace.models.adapters import Adapted, new_adapter
+from noisespace.models.alignment import Alignment, alignment_of
+from noisespace.schedule import Grid
+from noisespace.step import renoise
+
+
+@dataclass(frozen=True)
+class DiffusionCLIP:
+    """DiffusionCLIP (arXiv 2110.02711), with any alignment model in CLIP's place.
+
+    The images climb by DDIM to ``strength`` of the steps. A low-rank adapter of ``rank`` is then
+    fitted in ``iterations`` descents of ``descent`` long steps each: at every one the predicted
+    clean pictures are pulled by the directional loss (eq. 9), 1 minus the cosine of their change
+    and that of the prompts, and held by ``identity`` times their L1 distance to the images (their
+    memory-saving variant, appendix B). One adapter serves all images of a batch. It acts on edits
+    alone: the reconstruction is the network's own.
+
+    ``target``: the prompt to fit to, which the edit is then called with; ``source``: what the
+    images show, by default their prompt; ``alignment``: "alignment" is the model's own, else the
+    folder or Hub id of a CLIP, or an ``ns.Alignment``.
+    """
+
+    target: str
+    source: str | None = None
+    alignment: Any = "alignment"
+    strength: float = 0.6
+    iterations: int = 12
+    descent: int = 6
+    identity: float = 0.3
+    lr: float = 0.003
+    rank: int = 8
+
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=1.0)
+
+    def check(self, grid: Grid) -> None:
+        SDEdit(self.strength).check(grid)
+        check_counts(self.iterations, self.rank, self.descent)
+        check_rates(self.lr)
+        if not isinstance(self.target, str) or not self.target.strip():
+            raise InputError(f"diffusion-clip needs target=..., a prompt; got {self.target!r}")
+        if self.descent < 1:
+            raise InputError(f"descent must be at least 1 step, got {self.descent!r}")
+        if not 0 <= self.identity < 1e6:
+            raise InputError(f"identity must be a weight >= 0, got {self.identity!r}")
+
+    def invert(self, problem: Problem) -> Code:
+        judge = self.alignment
+        if isinstance(judge, str):
+            judge = alignment_of(judge, problem.model)
+        prompts = [self.source or prompt for prompt in problem.text.prompts]
+        if not all(prompts):
+            raise InputError("diffusion-clip needs the images' prompts, or source=...")
+        if self.target in prompts:
+            raise InputError(
+                f"diffusion-clip: the target {self.target!r} is the source too: nothing to fit"
+            )
+        adapter = new_adapter(problem.network, self.rank, problem.generators[0])
+        quiet = replace(problem, progress=None)
+        first = len(problem.grid) - round(self.strength * len(problem.grid))
+        path = climb(quiet, first, ascent(quiet, "lower"))
+        self.fit(problem, path, adapter, judge, prompts)
+        info = problem.info().model_copy(update={"adapts": "targets"})
+        return Code(problem.grid, path, adapter=adapter, info=info)
+
+    def fit(
+        self,
+        problem: Problem,
+        path: Tensor,
+        adapter: dict[str, Tensor],
+        judge: Alignment,
+        prompts: list[str],
+    ) -> None:
+        """Fits the adapter in place."""
+        grid, model, count = problem.grid, problem.model, len(problem.x0)
+        pixels = model.decode(problem.x0)
+        targets = [self.target] * count
+        text: Text = model.embed(targets if model.has_text else [""] * count)
+        fitting = Fitting(adapter, self.lr)
+        network = Adapted(model, fitting.leaves).denoise
+        first = len(grid) + 1 - len(path)
+        stops = torch.linspace(first, len(grid), min(self.descent, len(path) - 1) + 1).round()
+        ways = list(zip(stops[:-1].int().tolist(), stops[1:].int().tolist(), strict=True))
+        for turn in range(self.iterations):
+            x, total = path[0], 0.0
+            for start, end in ways:
+                with torch.enable_grad():
+                    prediction = network(x, grid.level(start), text)
+                    shown = model.decode(prediction.x0)
+                    away = 1 - judge.direction(shown, pixels, targets, prompts)
+                    held = (shown - pixels).abs().mean((1, 2, 3))
+                    loss = (away + self.identity * held).mean()
+                total += fitting.step(loss, turn)
+                x = renoise(prediction.map(prediction, lambda a, _: a.detach()), grid.level(end))
+            problem.tell(turn + 1, self.iterations, f"loss {total / len(ways):.3f}")
+        adapter.update(fitting.found())

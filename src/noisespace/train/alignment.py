@@ -1,0 +1,119 @@
+"""The third stage: two small towers whose embeddings of a picture and its caption agree."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+from transformers import CLIPTokenizer, ConvNextConfig
+from transformers.models.vision_text_dual_encoder.configuration_vision_text_dual_encoder import (
+    VisionTextDualEncoderConfig,
+)
+from transformers.models.vision_text_dual_encoder.modeling_vision_text_dual_encoder import (
+    VisionTextDualEncoderModel,  # from its own module: the package's import warns of torchvision
+)
+
+from noisespace.train.config import AlignmentStage
+from noisespace.train.dataset import Dataset, step_rng
+from noisespace.train.pictures import save_grid
+from noisespace.train.text import build_tokenizer, text_config, tokens
+
+SHARPEST = math.log(100.0)  # of the logits' scale, as in arXiv 2103.00020
+
+
+def build_alignment(config: AlignmentStage, data: Dataset, seed: int) -> tuple[Any, CLIPTokenizer]:
+    """(a VisionTextDualEncoderModel with random weights, its tokenizer)."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(data.words(), config.text_length)
+    settings: dict[str, Any] = dict(  # noqa: C408 - annotations are too narrow
+        num_channels=3,
+        patch_size=4,
+        hidden_sizes=list(config.channels),
+        depths=list(config.depths),
+        num_stages=len(config.channels),
+        hidden_size=config.channels[-1],  # what the dual encoder asks of a vision tower
+        image_size=data.size,
+        layer_scale_init_value=0.0,  # none: at the usual 1e-6 a short training never uses the blocks
+    )
+    whole = VisionTextDualEncoderConfig(
+        vision_config=ConvNextConfig(**settings).to_dict(),
+        text_config=text_config(config, tokenizer).to_dict(),
+        projection_dim=config.embedding,
+    )
+    return VisionTextDualEncoderModel(whole), tokenizer
+
+
+def contrast(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+    """The symmetric contrastive loss (arXiv 2103.00020) of embeddings (n, d) and (n + m, d).
+
+    ``same`` (n, n): which captions are equal; a picture belongs to all captions equal to its own.
+    The last m texts belong to no picture (as in NegCLIP, arXiv 2210.01936): without them a batch
+    can be told apart by colours alone, and shapes are never learned.
+    """
+    pictures, texts = functional.normalize(pictures, dim=1), functional.normalize(texts, dim=1)
+    logits = scale.clamp(max=SHARPEST).exp() * pictures @ texts.T
+    n = len(pictures)
+    wanted = same / same.sum(1, keepdim=True)
+    by_picture = functional.pad(wanted, (0, len(texts) - n))
+    forth = functional.cross_entropy(logits, by_picture)
+    return (forth + functional.cross_entropy(logits[:, :n].T, wanted)) / 2
+
+
+def spoil(x: Tensor, share: float, rng: random.Random, generator: Generator) -> Tensor:
+    """Some of the pictures coarser and noisier, as predictions of a clean picture are early on."""
+    n, size = len(x), x.shape[-1]
+    small = functional.interpolate(x, size=size // rng.choice((2, 4)), mode="area")
+    coarse = functional.interpolate(small, size=size, mode="bicubic", align_corners=False)
+    noise = torch.randn(x.shape, generator=generator)
+    depth = 0.3 * torch.rand(n, 1, 1, 1, generator=generator)
+    draw = torch.rand(2, n, 1, 1, 1, generator=generator) < share
+    x = torch.where(draw[0], coarse, x)
+    return torch.where(draw[1], x + depth * noise, x)
+
+
+@dataclass(frozen=True)
+class AlignmentTask:
+    """Tell each picture's caption from the others of the batch, and the other way round."""
+
+    module: Any  # a VisionTextDualEncoderModel
+    config: AlignmentStage
+    data: Dataset
+    tokenizer: CLIPTokenizer
+    seed: int
+    name: str = "alignment"
+
+    def texts(self, captions: Sequence[str]) -> Tensor:
+        ids = tokens(self.tokenizer, captions)
+        out = self.module.text_model(input_ids=ids).pooler_output
+        return self.module.text_projection(out)
+
+    def pictures(self, x: Tensor) -> Tensor:
+        out = self.module.vision_model(pixel_values=x).pooler_output
+        return self.module.visual_projection(out)
+
+    def loss(self, step: int) -> Tensor:
+        rng, generator = step_rng(self.seed, self.name, step)
+        items = self.data.draw(rng, self.config.batch)
+        captions = [self.data.caption(item, rng) for item in items]
+        x = spoil(self.data.pictures(items), self.config.spoiled, rng, generator)
+        same = torch.tensor([[float(a == b) for b in captions] for a in captions])
+        wrong = [self.data.wrong_caption(item, rng) for item in items]
+        texts = self.texts([*captions, *(w for w in wrong if w and w not in captions)])
+        return contrast(self.pictures(x), texts, self.module.logit_scale, same)
+
+    @torch.no_grad()
+    def sheet(self, path: Path) -> None:
+        """Unseen pictures, and under each the one whose caption is nearest to it."""
+        rng, _ = step_rng(self.seed, "sheet")
+        items = self.data.draw(rng, 40, unseen=True)
+        x = self.data.pictures(items)
+        texts = functional.normalize(self.texts([self.data.caption(i, rng) for i in items]), dim=1)
+        nearest = (functional.normalize(self.pictures(x), dim=1) @ texts.T).argmax(1)
+        save_grid(torch.cat([x[:10], x[nearest[:10]]]), path, columns=10)

@@ -1,0 +1,301 @@
+"""The alignment model as a score: its functions, how it guides, how it fits a network."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+import noisespace as ns
+from noisespace.errors import InputError
+from noisespace.train.alignment import build_alignment, contrast
+from noisespace.train.config import AlignmentStage
+from noisespace.train.export import export_alignment
+from noisespace.train.text import build_tokenizer
+from tiny import WORDS, double, tiny_pixels, tiny_sd
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+SOURCE, TARGET = "a photo of a cat", "a photo of a dog"
+STAGE = AlignmentStage(
+    channels=(8, 16), depths=(1, 1), text_hidden=16, text_layers=1, text_length=16, embedding=8
+)
+
+
+class Words:
+    """As much of a data set as the towers need."""
+
+    size = 32
+
+    def words(self):
+        return tuple(WORDS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("towers") / "alignment"
+    export_alignment(build_alignment(STAGE, Words(), 0), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def alignment(folder):
+    loaded = ns.load_alignment(folder, "cpu")
+    return ns.Alignment(loaded.towers.double(), loaded.tokenizer, "tiny", loaded.size)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ns.from_pipeline(double(tiny_sd()))
+
+
+def pixels(n, size=32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, 3, size, size, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+def test_embeddings_have_length_one_and_prompts_keep_their_order(alignment):
+    pictures, prompts = alignment.pictures(pixels(3)), [SOURCE, TARGET, SOURCE]
+    texts = alignment.prompts(prompts)
+    for embedded in (pictures, texts):
+        torch.testing.assert_close(embedded.norm(dim=1), torch.ones(3).double())
+    assert torch.equal(texts[0], texts[2]) and not torch.equal(texts[0], texts[1])
+    cosine = alignment(pixels(3), prompts)
+    torch.testing.assert_close(cosine, (pictures * texts).sum(1))
+    assert alignment.pictures(pixels(1, size=48)).shape == (1, 8)
+
+
+def test_odds_are_those_of_two_classes(alignment):
+    one = alignment.odds(pixels(4), [TARGET] * 4, [SOURCE] * 4).exp()
+    other = alignment.odds(pixels(4), [SOURCE] * 4, [TARGET] * 4).exp()
+    torch.testing.assert_close(one + other, torch.ones(4).double())
+    same = alignment.odds(pixels(4), [SOURCE] * 4, [SOURCE] * 4)
+    torch.testing.assert_close(same.exp(), torch.full((4,), 0.5).double())
+
+
+def test_directions_are_of_changes(alignment):
+    a, b = pixels(2), pixels(2, seed=1)
+    forth = alignment.direction(b, a, [TARGET] * 2, [SOURCE] * 2)
+    back = alignment.direction(a, b, [SOURCE] * 2, [TARGET] * 2)
+    torch.testing.assert_close(forth, back)
+    torch.testing.assert_close(forth, -alignment.direction(b, a, [SOURCE] * 2, [TARGET] * 2))
+    assert not alignment.direction(a, a, [TARGET] * 2, [SOURCE] * 2).any()
+
+
+def test_structure_is_a_self_similarity(alignment):
+    s = alignment.structure(pixels(2))
+    torch.testing.assert_close(s, s.mT)
+    torch.testing.assert_close(s.diagonal(dim1=1, dim2=2), torch.ones(2, s.shape[1]).double())
+
+
+@pytest.mark.parametrize("what", ["cosine", "odds", "direction", "structure"])
+def test_gradients_are_those_of_finite_differences(alignment, what):
+    def value(x):
+        if what == "cosine":
+            return alignment(x, [TARGET]).sum()
+        if what == "odds":
+            return alignment.odds(x, [TARGET], [SOURCE]).sum()
+        if what == "direction":
+            return alignment.direction(x, pixels(1, seed=5), [TARGET], [SOURCE]).sum()
+        return alignment.structure(x).square().sum()
+
+    x, d = pixels(1).requires_grad_(), pixels(1, seed=3)
+    (slope,) = torch.autograd.grad(value(x), x)
+    with torch.no_grad():
+        numeric = (value(x + 1e-6 * d) - value(x - 1e-6 * d)) / 2e-6
+    torch.testing.assert_close((slope * d).sum(), numeric, rtol=1e-5, atol=1e-9)
+
+
+def test_a_clip_serves_as_well(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(WORDS, 16)
+    text = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 16}
+    text |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 16}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
+    clip.save_pretrained(tmp_path / "clip")
+    tokenizer.save_pretrained(tmp_path / "clip")
+    found = ns.load_alignment(tmp_path / "clip", "cpu")
+    x, ids = pixels(2).float(), tokenizer([SOURCE, TARGET], padding="max_length", max_length=16)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (found.mean, found.std))
+    with torch.no_grad():
+        ids = torch.tensor(ids.input_ids)
+        theirs = clip(input_ids=ids, pixel_values=((x + 1) / 2 - mean) / std)
+        ours = found.pictures(x) @ found.prompts([SOURCE, TARGET]).T
+    torch.testing.assert_close(ours, theirs.logits_per_image / clip.logit_scale.exp())
+    assert found.structure(x).shape == (2, 16, 16)
+
+
+def test_what_is_no_alignment_model_is_said(folder, tmp_path, model):
+    with pytest.raises(InputError, match="is not known"):
+        ns.load_alignment("nowhere")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"no config\.json"):
+        ns.load_alignment(empty)
+    (empty / "config.json").write_text(json.dumps({"architectures": ["BertModel"]}))
+    with pytest.raises(InputError, match="BertModel is not supported"):
+        ns.load_alignment(empty)
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare)
+    (bare / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="has no weights"):
+        ns.load_alignment(bare)
+    code = ns.invert(model, IMAGE, SOURCE, steps=4)
+    with pytest.raises(InputError, match="brings no alignment model"):
+        ns.edit(model, code, TARGET, editor=ns.ScoreGuidance())
+
+
+# ---- as a guide
+
+
+@pytest.mark.parametrize("method", [ns.EditFriendly(), ns.DDIM()], ids=repr)
+def test_an_edit_follows_the_alignment_and_content_holds_it(model, alignment, method):
+    codes = ns.invert(model, [IMAGE, IMAGE[::-1].copy()], SOURCE, method, steps=6)
+    source = model.decode(codes.path[-1]).repeat_interleave(2, 0)
+    targets = [[TARGET, "a red dog"], ["a blue cat", TARGET]]
+    flat = [p for row in targets for p in row]
+
+    def both(editor):
+        edited = ns.edit(model, codes, targets, editor=editor, guidance=2.0).latents
+        shown = model.decode(edited)
+        away = (alignment.structure(shown) - alignment.structure(source)).square().mean((1, 2))
+        return alignment.odds(shown, flat, [SOURCE] * 4), away
+
+    plain, guided = both(None), both(ns.ScoreGuidance(alignment, 300.0))
+    assert (guided[0] > plain[0]).all()
+    small = both(ns.ScoreGuidance(alignment, 0.01))
+    held = both(ns.ScoreGuidance(alignment, 0.01, content=300.0))
+    assert held[1].mean() < 0.99 * small[1].mean()
+    idle = both(ns.ScoreGuidance(alignment, 0.0, content=5.0))
+    torch.testing.assert_close(idle[0], plain[0])
+
+
+def test_content_needs_towers(model):
+    code = ns.invert(model, IMAGE, SOURCE, steps=4)
+    editor = ns.ScoreGuidance(lambda pixels, prompts: pixels.mean((1, 2, 3)), content=1.0)
+    with pytest.raises(InputError, match="content needs an alignment model"):
+        ns.edit(model, code, TARGET, editor=editor)
+
+
+def test_a_models_own_towers_are_found(model, folder, alignment):
+    own = replace(model, towers=folder)
+    code = ns.invert(own, IMAGE, SOURCE, steps=4)
+    by_name = ns.edit(own, code, TARGET, editor=ns.ScoreGuidance(scale=50.0))
+    given = ns.edit(own, code, TARGET, editor=ns.ScoreGuidance(alignment, 50.0))
+    torch.testing.assert_close(by_name.latents, given.latents)
+    assert "score='alignment'" in by_name.record["editor"]
+    assert "Alignment('tiny')" in given.record["editor"]
+
+
+# ---- DiffusionCLIP
+
+
+def fitted(model, alignment, **settings):
+    method = ns.DiffusionCLIP(TARGET, alignment=alignment, **settings)
+    return ns.invert(model, [IMAGE, IMAGE[::-1].copy()], SOURCE, method, steps=6)
+
+
+def test_diffusion_clip_turns_the_change_to_that_of_the_words(model, alignment, tmp_path):
+    before = [p.detach().clone() for p in model.unet.parameters()]
+    code = fitted(model, alignment, iterations=10, lr=0.02, identity=0.0)
+    after = list(model.unet.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    source = model.decode(code.path[-1])
+
+    def direction(code):
+        shown = model.decode(ns.edit(model, code, TARGET).latents)
+        return alignment.direction(shown, source, [TARGET] * 2, [SOURCE] * 2).mean()
+
+    assert direction(code) > direction(replace(code, adapter={})) + 0.1
+    unfitted = fitted(model, alignment, iterations=0)
+    torch.testing.assert_close(direction(unfitted), direction(replace(code, adapter={})))
+    plain = ns.reconstruct(model, replace(code, adapter={})).latents
+    torch.testing.assert_close(ns.reconstruct(model, code).latents, plain)
+    again = fitted(model, alignment, iterations=10, lr=0.02, identity=0.0)
+    edited = ns.edit(model, code, TARGET).latents
+    assert torch.equal(ns.edit(model, again, TARGET).latents, edited)
+    code.save(tmp_path / "code.safetensors")
+    loaded = ns.Code.load(tmp_path / "code.safetensors")
+    assert torch.equal(ns.edit(model, loaded, TARGET).latents, edited)
+    torch.testing.assert_close(ns.reconstruct(model, loaded).latents, plain)
+
+
+def test_identity_holds_the_picture(model, alignment):
+    away = []
+    for identity in (0.0, 30.0):
+        code = fitted(model, alignment, iterations=6, lr=0.02, identity=identity)
+        shown = model.decode(ns.edit(model, code, TARGET).latents)
+        away.append(float((shown - model.decode(code.path[-1])).abs().mean()))
+    assert away[1] < away[0]
+
+
+def test_diffusion_clip_can_be_cancelled(model, alignment):
+    before = [p.detach().clone() for p in model.unet.parameters()]
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        method = ns.DiffusionCLIP(TARGET, alignment=alignment)
+        ns.invert(model, IMAGE, SOURCE, method, steps=6, progress=stop)
+    after = list(model.unet.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not any(m._forward_hooks for m in model.unet.modules())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"target": " "}, "needs target"),
+        ({"target": SOURCE}, "nothing to fit"),
+        ({"target": TARGET, "descent": 0}, "at least 1 step"),
+        ({"target": TARGET, "identity": -1.0}, "identity must be"),
+        ({"target": TARGET, "lr": 0.0}, "lr must be"),
+        ({"target": TARGET, "strength": 0.0}, "strength must be"),
+        ({"target": TARGET, "alignment": "alignment"}, "brings no alignment model"),
+    ],
+    ids=lambda v: str(v)[:30],
+)
+def test_bad_settings(model, alignment, settings, words, monkeypatch):
+    monkeypatch.setattr(type(model), "denoise", None)  # no network runs
+    with pytest.raises(InputError, match=words):
+        method = ns.DiffusionCLIP(**{"alignment": alignment, **settings})
+        ns.invert(model, IMAGE, SOURCE, method, steps=4)
+
+
+def test_unconditional_models_are_fitted_too(alignment):
+    model = ns.from_pipeline(double(tiny_pixels()))
+    picture = IMAGE[:16, :16]
+    with pytest.raises(InputError, match="or source="):
+        ns.invert(model, picture, "", ns.DiffusionCLIP(TARGET, alignment=alignment), steps=4)
+    settings = {"alignment": alignment, "iterations": 2, "lr": 0.02}
+    method = ns.DiffusionCLIP(TARGET, SOURCE, **settings)
+    code = ns.invert(model, picture, "", method, steps=4)
+    plain = ns.edit(model, replace(code, adapter={}), "").latents
+    assert float((ns.edit(model, code, "").latents - plain).abs().max()) > 1e-6
+
+
+# ---- its loss
+
+
+def test_the_contrastive_loss_has_its_limits():
+    eye, scale = torch.eye(4), torch.tensor(4.0)
+    assert contrast(eye, eye, scale, eye) < 1e-10
+    wrong = contrast(eye, eye.roll(1, 0), scale, eye)
+    assert wrong > 50
+    flat = torch.ones(4, 4)
+    torch.testing.assert_close(contrast(flat, flat, scale, eye), torch.tensor(4.0).log())
+    # equal captions are no mistake, and a text that belongs to nobody only costs where it is near
+    doubled = eye[[0, 0, 1, 2]]
+    same = (doubled @ doubled.T > 0.5).float()
+    torch.testing.assert_close(
+        contrast(doubled, doubled, scale, same), torch.tensor(2.0).log() / 2, atol=1e-6, rtol=0
+    )
+    far, near = torch.cat([eye[:3], eye[3:]]), torch.cat([eye[:3], eye[:1]])
+    assert contrast(eye[:3], far, scale, eye[:3, :3]) < contrast(
+        eye[:3], near, scale, eye[:3, :3]
+    )
