@@ -2,7 +2,7 @@
 
     python benchmarks/null_text.py [--pictures 3] [--guidance 7.5]
 
-Same network, same held-out scenes, each variant in a process of its own; memory is what the process's
+Same network, same held-out scenes, each variant in a process of its own; memory is what its
 peak grew by over a DDIM inversion of the same pictures.
 """
 

@@ -23,6 +23,11 @@ METHODS = {
     "negative-prompt": {"edit": 1.5},
     "prox-npi": {"edit": 1.5},
     "sdedit": {"edit": 1.5},
+    # not tuned by themselves: as the deterministic methods above
+    "edict": {"edit": 1.5},
+    "belm": {"edit": 1.5},
+    "imagic": {"edit": 1.5},
+    "unitune": {"edit": 1.5},
 }
 
 CARD = """# scenes
