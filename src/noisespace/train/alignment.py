@@ -40,7 +40,7 @@ def build_alignment(config: AlignmentStage, data: Dataset, seed: int) -> tuple[A
         num_stages=len(config.channels),
         hidden_size=config.channels[-1],  # what the dual encoder asks of a vision tower
         image_size=data.size,
-        layer_scale_init_value=0.0,  # none: at the usual 1e-6 a short training never uses the blocks
+        layer_scale_init_value=0.0,  # none: from the usual 1e-6 the blocks take long to matter
     )
     whole = VisionTextDualEncoderConfig(
         vision_config=ConvNextConfig(**settings).to_dict(),

@@ -1,0 +1,189 @@
+"""A folder of captioned images as a data set: read once, brought to size, kept beside the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from noisespace import images
+from noisespace.decode import load
+from noisespace.errors import InputError
+from noisespace.files import write_bytes
+from noisespace.train.loop import bar
+from noisespace.train.tables import Record, records_of
+
+LEAST = 16  # images of either split
+LARGEST_VOCABULARY = 4096
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at an image: its number, mirrored or not, and the window that is cut out.
+
+    ``window``: (left, top, side) as shares of the image.
+    """
+
+    index: int
+    mirrored: bool = False
+    window: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Captioned images at one size; ``pixels`` (n, size, size, 3) uint8, on disk or in memory.
+
+    Training sees windows of 85 to 100 % of an image's side, half of them mirrored where ``mirror``;
+    unseen images are looked at as they are.
+    """
+
+    name: str
+    size: int
+    pixels: np.ndarray
+    captions: tuple[str, ...]
+    kept: tuple[bool, ...]  # from training
+    about: tuple[dict[str, Any], ...] = ()
+    mirror: bool = True
+
+    def words(self) -> tuple[str, ...]:
+        """The most frequent words of all captions, most frequent first."""
+        counts = Counter(word for text in self.captions for word in text.lower().split())
+        ordered = sorted(counts, key=lambda word: (-counts[word], word))
+        return tuple(ordered[:LARGEST_VOCABULARY])
+
+    def numbers(self, unseen: bool) -> list[int]:
+        """The images of one split."""
+        return [i for i, kept in enumerate(self.kept) if kept == unseen]
+
+    def draw(self, rng: random.Random, count: int, unseen: bool = False) -> list[View]:
+        some = self.numbers(unseen)
+        if unseen:
+            return [View(rng.choice(some)) for _ in range(count)]
+        return [self._look(rng.choice(some), rng) for _ in range(count)]
+
+    def _look(self, index: int, rng: random.Random) -> View:
+        side = rng.uniform(0.85, 1.0)
+        window = (rng.uniform(0, 1 - side), rng.uniform(0, 1 - side), side)
+        return View(index, self.mirror and rng.random() < 0.5, window)
+
+    def pictures(self, items: list[View]) -> Tensor:
+        return torch.stack([self._seen(item) for item in items])
+
+    def _seen(self, view: View) -> Tensor:
+        array, (left, top, side) = self.pixels[view.index], view.window
+        if side < 1:
+            box = (left * self.size, top * self.size)
+            box = (*box, box[0] + side * self.size, box[1] + side * self.size)
+            whole = (self.size, self.size)
+            resized = Image.fromarray(array).resize(whole, Image.Resampling.BICUBIC, box=box)
+            array = np.asarray(resized)
+        x = torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 127.5 - 1
+        return x.flip(2) if view.mirrored else x
+
+    def caption(self, item: View, rng: random.Random) -> str:
+        return self.captions[item.index]
+
+    def wrong_caption(self, item: View, rng: random.Random) -> str | None:
+        return None
+
+
+def read_folder(folder: Path, size: int, cache: Path | None = None) -> Folder:
+    """The images of a folder at ``size`` pixels, cut to squares from the middle.
+
+    Captions come from ``metadata.jsonl`` (file_name, and text or caption), ``metadata.csv`` (the
+    same columns), or ``captions.json`` beside an ``images.npz`` (either ``images``, uint8
+    (n, h, w, 3), or ``data`` and ``offsets``, files one after the other). A column ``split`` that
+    says val or test keeps an image from training; without it one in twenty is kept. Images that
+    cannot be read are reported, skipped and counted. ``cache``: where the pixels are kept, so that
+    a run that goes on need not read them again.
+
+    Raises InputError for a folder without captions, and for too few images.
+    """
+    records = list(records_of(folder))
+    if len(records) < 2 * LEAST:
+        raise InputError(f"{folder}: has {len(records)} captioned images, expected {2 * LEAST}")
+    told = json.dumps([size, [(_key(r.source), r.caption, r.unseen) for r in records]])
+    made_by = hashlib.sha256(told.encode()).hexdigest()
+    found = cached(cache, made_by)
+    if found is None:
+        found = read_pixels(records, size)
+        if cache is not None:
+            keep(cache, made_by, *found)
+    pixels, good = found
+    some = [records[i] for i in good]
+    for what, unseen in (("training", False), ("validation", True)):
+        count = sum(r.unseen == unseen for r in some)
+        if count < LEAST:
+            raise InputError(
+                f"{folder}: has {count} readable {what} images, expected at least {LEAST}"
+            )
+    captions, kept = tuple(r.caption for r in some), tuple(r.unseen for r in some)
+    return Folder(folder.name, size, pixels, captions, kept, tuple(r.about for r in some))
+
+
+def read_pixels(records: list[Record], size: int) -> tuple[np.ndarray, list[int]]:
+    """(pixels (n, size, size, 3) uint8, the numbers of the records that could be read)."""
+    pixels = np.empty((len(records), size, size, 3), np.uint8)
+    good, bad = [], []
+    with bar() as progress:
+        job = progress.add_task("reading", total=len(records), note="")
+        for number, one in enumerate(records):
+            try:
+                source = one.source
+                if isinstance(source, bytes):
+                    source = Image.open(BytesIO(source))
+                pixels[len(good)] = square(load(source), size)
+                good.append(number)
+            except (InputError, OSError) as error:
+                bad.append(str(error))
+            progress.update(job, advance=1)
+        for line in bad[:5]:
+            progress.console.print(f"skipped: {line}", highlight=False, markup=False)
+        if bad:
+            progress.console.print(f"{len(bad)} of {len(records)} images could not be read")
+    return pixels[: len(good)], good
+
+
+def square(array: np.ndarray, size: int) -> np.ndarray:
+    """The middle of a picture at ``size`` x ``size``."""
+    height, width = array.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return images.resize(array[top : top + side, left : left + side], (size, size))
+
+
+def _key(source: Any) -> str:
+    """What tells one image from another without reading it again."""
+    if isinstance(source, Path):
+        known = source.stat() if source.exists() else None
+        return f"{source} {known.st_size} {known.st_mtime_ns}" if known else str(source)
+    data = source if isinstance(source, bytes) else np.ascontiguousarray(source).tobytes()
+    return hashlib.sha256(data).hexdigest()
+
+
+def cached(path: Path | None, made_by: str) -> tuple[np.ndarray, list[int]] | None:
+    """What ``keep`` wrote of the same images, not loaded before it is looked at."""
+    if path is None or not path.with_suffix(".json").exists() or not path.exists():
+        return None
+    notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return (np.load(path, mmap_mode="r"), notes["good"]) if notes["made_by"] == made_by else None
+
+
+def keep(path: Path, made_by: str, pixels: np.ndarray, good: list[int]) -> None:
+    """Writes the pixels, then the notes that say what they are."""
+    path.with_suffix(".json").unlink(missing_ok=True)
+    buffer = BytesIO()
+    np.save(buffer, pixels)
+    write_bytes(path, buffer.getvalue(), force=True)
+    notes = json.dumps({"made_by": made_by, "good": good})
+    write_bytes(path.with_suffix(".json"), notes.encode(), force=True)
