@@ -36,7 +36,8 @@ class Words:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("towers") / "alignment"
-    export_alignment(build_alignment(STAGE, Words(), 0), path)
+    module, tokenizer = build_alignment(STAGE, Words(), 0)
+    export_alignment((module["towers"], tokenizer), path)
     return path
 
 
@@ -61,7 +62,8 @@ def test_embeddings_have_length_one_and_prompts_keep_their_order(alignment):
     texts = alignment.prompts(prompts)
     for embedded in (pictures, texts):
         torch.testing.assert_close(embedded.norm(dim=1), torch.ones(3).double())
-    assert torch.equal(texts[0], texts[2]) and not torch.equal(texts[0], texts[1])
+    assert torch.equal(texts[0], texts[2])
+    assert not torch.equal(texts[0], texts[1])
     cosine = alignment(pixels(3), prompts)
     torch.testing.assert_close(cosine, (pictures * texts).sum(1))
     assert alignment.pictures(pixels(1, size=48)).shape == (1, 8)
@@ -239,8 +241,8 @@ def test_diffusion_clip_can_be_cancelled(model, alignment):
     def stop(done, total):
         raise KeyboardInterrupt
 
+    method = ns.DiffusionCLIP(TARGET, alignment=alignment)
     with pytest.raises(KeyboardInterrupt):
-        method = ns.DiffusionCLIP(TARGET, alignment=alignment)
         ns.invert(model, IMAGE, SOURCE, method, steps=6, progress=stop)
     after = list(model.unet.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -262,8 +264,8 @@ def test_diffusion_clip_can_be_cancelled(model, alignment):
 )
 def test_bad_settings(model, alignment, settings, words, monkeypatch):
     monkeypatch.setattr(type(model), "denoise", None)  # no network runs
+    method = ns.DiffusionCLIP(**{"alignment": alignment, **settings})
     with pytest.raises(InputError, match=words):
-        method = ns.DiffusionCLIP(**{"alignment": alignment, **settings})
         ns.invert(model, IMAGE, SOURCE, method, steps=4)
 
 
@@ -296,6 +298,4 @@ def test_the_contrastive_loss_has_its_limits():
         contrast(doubled, doubled, scale, same), torch.tensor(2.0).log() / 2, atol=1e-6, rtol=0
     )
     far, near = torch.cat([eye[:3], eye[3:]]), torch.cat([eye[:3], eye[:1]])
-    assert contrast(eye[:3], far, scale, eye[:3, :3]) < contrast(
-        eye[:3], near, scale, eye[:3, :3]
-    )
+    assert contrast(eye[:3], far, scale, eye[:3, :3]) < contrast(eye[:3], near, scale, eye[:3, :3])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTokenizer, ConvNextConfig
 from transformers.models.vision_text_dual_encoder.configuration_vision_text_dual_encoder import (
@@ -29,7 +29,11 @@ SHARPEST = math.log(100.0)  # of the logits' scale, as in arXiv 2103.00020
 
 
 def build_alignment(config: AlignmentStage, data: Dataset, seed: int) -> tuple[Any, CLIPTokenizer]:
-    """(a VisionTextDualEncoderModel with random weights, its tokenizer)."""
+    """(module of "towers" and "words", tokenizer), with random weights.
+
+    The towers are a VisionTextDualEncoderModel; "words" reads the caption's words off the vision
+    tower and is needed for training alone.
+    """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(data.words(), config.text_length)
     settings: dict[str, Any] = dict(  # noqa: C408 - annotations are too narrow
@@ -47,7 +51,9 @@ def build_alignment(config: AlignmentStage, data: Dataset, seed: int) -> tuple[A
         text_config=text_config(config, tokenizer).to_dict(),
         projection_dim=config.embedding,
     )
-    return VisionTextDualEncoderModel(whole), tokenizer
+    words = nn.Linear(config.channels[-1], len(tokenizer))
+    nn.init.constant_(words.bias, -4.0)  # a caption has few of the words
+    return nn.ModuleDict({"towers": VisionTextDualEncoderModel(whole), "words": words}), tokenizer
 
 
 def contrast(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Tensor:
@@ -80,9 +86,13 @@ def spoil(x: Tensor, share: float, rng: random.Random, generator: Generator) -> 
 
 @dataclass(frozen=True)
 class AlignmentTask:
-    """Tell each picture's caption from the others of the batch, and the other way round."""
+    """Tell each picture's caption from the others of the batch, and the other way round.
 
-    module: Any  # a VisionTextDualEncoderModel
+    And which words the caption has (cf. arXiv 2404.15653): the contrast alone is soon content with
+    what tells a batch apart, colours, and takes long to look at shapes.
+    """
+
+    module: Any  # of build_alignment
     config: AlignmentStage
     data: Dataset
     tokenizer: CLIPTokenizer
@@ -90,13 +100,20 @@ class AlignmentTask:
     name: str = "alignment"
 
     def texts(self, captions: Sequence[str]) -> Tensor:
+        towers = self.module["towers"]
         ids = tokens(self.tokenizer, captions)
-        out = self.module.text_model(input_ids=ids).pooler_output
-        return self.module.text_projection(out)
+        return towers.text_projection(towers.text_model(input_ids=ids).pooler_output)
 
-    def pictures(self, x: Tensor) -> Tensor:
-        out = self.module.vision_model(pixel_values=x).pooler_output
-        return self.module.visual_projection(out)
+    def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings of pictures, and the logits of each word."""
+        towers = self.module["towers"]
+        pooled = towers.vision_model(pixel_values=x).pooler_output
+        return towers.visual_projection(pooled), self.module["words"](pooled)
+
+    def spelled(self, captions: Sequence[str], size: int) -> Tensor:
+        """Which words each caption has, (n, size) of 0 and 1."""
+        ids = tokens(self.tokenizer, captions)
+        return torch.zeros(len(captions), size).scatter_(1, ids, 1.0)
 
     def loss(self, step: int) -> Tensor:
         rng, generator = step_rng(self.seed, self.name, step)
@@ -106,7 +123,11 @@ class AlignmentTask:
         same = torch.tensor([[float(a == b) for b in captions] for a in captions])
         wrong = [self.data.wrong_caption(item, rng) for item in items]
         texts = self.texts([*captions, *(w for w in wrong if w and w not in captions)])
-        return contrast(self.pictures(x), texts, self.module.logit_scale, same)
+        pictures, words = self.seen(x)
+        loss = contrast(pictures, texts, self.module["towers"].logit_scale, same)
+        told = self.spelled(captions, words.shape[1])
+        missed = functional.binary_cross_entropy_with_logits(words, told, reduction="sum")
+        return loss + self.config.words * missed / len(captions)
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
@@ -115,5 +136,5 @@ class AlignmentTask:
         items = self.data.draw(rng, 40, unseen=True)
         x = self.data.pictures(items)
         texts = functional.normalize(self.texts([self.data.caption(i, rng) for i in items]), dim=1)
-        nearest = (functional.normalize(self.pictures(x), dim=1) @ texts.T).argmax(1)
+        nearest = (functional.normalize(self.seen(x)[0], dim=1) @ texts.T).argmax(1)
         save_grid(torch.cat([x[:10], x[nearest[:10]]]), path, columns=10)

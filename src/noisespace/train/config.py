@@ -69,7 +69,8 @@ class AlignmentStage(Stage):
     text_layers: int = 2
     text_length: int = 32  # tokens
     embedding: int = 64  # of a picture and of a caption
-    spoiled: float = Field(0.5, ge=0, le=1)  # share of blurred, noisy pictures
+    spoiled: float = Field(0.3, ge=0, le=1)  # share of blurred, and of noisy, pictures
+    words: float = Field(0.2, ge=0)  # weight of reading the caption's words off the picture
 
 
 class Config(BaseModel):

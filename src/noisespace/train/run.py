@@ -99,10 +99,10 @@ def load_run(out: str | Path) -> Trained:
     channels = settings.autoencoder.latent_channels
     tokenizer, networks = build_networks(settings.diffusion, data, channels, settings.seed)
     outcomes = []
-    towers = build_alignment(settings.alignment, data, settings.seed)
+    both, words = build_alignment(settings.alignment, data, settings.seed)
     modules = {"autoencoder": vae, "diffusion": networks}
     if late := (out / f"{AlignmentTask.name}.safetensors").exists():
-        modules[AlignmentTask.name] = towers[0]
+        modules[AlignmentTask.name] = both
     for name, module in modules.items():
         ema = {k: v.detach().clone() for k, v in module.state_dict().items()}
         path = out / f"{name}.safetensors"
@@ -113,7 +113,7 @@ def load_run(out: str | Path) -> Trained:
         outcomes.append(outcome_of(header))
     first, second, *third = outcomes
     pipe = assemble(vae, tokenizer, networks)
-    return Trained(pipe, settings, first, second, towers if late else None, *third)
+    return Trained(pipe, settings, first, second, (both["towers"], words) if late else None, *third)
 
 
 def train_diffusion(
@@ -146,7 +146,7 @@ def train_diffusion(
 def train_alignment(settings: Config, data: Dataset, out: Path) -> tuple[tuple[Any, Any], Outcome]:
     """The third stage: (towers, tokenizer), and what it took."""
     stage = settings.alignment
-    towers, tokenizer = build_alignment(stage, data, settings.seed)
-    outcome = fit(AlignmentTask(towers, stage, data, tokenizer, settings.seed), stage, out)
-    towers.eval().requires_grad_(False)
-    return (towers, tokenizer), outcome
+    module, tokenizer = build_alignment(stage, data, settings.seed)
+    outcome = fit(AlignmentTask(module, stage, data, tokenizer, settings.seed), stage, out)
+    module.eval().requires_grad_(False)
+    return (module["towers"], tokenizer), outcome
