@@ -24,7 +24,7 @@ from noisespace.inversion.base import Nowhere
 from noisespace.inversion.kept import Checkpoint
 from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
-from noisespace.models.adapters import Adapted, adapted
+from noisespace.models.adapters import adapted
 from noisespace.models.base import Model
 from noisespace.prepare import controls_of, embed, fitting, head, sources
 from noisespace.replay import replay
@@ -85,9 +85,7 @@ def invert(
     kept = Nowhere() if checkpoint is None else Checkpoint(checkpoint, who)
     x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
     parts = (model.denoise, grid, x0, text, null, w, drawn, progress, kept)
-    code = method.invert(
-        Problem(*parts, getattr(model, "unet", None), lambda a: Adapted(model, a).denoise)
-    )
+    code = method.invert(Problem(*parts, getattr(model, "unet", None)))
     kept.done()
     own = code.info.edit_guidance  # that of an optimisation
     return code.with_info(

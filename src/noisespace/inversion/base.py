@@ -55,8 +55,7 @@ class Problem:
     ``x0`` (b, c, h, w); ``text``, ``null``: one row an image; ``guidance``: the w of the inversion;
     ``generators``: one an image, on the CPU, so that a seed means the same on every device and
     results do not depend on the batch; ``kept``: where an optimisation leaves its state;
-    ``network`` and
-    ``adapted``: the module that can be fine-tuned, and the denoiser under an adapter.
+    ``network``: the module that can be fine-tuned and checkpointed.
     """
 
     denoise: Denoiser
@@ -69,7 +68,6 @@ class Problem:
     progress: Progress | None = None
     kept: Kept = field(default_factory=Nowhere)
     network: Any = None
-    adapted: Callable[[Any], Denoiser] | None = None
 
     def tell(self, done: int, total: int, note: str = "") -> None:
         """Progress, with a note (a loss) for whoever shows one: ``progress.note(text)``."""
