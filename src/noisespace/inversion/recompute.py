@@ -34,16 +34,16 @@ def recomputing(network: Any, wanted: bool | None, attempt: Callable[[], Any]) -
     """Gradient checkpointing (arXiv 1604.06174) of a diffusers network, while it is wanted.
 
     Blocks keep their inputs alone and are evaluated again on the way back: much less memory for
-    about a third more time, and the same result. ``wanted`` None: where ``attempt``, one pass
-    forward and back, does not fit in memory, which is said by a warning. The network is as it was
-    afterwards, whatever happens. Raises RunError where memory runs out nevertheless.
+    at most about a third more time, and the same result. ``wanted`` None: where ``attempt``, one
+    pass forward and back, does not fit in memory, which is said by a warning. The network is as it
+    was afterwards, whatever happens. Raises RunError where memory runs out nevertheless.
     """
     able = getattr(network, "_supports_gradient_checkpointing", False)
     off = able and not network.is_gradient_checkpointing
     if off and wanted is None and (why := too_large(network, attempt)):
         wanted = True
         warnings.warn(
-            f"memory is short ({why}): passes are recomputed on the way back, which takes about a "
+            f"memory is short ({why}): passes are recomputed on the way back, which takes up to a "
             "third longer; recompute=True does so at once, recompute=False never",
             stacklevel=4,
         )
