@@ -80,6 +80,18 @@ def test_inversions_stay_exact_under_a_score(model, method):
     assert float(other.abs().max()) > 1e-6
 
 
+def test_null_text_is_tuned_under_a_score(model):
+    guided = ns.Guided(model, redness, scale=5.0)
+    away = []
+    for iterations in (0, 4):
+        method = ns.NullText(guidance=4.0, iterations=iterations)
+        code = ns.invert(guided, IMAGE, SOURCE, method, steps=6)
+        error = ns.reconstruct(guided, code).latents - code.path[-1]
+        away.append(float(error.square().mean()))
+    assert away[1] < 0.5 * away[0]
+    ns.invert(guided, IMAGE, SOURCE, ns.UniTune(iterations=2), steps=6)
+
+
 @pytest.mark.parametrize("make", [tiny_sd, tiny_pixels])
 def test_samples_follow_the_score(make):
     model = ns.from_pipeline(double(make()))

@@ -44,6 +44,7 @@ def guided_by(
     ) -> Prediction:
         if not bool((level.alpha > 0).all()):
             return denoise(x, level, text, touch)  # without signal, noise does not move x0
+        tuned = torch.is_grad_enabled()  # an embedding or adapter that somebody differentiates by
         with torch.enable_grad():
             at = x.detach().requires_grad_()
             if through:
@@ -55,14 +56,15 @@ def guided_by(
             rows = torch.arange(len(x), device=x.device) if chosen is None else chosen.to(x.device)
             prompts = [text.prompts[int(i)] for i in rows]
             value = checked_score(score(decode(prediction.x0[rows]), prompts), len(rows))
-            (slope,) = torch.autograd.grad(value.sum(), at)
+            (slope,) = torch.autograd.grad(value.sum(), at, retain_graph=tuned)
         if not torch.isfinite(slope).all():
             raise InputError(
                 "the gradient of the score is not finite: keep the score away from log(0), or use "
                 "a smaller scale"
             )
         moved = torch.zeros_like(x).index_copy(0, rows, slope[rows])
-        eps = prediction.eps.detach() - scale * level.sigma.to(x) * moved
+        eps = prediction.eps if tuned else prediction.eps.detach()
+        eps = eps - scale * level.sigma.to(x) * moved
         return Prediction.from_eps(eps, x, level)
 
     return denoise_guided

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -13,10 +16,12 @@ from noisespace.denoiser import Text
 from noisespace.errors import InputError
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.ddim import ascent, climb
-from noisespace.inversion.fine_tuning import Fitting, check_counts, check_rates
+from noisespace.inversion.fine_tuning import Fitting, check_counts, check_rates, leaves_of
+from noisespace.inversion.recompute import check_recompute, recomputing
 from noisespace.inversion.sdedit import SDEdit
-from noisespace.models.adapters import Adapted, new_adapter
+from noisespace.models.adapters import Adapter, adapting, new_adapter
 from noisespace.models.alignment import Alignment, alignment_of
+from noisespace.prediction import Prediction
 from noisespace.schedule import Grid
 from noisespace.step import renoise
 
@@ -34,7 +39,7 @@ class DiffusionCLIP:
 
     ``target``: the prompt to fit to, which the edit is then called with; ``source``: what the
     images show, by default their prompt; ``alignment``: "alignment" is the model's own, else the
-    folder or Hub id of a CLIP, or an ``ns.Alignment``.
+    folder or Hub id of a CLIP, or an ``ns.Alignment``; ``recompute`` as in ``NullText``.
     """
 
     target: str
@@ -46,6 +51,7 @@ class DiffusionCLIP:
     identity: float = 0.3
     lr: float = 0.003
     rank: int = 8
+    recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=1.0)
 
@@ -55,6 +61,7 @@ class DiffusionCLIP:
         check_rates(self.lr)
         if not isinstance(self.target, str) or not self.target.strip():
             raise InputError(f"diffusion-clip needs target=..., a prompt; got {self.target!r}")
+        check_recompute(self.recompute)
         if self.descent < 1:
             raise InputError(f"descent must be at least 1 step, got {self.descent!r}")
         if not 0 <= self.identity < 1e6:
@@ -75,38 +82,66 @@ class DiffusionCLIP:
         quiet = replace(problem, progress=None)
         first = len(problem.grid) - round(self.strength * len(problem.grid))
         path = climb(quiet, first, ascent(quiet, "lower"))
-        self.fit(problem, path, adapter, judge, prompts)
+        model, targets = problem.model, [self.target] * len(prompts)
+        text = model.embed(targets if model.has_text else [""] * len(prompts))
+        aim = Aim(judge, model.decode(problem.x0), prompts, targets, text, self.identity)
+        self.fit(problem, path, adapter, aim)
         info = problem.info().model_copy(update={"adapts": "targets"})
         return Code(problem.grid, path, adapter=adapter, info=info)
 
-    def fit(
-        self,
-        problem: Problem,
-        path: Tensor,
-        adapter: dict[str, Tensor],
-        judge: Alignment,
-        prompts: list[str],
-    ) -> None:
+    def fit(self, problem: Problem, path: Tensor, adapter: dict[str, Tensor], aim: Aim) -> None:
         """Fits the adapter in place."""
-        grid, model, count = problem.grid, problem.model, len(problem.x0)
-        pixels = model.decode(problem.x0)
-        targets = [self.target] * count
-        text: Text = model.embed(targets if model.has_text else [""] * count)
+        grid, count = problem.grid, len(problem.x0)
         fitting = Fitting(adapter, self.lr)
-        network = Adapted(model, fitting.leaves).denoise
         first = len(grid) + 1 - len(path)
         stops = torch.linspace(first, len(grid), min(self.descent, len(path) - 1) + 1).round()
-        ways = list(zip(stops[:-1].int().tolist(), stops[1:].int().tolist(), strict=True))
-        for turn in range(self.iterations):
-            x, total = path[0], 0.0
-            for start, end in ways:
-                with torch.enable_grad():
-                    prediction = network(x, grid.level(start), text)
-                    shown = model.decode(prediction.x0)
-                    away = 1 - judge.direction(shown, pixels, targets, prompts)
-                    held = (shown - pixels).abs().mean((1, 2, 3))
-                    loss = (away + self.identity * held).mean()
-                total += fitting.step(loss, turn)
-                x = renoise(prediction.map(prediction, lambda a, _: a.detach()), grid.level(end))
-            problem.tell(turn + 1, self.iterations, f"loss {total / len(ways):.3f}")
+        ways = list(pairwise(stops.int().tolist()))
+        with sparing(problem, aim, path[0], adapter, self.recompute):
+            for turn in range(self.iterations):
+                x, total = path[0], 0.0
+                for start, end in ways:
+                    loss, slopes, prediction = aim.slopes(problem, fitting.leaves, x, start)
+                    fitting.step(slopes, turn)
+                    total += loss / count
+                    x = renoise(prediction, grid.level(end))
+                problem.tell(turn + 1, self.iterations, f"loss {total / len(ways):.3f}")
         adapter.update(fitting.found())
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where predicted pictures are pulled: from ``pixels`` and ``sources`` to ``targets``."""
+
+    judge: Alignment
+    pixels: Tensor
+    sources: list[str]
+    targets: list[str]
+    text: Text
+    identity: float
+
+    def loss(self, shown: Tensor) -> Tensor:
+        """Summed over the images, so that one does not weigh less in a batch."""
+        away = 1 - self.judge.direction(shown, self.pixels, self.targets, self.sources)
+        held = (shown - self.pixels).abs().mean((1, 2, 3))
+        return (away + self.identity * held).sum()
+
+    def slopes(
+        self, problem: Problem, leaves: Adapter, x: Tensor, i: int
+    ) -> tuple[float, Sequence[Tensor], Prediction]:
+        """The loss at level i, its gradients by the leaves, and the prediction."""
+        # the adapter stays for the way back: blocks that are recomputed there need it again
+        with torch.enable_grad(), adapting(problem.network, leaves):
+            prediction = problem.denoise(x, problem.grid.level(i), self.text)
+            loss = self.loss(problem.model.decode(prediction.x0))
+            slopes = torch.autograd.grad(loss, list(leaves.values()))
+        return float(loss.detach()), slopes, prediction.map(prediction, lambda a, _: a.detach())
+
+
+def sparing(
+    problem: Problem, aim: Aim, x: Tensor, adapter: Adapter, wanted: bool | None
+) -> AbstractContextManager[None]:
+    """Gradient checkpointing during the fit: ``wanted``, None where memory is short."""
+    first = len(problem.grid) - 1
+    return recomputing(
+        problem.network, wanted, lambda: aim.slopes(problem, leaves_of(adapter), x, first)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,9 +15,10 @@ from noisespace.denoiser import Text
 from noisespace.errors import InputError
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.edit_friendly import amplitudes
+from noisespace.inversion.recompute import check_recompute, recomputing
 from noisespace.inversion.sdedit import SDEdit
-from noisespace.models.adapters import Adapted, new_adapter
-from noisespace.schedule import Grid
+from noisespace.models.adapters import Adapter, adapting, new_adapter
+from noisespace.schedule import Grid, Level
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Imagic:
     it describes the image, then the network (a low-rank adapter of ``rank``) for ``iterations``
     under the tuned embedding. An edit under the same prompt samples at ``eta`` of the way back from
     the tuned embedding to the prompt's. Both by the loss of the training, on fresh noisings, with
-    Adam at ``text_lr`` and ``lr``. One image at a time.
+    Adam at ``text_lr`` and ``lr``; ``recompute`` as in ``NullText``. One image at a time.
     """
 
     eta: float = 0.7
@@ -36,6 +38,7 @@ class Imagic:
     text_lr: float = 0.01
     lr: float = 0.001
     rank: int = 8
+    recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
@@ -44,6 +47,7 @@ class Imagic:
             raise InputError(f"eta must be in [0, 2] (0 the image, 1 the prompt), got {self.eta!r}")
         check_counts(self.text_iterations, self.iterations, self.rank)
         check_rates(self.text_lr, self.lr)
+        check_recompute(self.recompute)
 
     def invert(self, problem: Problem) -> Code:
         check_one(problem, "imagic")
@@ -55,10 +59,11 @@ class Imagic:
         def tuned_text(parts: dict[str, Tensor]) -> Text:
             return problem.text.embedded(parts["text"])
 
-        fit(problem, theta, tuned_text, (self.text_iterations, self.text_lr), (0, total))
-        text = problem.text.embedded(theta["text"])
         counts = (self.iterations, self.lr)
-        fit(problem, adapter, lambda _: text, counts, (self.text_iterations, total))
+        with sparing(problem, adapter, self.recompute):
+            fit(problem, theta, tuned_text, (self.text_iterations, self.text_lr), (0, total))
+            text = problem.text.embedded(theta["text"])
+            fit(problem, adapter, lambda _: text, counts, (self.text_iterations, total))
         noise = problem.noise(1)[0]
         alpha, sigma = amplitudes(grid, 0, x0)
         path = torch.cat([alpha * x0 + sigma * noise, x0[None]])
@@ -73,13 +78,15 @@ class UniTune:
 
     ``iterations`` of the training's loss on fresh noisings at ``lr`` (Adam, a low-rank adapter of
     ``rank``); the edit starts from ``strength`` of the steps. In the paper the prompt of the fit is
-    a rare word, which the edit's prompt then begins with. One image at a time.
+    a rare word, which the edit's prompt then begins with. ``recompute`` as in ``NullText``. One
+    image at a time.
     """
 
     strength: float = 0.8
     iterations: int = 128
     lr: float = 0.001
     rank: int = 8
+    recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
@@ -87,12 +94,14 @@ class UniTune:
         SDEdit(self.strength).check(grid)
         check_counts(self.iterations, self.rank)
         check_rates(self.lr)
+        check_recompute(self.recompute)
 
     def invert(self, problem: Problem) -> Code:
         check_one(problem, "unitune")
         adapter = new_adapter(problem.network, self.rank, problem.generators[0])
         counts = (self.iterations, self.lr)
-        fit(problem, adapter, lambda _: problem.text, counts, (0, self.iterations))
+        with sparing(problem, adapter, self.recompute):
+            fit(problem, adapter, lambda _: problem.text, counts, (0, self.iterations))
         code = SDEdit(self.strength).invert(problem)
         return replace(code, adapter=adapter)
 
@@ -111,18 +120,15 @@ def fit(
     loss stops being a number.
     """
     iterations, rate = how
-    draw, fitting = problem.generators[0], Fitting(parts, rate)
-    network = problem.denoise
-    if "text" not in parts:
-        network = Adapted(problem.model, fitting.leaves).denoise
+    draw = problem.generators[0]
+    fitting = Fitting(parts, rate)
     for k in range(iterations):
         level = problem.grid.level(int(torch.randint(len(problem.grid), (), generator=draw)))
         noise = problem.noise(1)[0]
-        x = level.alpha.to(noise) * problem.x0 + level.sigma.to(noise) * noise
-        with torch.enable_grad():
-            loss = (network(x, level, text_of(fitting.leaves)).eps - noise).square().mean()
-        value = fitting.step(loss, k)
-        problem.tell(progress[0] + k + 1, progress[1], f"loss {value:.1e}")
+        leaves = fitting.leaves
+        loss, slopes = slopes_of(problem, leaves, text_of(leaves), level, noise)
+        fitting.step(slopes, k)
+        problem.tell(progress[0] + k + 1, progress[1], f"loss {float(loss):.1e}")
     parts.update(fitting.found())
 
 
@@ -130,23 +136,52 @@ class Fitting:
     """Adam on some tensors, of which copies are tuned (``leaves``)."""
 
     def __init__(self, parts: Mapping[str, Tensor], rate: float) -> None:
-        self.leaves = {k: v.detach().clone().requires_grad_() for k, v in parts.items()}
-        self.optimiser = torch.optim.Adam(self.leaves.values(), lr=rate)
+        self.leaves = leaves_of(parts)
+        self._optimiser = torch.optim.Adam(self.leaves.values(), lr=rate)
 
-    def step(self, loss: Tensor, iteration: int) -> float:
-        """One update; the loss's value. Raises InputError where the gradient is no number."""
-        slopes = torch.autograd.grad(loss, list(self.leaves.values()))
+    def step(self, slopes: Sequence[Tensor], iteration: int) -> None:
+        """One update. Raises InputError where a gradient is no number."""
         if not all(torch.isfinite(slope).all() for slope in slopes):
             raise InputError(
                 f"the fine-tuning diverged at iteration {iteration + 1}: use a smaller lr"
             )
         for leaf, slope in zip(self.leaves.values(), slopes, strict=True):
             leaf.grad = slope
-        self.optimiser.step()
-        return float(loss.detach())
+        self._optimiser.step()
 
     def found(self) -> dict[str, Tensor]:
         return {name: leaf.detach() for name, leaf in self.leaves.items()}
+
+
+def leaves_of(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that gradients are taken by."""
+    return {name: part.detach().clone().requires_grad_() for name, part in parts.items()}
+
+
+def slopes_of(
+    problem: Problem, leaves: dict[str, Tensor], text: Text, level: Level, noise: Tensor
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """The training's loss of one noising, and its gradients by the leaves."""
+    x = level.alpha.to(noise) * problem.x0 + level.sigma.to(noise) * noise
+    adapter = {} if "text" in leaves else leaves
+    # the adapter stays for the way back: blocks that are recomputed there need it again
+    with torch.enable_grad(), adapting(problem.network, adapter):
+        loss = (problem.denoise(x, level, text).eps - noise).square().mean()
+        slopes = torch.autograd.grad(loss, list(leaves.values()))
+    return loss.detach(), slopes
+
+
+def sparing(
+    problem: Problem, adapter: Adapter, wanted: bool | None
+) -> AbstractContextManager[None]:
+    """Gradient checkpointing while a network is fitted: ``wanted``, None where memory is short."""
+
+    def attempt() -> None:
+        # by an adapter, which keeps more than a text does
+        first, noise = problem.grid.level(0), torch.zeros_like(problem.x0)
+        slopes_of(problem, leaves_of(adapter), problem.text, first, noise)
+
+    return recomputing(problem.network, wanted, attempt)
 
 
 def check_one(problem: Problem, name: str) -> None:

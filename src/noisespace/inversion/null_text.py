@@ -13,11 +13,12 @@ from noisespace.errors import InputError
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.ddim import Told, ascent, check_told, climb
 from noisespace.inversion.edit_friendly import amplitudes
+from noisespace.inversion.recompute import check_recompute
 from noisespace.inversion.solvers import Solver
 from noisespace.inversion.tuning import (
     Tuning,
     check_tuning,
-    recomputing,
+    sparing,
     tune_globally,
     tune_noisings,
     tune_steps,
@@ -33,8 +34,8 @@ class NullText:
     tuned until the guided step ends on the pivot. With ``solver="adam"`` that is Algorithm 1 as
     published: 10 iterations, ``lr`` falling by 1 % a step, stop at a loss below
     ``tolerance`` (1 + 2k) at step k. The default solver reaches the same with 1 to 3 ``iterations``
-    (see ``solvers.usual_iterations``). ``recompute``: gradient checkpointing, for when memory is
-    short.
+    (see ``solvers.usual_iterations``). ``recompute``: gradient checkpointing; None is where memory
+    is short.
 
     The ablations of the paper: ``share="global"``, one embedding for all steps; ``pivot="random"``,
     one noise for all levels; ``pivot="none"``, a fresh noising each iteration and the loss of eps.
@@ -49,7 +50,7 @@ class NullText:
     pivot: Literal["ddim", "random", "none"] = "ddim"
     solver: Solver = "gauss-newton"
     told: Told = "lower"
-    recompute: bool = False
+    recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
@@ -57,6 +58,7 @@ class NullText:
         check_told(self.told)
         check_tuning(self.iterations, self.lr, self.tolerance, self.solver)
         check_tuned_guidance(self.guidance, "null-text")
+        check_recompute(self.recompute)
         if self.share not in ("step", "global"):
             raise InputError(f"share must be step or global, got {self.share!r}")
         if self.pivot not in ("ddim", "random", "none"):
@@ -66,7 +68,7 @@ class NullText:
         tuning = self.tuning()
         tuning.start(problem)  # refuses a model without text before the network runs
         path = pivot_of(problem, self.pivot, self.told)
-        with recomputing(problem.network, self.recompute):
+        with sparing(problem, tuning, self.recompute):
             if self.pivot == "none":
                 found = tune_noisings(problem, tuning, self.share == "global")
             elif self.share == "global":

@@ -10,11 +10,12 @@ from noisespace.errors import InputError
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.ddim import Told, ascent, check_told, climb
 from noisespace.inversion.null_text import check_tuned_guidance
+from noisespace.inversion.recompute import check_recompute
 from noisespace.inversion.solvers import Solver
 from noisespace.inversion.tuning import (
     Tuning,
     check_tuning,
-    recomputing,
+    sparing,
     tune_globally,
     tune_noisings,
     tune_steps,
@@ -38,7 +39,7 @@ class PromptTuning:
     tolerance: float = 1e-5
     solver: Solver = "gauss-newton"
     told: Told = "lower"
-    recompute: bool = False
+    recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=0.0, edit=7.5)
 
@@ -46,6 +47,7 @@ class PromptTuning:
         check_told(self.told)
         check_tuning(self.iterations, self.lr, self.tolerance, self.solver)
         check_tuned_guidance(self.guidance, "prompt-tuning")
+        check_recompute(self.recompute)
         if self.guidance == 0:
             raise InputError("guidance 0 leaves prompt-tuning nothing to tune: the text is off")
         if not 0 <= self.blend <= 1:
@@ -65,7 +67,7 @@ class PromptTuning:
         )
         tuning.start(problem)  # refuses a model without text before the network runs
         path = climb(quiet, 0, ascent(quiet, self.told, text))
-        with recomputing(problem.network, self.recompute):
+        with sparing(problem, tuning, self.recompute):
             found = tune_steps(problem, tuning, path)
         info = problem.info().model_copy(
             update={"guidance": self.guidance, "edit_guidance": self.guidance}
@@ -79,7 +81,7 @@ class TextualInversion:
 
     Without ``pivot`` it is tuned on fresh noisings of the image, by the loss of the training;
     with it, so that each step under ``guidance`` ends on the DDIM path. The two ablations of
-    arXiv 2211.09794; ``iterations`` a step.
+    arXiv 2211.09794; ``iterations`` a step, ``recompute`` as in ``NullText``.
     """
 
     pivot: bool = False
@@ -87,6 +89,7 @@ class TextualInversion:
     iterations: int = 10
     lr: float = 0.01
     told: Told = "lower"
+    recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
@@ -94,6 +97,7 @@ class TextualInversion:
         check_told(self.told)
         check_tuning(self.iterations, self.lr, 0.0, "adam")
         check_tuned_guidance(self.guidance, "textual-inversion")
+        check_recompute(self.recompute)
         if self.iterations is None or (self.pivot and self.guidance == 0):
             raise InputError(
                 "textual-inversion needs a number of iterations, and with a pivot a guidance that "
@@ -106,10 +110,11 @@ class TextualInversion:
         tuning.start(problem)
         quiet = replace(problem, progress=None)
         path = climb(quiet, 0, ascent(quiet, self.told))
-        if self.pivot:
-            found = tune_globally(problem, tuning, path)
-        else:
-            found = tune_noisings(problem, tuning, share=True)
+        with sparing(problem, tuning, self.recompute):
+            if self.pivot:
+                found = tune_globally(problem, tuning, path)
+            else:
+                found = tune_noisings(problem, tuning, share=True)
         info = problem.info().model_copy(
             update={"guidance": self.guidance, "edit_guidance": self.guidance}
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from noisespace.denoiser import Text
 from noisespace.errors import InputError
 from noisespace.inversion.base import Problem
+from noisespace.inversion.recompute import recomputing
 from noisespace.inversion.solvers import (
     SOLVERS,
     Memory,
@@ -30,23 +31,6 @@ from noisespace.prediction import Prediction
 from noisespace.step import renoise
 
 Part = Literal["null", "text"]
-
-
-@contextmanager
-def recomputing(network: Any, wanted: bool) -> Iterator[None]:
-    """Gradient checkpointing (arXiv 1604.06174) of a diffusers network, while it is wanted.
-
-    Blocks keep their inputs alone and are evaluated again on the way back: much less memory for
-    about a third more time. The network is as it was afterwards, whatever happens.
-    """
-    if not wanted or network is None or network.is_gradient_checkpointing:
-        yield
-        return
-    network.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
-        network.disable_gradient_checkpointing()
 
 
 @dataclass(frozen=True)
@@ -117,6 +101,19 @@ def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Ten
         return renoise(tuning.mixed(tuned, other.rows(rows)), to) - target[rows]
 
     return residual
+
+
+def sparing(problem: Problem, tuning: Tuning, wanted: bool | None) -> AbstractContextManager[None]:
+    """Gradient checkpointing while a tuning runs: ``wanted``, or None where memory is short."""
+
+    def attempt() -> None:
+        # one gradient of the whole batch; of which step, and how far off, makes no difference
+        residual = residual_of(problem, tuning, 0, problem.x0, problem.x0)
+        theta = tuning.start(problem).embedding.to(problem.x0)
+        gradient(residual, theta, torch.arange(len(theta), device=theta.device))
+
+    idle = tuning.iterations == 0
+    return recomputing(problem.network, False if idle else wanted, attempt)
 
 
 def tune_steps(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
