@@ -36,6 +36,7 @@ KINDS = ("colour", "shape", "texture")
 NAMED = ("full", "full, synonyms", "full, turned round", "edited object only")
 BOTH = "edited object only, both prompts"
 NAMES = (*NAMED, "other object only", "generic", "unrelated", "empty", BOTH)
+CONTROLS = ("full, synonyms", "full, turned round", BOTH)  # under the first row only
 INVERSIONS = {"edit-friendly": ns.EditFriendly(), "negative-prompt": ns.NegativePrompt()}
 EDITORS = {"prompt-to-prompt": ns.PromptToPrompt(), "none": None}
 ROWS = [("edit-friendly", "prompt-to-prompt"), ("negative-prompt", "prompt-to-prompt")]
@@ -188,7 +189,7 @@ def measure(model, out: Path, count: int) -> None:
             lines = [{"inversion": name, **d} for d in scores(some, pictures)]
             write(out, [{"scene": start + i, **d} for i, d in enumerate(lines)])
     for row in ROWS:
-        for name in NAMES:
+        for name in NAMES if row == ROWS[0] else [n for n in NAMES if n not in CONTROLS]:
             head = {"inversion": row[0], "editor": row[1], "caption": name}
             for start in range(0, count, BATCH):
                 if not where(read(out), **head, scene=start):
@@ -199,7 +200,7 @@ def measure(model, out: Path, count: int) -> None:
 def table(out: Path) -> str:
     """results.jsonl as markdown tables: edits, and maps."""
     lines = read(out)
-    return edit_table(lines) + "\n" + map_table(lines)
+    return "\n".join((edit_table(lines), contrasts(lines), map_table(lines)))
 
 
 def edit_table(lines: list[dict]) -> str:
@@ -216,6 +217,24 @@ def edit_table(lines: list[dict]) -> str:
             if some := where(of, caption=name):
                 against = None if name == "full" else where(of, caption="full")
                 rows.append(f"| {inversion} | {editor} | {name} | {cells(some, against)} |")
+    return "\n".join(rows) + "\n"
+
+
+def contrasts(lines: list[dict]) -> str:
+    """What naming the edited object alone brings against captions that do not name it."""
+    rows = ["| inversion | editor | difference | to the true edit, dB | outside, dB | as asked |"]
+    rows.append("|---|---|---|---|---|---|")
+    for inversion, editor in ROWS:
+        of = where(lines, inversion=inversion, editor=editor)
+        for name in ("other object only", "generic", "unrelated", "empty"):
+            a, b = where(of, caption="edited object only"), where(of, caption=name)
+            if a and b:
+                near, out, asked = (paired(a, b, key) for key in ("truth", "outside", "edit"))
+                rows.append(
+                    f"| {inversion} | {editor} | edited object only - {name} | "
+                    f"{near[0]:+.1f} +- {near[1]:.1f} | {out[0]:+.1f} +- {out[1]:.1f} | "
+                    f"{100 * asked[0]:+.0f} +- {100 * asked[1]:.0f} |"
+                )
     return "\n".join(rows) + "\n"
 
 

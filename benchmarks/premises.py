@@ -144,32 +144,30 @@ def table(out: Path) -> str:
 
 
 def distances(lines: list[dict]) -> str:
-    """Means over steps, with intervals over scenes."""
-    rows = ["| distance, in units of the step's own noise | mean over steps | scenes |"]
-    rows.append("|---|---|---|")
+    """Means over steps, with intervals over scenes; the last five steps apart."""
+    parts = {"all steps": slice(None), "the first 45": slice(45), "the last 5": slice(-5, None)}
+    rows = [f"| distance, in units of abs(eps) | {' | '.join(parts)} | scenes |"]
+    rows.append("|---" * (len(parts) + 2) + "|")
 
-    def row(name: str, some: list[dict], of) -> None:
-        mean, half = interval(np.mean(of(d)) for d in some)
-        rows.append(f"| {name} | {mean:.3f} +- {half:.3f} | {len(some)} |")
+    def row(name: str, values: list, form: str = ".3f") -> None:
+        found = [interval(np.mean(v[part]) for v in values) for part in parts.values()]
+        shown = [f"{mean:{form}} +- {half:{form}}" for mean, half in found]
+        rows.append(f"| {name} | {' | '.join(shown)} | {len(values)} |")
 
     some = where(lines, what="pivot")
     for key, name in {
-        "adjacent": "adjacent steps",
-        "level": "another step of the pivot, at random",
-        "scene": "the same step of another scene",
+        "adjacent": "to the next step",
+        "level": "to another step, at random",
+        "scene": "to the same step of another scene",
         "guidance": 'source text to ""',
     }.items():
-        row(name, some, lambda d, key=key: d[key])
+        row(name, [d[key] for d in some])
     for w, name in dict.fromkeys((d["w"], d["method"]) for d in where(lines, what="null")):
         some = where(lines, what="null", w=w, method=name)
-        row(f"{name}, w {w:g}: null to source text", some, lambda d: d["text"])
-        row(f'{name}, w {w:g}: null to ""', some, lambda d: d["empty"])
-        nearer = [np.mean(np.array(d["text"]) < np.array(d["empty"])) for d in some]
-        share, half = interval(nearer)
-        rows.append(
-            f"| {name}, w {w:g}: steps at which the null is nearer to the source text | "
-            f"{share:.0%} +- {half:.0%} | {len(some)} |"
-        )
+        row(f"{name}, w {w:g}: null\\* to source text", [d["text"] for d in some])
+        row(f'{name}, w {w:g}: null\\* to ""', [d["empty"] for d in some])
+        nearer = [np.array(d["text"]) < np.array(d["empty"]) for d in some]
+        row(f"{name}, w {w:g}: steps with null\\* nearer to the source text", nearer, ".0%")
     return "\n".join(rows) + "\n"
 
 

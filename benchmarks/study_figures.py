@@ -11,6 +11,7 @@ from editors import Case, psnr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from paired import kept, read, where
+from PIL import Image
 
 INK, MUTED = "#1d1d1f", "#6b6b70"
 COLOURS = ("#3b6fb6", "#c8553d", "#8a8a8e", "#3d8f5f")
@@ -18,25 +19,16 @@ COLOURS = ("#3b6fb6", "#c8553d", "#8a8a8e", "#3d8f5f")
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of a mosaic and the line under it; no picture is a gap."""
+    """A picture of a mosaic and the line under it; without a picture the text stands alone."""
 
     picture: np.ndarray | None
     note: str = ""
 
 
 def figure(width: float, height: float) -> Figure:
-    made = Figure(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
+    made = Figure(figsize=(width, height), dpi=86, layout="constrained", facecolor="white")
     FigureCanvasAgg(made)
     return made
-
-
-def save(made: Figure, path: Path) -> None:
-    """As PNG of 256 colours: a fifth of the size."""
-    from PIL import Image
-
-    made.savefig(path)
-    picture = Image.open(path).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def mosaic(rows: Sequence[Sequence[Tile]], heads: Sequence[str], path: Path) -> None:
@@ -52,12 +44,14 @@ def mosaic(rows: Sequence[Sequence[Tile]], heads: Sequence[str], path: Path) -> 
                 spine.set_visible(False)
             if i == 0:
                 here.set_title(heads[j], fontsize=8, color=INK)
+            if tile.picture is None:
+                here.text(0.5, 0.5, tile.note, fontsize=8, color=MUTED, ha="center", va="center")
+                continue
             here.set_xlabel(tile.note, fontsize=7, color=MUTED, labelpad=2)
-            if tile.picture is not None:
-                here.imshow(tile.picture, interpolation="nearest")
-            else:
-                here.set_facecolor("none")
-    save(made, path)
+            here.imshow(tile.picture, interpolation="nearest")
+    made.savefig(path)
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(path, optimize=True)
 
 
 def band(axes, rows: Sequence[Sequence[float]], label: str, colour: str, style: str = "-") -> None:
@@ -100,7 +94,7 @@ def draw_steps(out: Path) -> None:
         axes.grid(alpha=0.3, which="major")
         axes.legend(fontsize=7.5, framealpha=0.85)
     panels[0].set_ylabel("|difference| / |eps|")
-    save(made, out / "steps.png")
+    made.savefig(out / "steps.png")
 
 
 def edit_tile(out: Path, name: str, scene: int, case: Case) -> Tile:
@@ -127,20 +121,30 @@ def draw_premises(out: Path, every: Sequence[Case]) -> None:
     mosaic(rows, ["source", *(head for _, head in pairs), "true edit"], out / "edits.png")
 
 
+def map_row(out: Path, kind: str, label: str, scene: int, names: Sequence[str]) -> list[Tile]:
+    """The kept maps of a kind under each caption; a gap where a caption has none."""
+    tiles = [Tile(None, label)]
+    for name in names:
+        there = (out / "pictures" / f"{kind} {name} {scene}.png").exists()
+        tiles.append(Tile(kept(out, f"{kind} {name}", scene)) if there else Tile(None, "-"))
+    return tiles
+
+
+def white(mask: np.ndarray) -> np.ndarray:
+    """A mask in [0, 1] as a picture."""
+    return np.repeat((mask * 255).astype(np.uint8)[..., None], 3, 2)
+
+
 def draw_captions(out: Path, every: Sequence[Case], names: Sequence[str], row: str) -> None:
-    """grid.png: edits under each caption, over DiffEdit's map and the noun's attention."""
+    """grid.png: edits under each caption, over DiffEdit's map and the first noun's attention."""
     rows = []
     for i, case in list(enumerate(every))[:3]:
-        head = Tile(case.scene.render(), case.kind)
-        edits = [edit_tile(out, f"{row} {name}", i, case) for name in names]
-        rows.append([head, *edits, Tile(case.truth.render())])
-        for kind in ("diffedit", "noun"):
-            tiles = []
-            for name in names:
-                there = (out / "pictures" / f"{kind} {name} {i}.png").exists()
-                tiles.append(Tile(kept(out, f"{kind} {name}", i) if there else None))
-            what = {"diffedit": "DiffEdit's map", "noun": "noun's attention"}[kind]
-            touched = np.repeat((case.touched * 255).astype(np.uint8)[..., None], 3, 2)
-            rows.append([Tile(None, what), *tiles, Tile(touched, "edited region")])
+        tiles = [edit_tile(out, f"{row} {name}", i, case) for name in names]
+        rows.append([Tile(case.scene.render(), case.kind), *tiles, Tile(case.truth.render())])
+        apart = map_row(out, "diffedit", "DiffEdit's\nmap", i, names)
+        rows.append([*apart, Tile(white(case.touched), "edited region")])
+        if i == 0:
+            looks = map_row(out, "noun", "attention of\nthe noun", i, names)
+            rows.append([*looks, Tile(white(case.scene.mask(0)), "edited object")])
     heads = ["source", *(name.replace(", ", ",\n").replace(" only", "\nonly") for name in names)]
     mosaic(rows, [*heads, "true edit"], out / "grid.png")
