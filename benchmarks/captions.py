@@ -20,7 +20,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from editors import Case, cases, iou
-from paired import cells, interval, keep, paired, read, scores, started, untouched, where, write
+from paired import (
+    cells,
+    headings,
+    interval,
+    keep,
+    paired,
+    read,
+    scores,
+    started,
+    untouched,
+    where,
+    write,
+)
 from PIL import Image
 from study_figures import draw_captions
 from torch.nn.functional import interpolate
@@ -204,11 +216,7 @@ def table(out: Path) -> str:
 
 
 def edit_table(lines: list[dict]) -> str:
-    rows = [
-        "| inversion | editor | source caption | to the true edit, dB | - full | outside, dB | "
-        "- full | as asked | - full, points | other object kept |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = [f"| inversion | editor | source caption | {headings('full')} |", "|---" * 12 + "|"]
     for name in ("input", "autoencoder"):
         rows.append(f"| {name} | - | - | {cells(where(lines, inversion=name))} |")
     for inversion, editor in ROWS:

@@ -13,8 +13,6 @@ from PIL import Image
 
 from noisespace import images
 
-SCORES = {"truth": "to the true edit, dB", "outside": "outside, dB", "edit": "as asked"}
-
 
 def read(out: Path) -> list[dict]:
     """The measurements that OUT has."""
@@ -89,18 +87,21 @@ def where(lines: list[dict], **wanted) -> list[dict]:
 
 
 def cells(some: list[dict], against: list[dict] | None = None) -> str:
-    """Columns of a table: each score's mean, and its paired difference to another row's."""
+    """Columns of a table: each score's mean, its paired difference to another row's; the count."""
     out = []
-    for key in SCORES:
+    for key in ("truth", "outside", "edit", "other"):
+        share = key in ("edit", "other")
         mean = np.mean([d[key] for d in some])
-        out.append(f"{mean:.0%}" if key == "edit" else f"{mean:.1f}")
-        if against is None:
-            out.append("")
-            continue
-        apart, half = paired(some, against, key)
-        share = key == "edit"
-        scale = 100 if share else 1
-        digits = 0 if share else 1
-        out.append(f"{apart * scale:+.{digits}f} +- {half * scale:.{digits}f}")
-    out.append(f"{np.mean([d['other'] for d in some]):.0%}")
-    return " | ".join(out)
+        out.append(f"{mean:.0%}" if share else f"{mean:.1f}")
+        apart, half = paired(some, against, key) if against else (0.0, 0.0)
+        text = f"{100 * apart:+.0f} +- {100 * half:.0f}" if share else f"{apart:+.1f} +- {half:.1f}"
+        out.append(text if against else "")
+    return " | ".join([*out, str(len(some))])
+
+
+def headings(other: str) -> str:
+    """The columns that ``cells`` fills; ``other``: what the differences are to."""
+    names = ("to the true edit, dB", "outside, dB", "as asked", "other object kept")
+    units = ("dB", "dB", "points", "points")
+    both = [f"{name} | - {other}, {unit}" for name, unit in zip(names, units, strict=True)]
+    return " | ".join([*both, "scenes"])

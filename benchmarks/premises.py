@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from editors import Case, cases
-from paired import cells, interval, keep, read, scores, started, untouched, where, write
+from paired import cells, headings, interval, keep, read, scores, started, untouched, where, write
 from study_figures import draw_premises
 from torch import Tensor
 
@@ -57,7 +57,7 @@ def pivot(model, code: ns.Code, some: list[Case]) -> list[dict[str, list[float]]
     """By image: distances along the pivot, a list by step each, in units of the step's own |eps|.
 
     "adjacent": to the next step; "level": to another step of the image's pivot, drawn at random;
-    "scene": to the same step of another scene; "guidance": from the source text to "".
+    "stranger": to the same step of another scene; "guidance": from the source text to "".
     """
     text, null = texts(model, some)
     steps = len(code.grid)
@@ -65,7 +65,7 @@ def pivot(model, code: ns.Code, some: list[Case]) -> list[dict[str, list[float]]
     rng, images, out = random.Random("levels"), torch.arange(len(some)), {}
     for k in range(steps):
         far = rng.choices([j for j in range(steps) if abs(j - k) > 1], k=len(some))
-        ends = {"adjacent": own[k + 1], "level": own[far, images], "scene": own[k].roll(1, 0)}
+        ends = {"adjacent": own[k + 1], "level": own[far, images], "stranger": own[k].roll(1, 0)}
         ends["guidance"] = noise(model, code, k, null)
         for name, end in ends.items():
             out.setdefault(name, []).append(apart(own[k], end, own[k]))
@@ -158,7 +158,7 @@ def distances(lines: list[dict]) -> str:
     for key, name in {
         "adjacent": "to the next step",
         "level": "to another step, at random",
-        "scene": "to the same step of another scene",
+        "stranger": "to the same step of another scene",
         "guidance": 'source text to ""',
     }.items():
         row(name, [d[key] for d in some])
@@ -173,11 +173,8 @@ def distances(lines: list[dict]) -> str:
 
 def edit_table(lines: list[dict]) -> str:
     """One row a method, guidance and editor; differences are to null-text in the same row group."""
-    rows = [
-        "| w | editor | method | to the true edit, dB | - null-text | outside, dB | - null-text | "
-        "as asked | - null-text, points | other object kept | s an inversion |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = [f"| w | editor | method | {headings('null-text')} | s an inversion |"]
+    rows.append("|---" * 13 + "|")
     every = where(lines, what="edit")
     for name in ("input", "autoencoder"):
         rows.append(f"| - | - | {name} | {cells(where(every, method=name))} | |")
@@ -199,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/premises"))
     parser.add_argument("--scenes", type=int, default=50)
-    parser.add_argument("--guidance", type=float, nargs="*", default=[7.5, 3.0, 1.5])
+    parser.add_argument("--guidance", type=float, nargs="*", default=[7.5, 1.5])
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
     options = started(parser)

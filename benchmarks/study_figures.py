@@ -26,7 +26,7 @@ class Tile:
 
 
 def figure(width: float, height: float) -> Figure:
-    made = Figure(figsize=(width, height), dpi=86, layout="constrained", facecolor="white")
+    made = Figure(figsize=(width, height), dpi=80, layout="constrained", facecolor="white")
     FigureCanvasAgg(made)
     return made
 
@@ -73,7 +73,7 @@ def draw_steps(out: Path) -> None:
     names = {
         "adjacent": "to the next step",
         "level": "to another step, at random",
-        "scene": "to the same step of another scene",
+        "stranger": "to the same step of another scene",
         "guidance": 'from the source text to ""',
     }
     for (key, name), colour in zip(names.items(), COLOURS, strict=True):
