@@ -86,22 +86,43 @@ def where(lines: list[dict], **wanted) -> list[dict]:
     return [d for d in lines if all(d.get(k) == v for k, v in wanted.items())]
 
 
+SCORES = {"truth": "to the true edit", "outside": "outside", "edit": "as asked"}
+SCORES |= {"other": "other object kept"}
+SHARES = ("edit", "other")
+
+
+def shown(key: str, mean: float, half: float) -> str:
+    """A difference with its interval: dB, or points of a share."""
+    if key in SHARES:
+        return f"{100 * mean:+.0f} +- {100 * half:.0f}"
+    return f"{mean:+.1f} +- {half:.1f}"
+
+
 def cells(some: list[dict], against: list[dict] | None = None) -> str:
     """Columns of a table: each score's mean, its paired difference to another row's; the count."""
     out = []
-    for key in ("truth", "outside", "edit", "other"):
-        share = key in ("edit", "other")
+    for key in SCORES:
         mean = np.mean([d[key] for d in some])
-        out.append(f"{mean:.0%}" if share else f"{mean:.1f}")
-        apart, half = paired(some, against, key) if against else (0.0, 0.0)
-        text = f"{100 * apart:+.0f} +- {100 * half:.0f}" if share else f"{apart:+.1f} +- {half:.1f}"
-        out.append(text if against else "")
+        out.append(f"{mean:.0%}" if key in SHARES else f"{mean:.1f}")
+        out.append(shown(key, *paired(some, against, key)) if against else "")
     return " | ".join([*out, str(len(some))])
 
 
 def headings(other: str) -> str:
     """The columns that ``cells`` fills; ``other``: what the differences are to."""
-    names = ("to the true edit, dB", "outside, dB", "as asked", "other object kept")
-    units = ("dB", "dB", "points", "points")
-    both = [f"{name} | - {other}, {unit}" for name, unit in zip(names, units, strict=True)]
+    both = []
+    for key, name in SCORES.items():
+        unit = "points" if key in SHARES else "dB"
+        both.append(f"{name}{'' if key in SHARES else ', dB'} | - {other}, {unit}")
     return " | ".join([*both, "scenes"])
+
+
+def contrasts(pairs: list[tuple[str, list[dict], list[dict]]]) -> str:
+    """A table of paired differences, one row a (label, lines, lines)."""
+    heads = [f"{n}, {'points' if k in SHARES else 'dB'}" for k, n in SCORES.items()]
+    rows = [f"| difference | {' | '.join(heads)} | scenes |", "|---" * (len(heads) + 2) + "|"]
+    for label, a, b in pairs:
+        if both := {d["scene"] for d in a} & {d["scene"] for d in b}:
+            found = [shown(key, *paired(a, b, key)) for key in SCORES]
+            rows.append(f"| {label} | {' | '.join(found)} | {len(both)} |")
+    return "\n".join(rows) + "\n"

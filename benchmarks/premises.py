@@ -18,7 +18,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from editors import Case, cases
-from paired import cells, headings, interval, keep, read, scores, started, untouched, where, write
+from paired import (
+    cells,
+    contrasts,
+    headings,
+    interval,
+    keep,
+    read,
+    scores,
+    started,
+    untouched,
+    where,
+    write,
+)
 from study_figures import draw_premises
 from torch import Tensor
 
@@ -140,7 +152,7 @@ def measure(model, out: Path, count: int, names: list[str], weights: list[float]
 def table(out: Path) -> str:
     """results.jsonl as markdown tables: distances, and edits."""
     lines = read(out)
-    return distances(lines) + "\n" + edit_table(lines)
+    return "\n".join((distances(lines), edit_table(lines), against_adam(lines)))
 
 
 def distances(lines: list[dict]) -> str:
@@ -190,6 +202,19 @@ def edit_table(lines: list[dict]) -> str:
                         f"| {w:g} | {editor} | {name} | {cells(some, against)} | {seconds:.2f} |"
                     )
     return "\n".join(rows) + "\n"
+
+
+def against_adam(lines: list[dict]) -> str:
+    """Both quick solutions against the published loop, on the scenes that it was run on."""
+    every, pairs = where(lines, what="edit"), []
+    for w in dict.fromkeys(d["w"] for d in every if "w" in d):
+        for editor in EDITORS:
+            of = where(every, w=w, editor=editor)
+            for name in ("null-text", "negative-prompt"):
+                label = f"w {w:g}, {editor}: {name} - null-text, adam"
+                adam = where(of, method="null-text, adam")
+                pairs.append((label, where(of, method=name), adam))
+    return contrasts(pairs)
 
 
 def main() -> None:
