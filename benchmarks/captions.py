@@ -276,7 +276,8 @@ def main() -> None:
     options = started(parser)
     measure(ns.load("scenes"), options.out, options.scenes)
     (options.out / "table.md").write_text(table(options.out))
-    draw_captions(options.out, chosen(options.scenes), NAMES, " ".join(ROWS[0]))
+    shown = [name for name in NAMES if name not in CONTROLS[:2]]  # those look like "full"
+    draw_captions(options.out, chosen(options.scenes), shown, " ".join(ROWS[0]))
     print(table(options.out))
 
 

@@ -26,7 +26,7 @@ class Tile:
 
 
 def figure(width: float, height: float) -> Figure:
-    made = Figure(figsize=(width, height), dpi=80, layout="constrained", facecolor="white")
+    made = Figure(figsize=(width, height), dpi=78, layout="constrained", facecolor="white")
     FigureCanvasAgg(made)
     return made
 
