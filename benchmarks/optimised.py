@@ -34,6 +34,7 @@ def methods(w: float) -> dict[str, object]:
         "null-text": null,
         "null-text, adam": replace(null, solver="adam"),
         "null-text, random caption": null,
+        "null-text, 10 iterations, random caption": replace(null, iterations=10),
         "negative-prompt": ns.NegativePrompt(),
         "prompt-tuning": ns.PromptTuning(guidance=w),
         "edict": ns.EDICT(),

@@ -33,9 +33,9 @@ class NullText:
     The pivot is the DDIM ascent at w = 1; then, for ``guidance``, each step's null embedding is
     tuned until the guided step ends on the pivot. With ``solver="adam"`` that is Algorithm 1 as
     published: 10 iterations, ``lr`` falling by 1 % a step, stop at a loss below
-    ``tolerance`` (1 + 2k) at step k. The default solver reaches the same with 1 to 3 ``iterations``
-    (see ``solvers.usual_iterations``). ``recompute``: gradient checkpointing; None is where memory
-    is short.
+    ``tolerance`` (1 + 2k) at step k. The default solver reaches the same with 1 to 5 ``iterations``
+    and edits better (docs/optimised.md). ``recompute``: gradient checkpointing; None is where
+    memory is short.
 
     The ablations of the paper: ``share="global"``, one embedding for all steps; ``pivot="random"``,
     one noise for all levels; ``pivot="none"``, a fresh noising each iteration and the loss of eps.

@@ -19,6 +19,7 @@ Solver = Literal["gauss-newton", "adam"]
 
 SOLVERS = ("gauss-newton", "adam")
 DIVERGED = 100.0  # times the first loss
+DAMPING = 4.0  # at the first step
 
 
 @dataclass
@@ -39,12 +40,21 @@ class Solved:
 def usual_iterations(solver: str, k: int, steps: int) -> int:
     """How many iterations step k takes where nobody says: 10 of Adam's, as published.
 
-    Gauss-Newton takes one in the first 60 % of the steps and three in the others: later steps
+    Gauss-Newton takes one in the first 80 % of the steps and five in the others: later steps
     correct what earlier ones left, so that the end decides how near the image comes.
     """
     if solver == "adam":
         return 10
-    return 1 if k < 0.6 * steps else 3
+    return 1 if k < 0.8 * steps else 5
+
+
+def damping(k: int, steps: int) -> float:
+    """How strongly Gauss-Newton's step k is held back, relative to its curvature.
+
+    Undamped, it reconstructs as well and edits 1 dB worse than Adam: the embedding goes farther
+    than the residual is worth. Early steps set an edit's layout; the last ones are left free.
+    """
+    return DAMPING * (1 - k / steps)
 
 
 def mean_square(residual: Tensor) -> Tensor:
@@ -116,9 +126,14 @@ class Memory:
 
 
 def gauss_newton(
-    residual: Residual, theta: Tensor, iterations: int, stop: float, memory: Memory
+    residual: Residual,
+    theta: Tensor,
+    iterations: int,
+    stop: float,
+    memory: Memory,
+    held: float = 0.0,
 ) -> Solved:
-    """Gauss-Newton in the span of the scaled gradients of this step.
+    """Levenberg-Marquardt in the span of the scaled gradients of this step, damped by ``held``.
 
     One iteration: residual and gradient (a forward and a backward pass), the image of the new
     direction under the Jacobian by a finite difference (a forward pass), and the least squares
@@ -146,7 +161,7 @@ def gauss_newton(
             moved = residual(trial + reach * directions[-1], rows)
         # a trial that left the numbers gives no direction
         images.append(((moved - r) / reach[..., None]).nan_to_num(0.0, 0.0, 0.0))
-        step = pick(better, combined(directions, images, at), step / 4)
+        step = pick(better, combined(directions, images, at, held), step / 4)
         trial = pick(going, best + step, best)
     else:
         with torch.no_grad():
@@ -164,12 +179,23 @@ def pick(which: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(which.view(-1, *[1] * (a.ndim - 1)), a, b)
 
 
-def combined(directions: list[Tensor], images: list[Tensor], at: Tensor) -> Tensor:
-    """argmin over the span of |residual + sum_i c_i J d_i|^2, as the step sum_i c_i d_i."""
+def combined(
+    directions: list[Tensor], images: list[Tensor], at: Tensor, held: float = 0.0
+) -> Tensor:
+    """argmin over the span of |residual + sum_i c_i J d_i|^2, as the step sum_i c_i d_i.
+
+    Plus ``held`` times the mean curvature times |sum_i c_i d_i|^2.
+    """
     # float64, which MPS lacks; NaN is said by whoever looks at the state
     wide = torch.device("cpu") if at.device.type == "mps" else at.device
-    a = torch.stack([image.flatten(1) for image in images], -1).to(wide, torch.float64)
+    a, d = (
+        torch.stack([x.flatten(1) for x in some], -1).to(wide, torch.float64)
+        for some in (images, directions)
+    )
     gram, right = a.mT @ a, a.mT @ at.flatten(1)[..., None].to(wide, torch.float64).nan_to_num()
+    # directions have length 1, so that this is curvature by squared length
+    curvature = gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    gram = gram + held * curvature * (d.mT @ d)
     weights = -(torch.linalg.pinv(gram, rtol=1e-6, hermitian=True) @ right)[..., 0]
     step = torch.zeros_like(directions[0])
     for i, direction in enumerate(directions):

@@ -22,6 +22,7 @@ from noisespace.inversion.solvers import (
     Solved,
     Solver,
     adam,
+    damping,
     gauss_newton,
     gradient,
     mean_square,
@@ -161,7 +162,8 @@ def solve(
     """The tuned embedding of step k of ``steps``."""
     count = tuning.count(k, steps)
     if tuning.solver == "gauss-newton":
-        return gauss_newton(residual, theta, count, tuning.stop(k), memory)
+        held = damping(k, steps)
+        return gauss_newton(residual, theta, count, tuning.stop(k), memory, held)
     return adam(residual, theta, count, tuning.rate(k), tuning.stop(k))
 
 

@@ -63,7 +63,7 @@ class Alignment:
 
     def pictures(self, pixels: Tensor) -> Tensor:
         """Embeddings (rows, d) of length 1."""
-        embedded = self.towers.visual_projection(self.seen(pixels).pooler_output)
+        embedded = self.towers.visual_projection(self.seen(pixels).pooler_output.flatten(1))
         return functional.normalize(embedded, dim=1).to(pixels)
 
     def prompts(self, prompts: Sequence[str]) -> Tensor:

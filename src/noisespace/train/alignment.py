@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
-from transformers import CLIPTokenizer, ConvNextConfig
+from transformers import CLIPTokenizer, ResNetConfig
 from transformers.models.vision_text_dual_encoder.configuration_vision_text_dual_encoder import (
     VisionTextDualEncoderConfig,
 )
@@ -36,18 +36,19 @@ def build_alignment(config: AlignmentStage, data: Dataset, seed: int) -> tuple[A
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(data.words(), config.text_length)
+    # batch norm: a ConvNext of this size still guessed shapes where this one read nine in ten
     settings: dict[str, Any] = dict(  # noqa: C408 - annotations are too narrow
         num_channels=3,
-        patch_size=4,
+        embedding_size=config.channels[0],
         hidden_sizes=list(config.channels),
         depths=list(config.depths),
-        num_stages=len(config.channels),
+        layer_type="basic",
         hidden_size=config.channels[-1],  # what the dual encoder asks of a vision tower
         image_size=data.size,
-        layer_scale_init_value=0.0,  # none: from the usual 1e-6 the blocks take long to matter
     )
+    vision = ResNetConfig(**settings)
     whole = VisionTextDualEncoderConfig(
-        vision_config=ConvNextConfig(**settings).to_dict(),
+        vision_config=vision.to_dict(),
         text_config=text_config(config, tokenizer).to_dict(),
         projection_dim=config.embedding,
     )
@@ -107,7 +108,7 @@ class AlignmentTask:
     def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings of pictures, and the logits of each word."""
         towers = self.module["towers"]
-        pooled = towers.vision_model(pixel_values=x).pooler_output
+        pooled = towers.vision_model(pixel_values=x).pooler_output.flatten(1)
         return towers.visual_projection(pooled), self.module["words"](pooled)
 
     def spelled(self, captions: Sequence[str], size: int) -> Tensor:

@@ -58,13 +58,13 @@ class DiffusionStage(Stage):
 
 
 class AlignmentStage(Stage):
-    """Two towers, a ConvNext and a CLIPTextModel, that bring pictures and captions together."""
+    """Two towers, a ResNet and a CLIPTextModel, that bring pictures and captions together."""
 
     steps: int = Field(3000, gt=0)
     batch: int = Field(96, gt=1)
     rate: float = Field(1e-3, gt=0)
     channels: tuple[int, ...] = (48, 96, 192)
-    depths: tuple[int, ...] = (2, 2, 2)
+    depths: tuple[int, ...] = (1, 1, 1)
     text_hidden: int = 128
     text_layers: int = 2
     text_length: int = 32  # tokens

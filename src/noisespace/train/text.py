@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -14,23 +19,27 @@ from noisespace.train.config import AlignmentStage, DiffusionStage
 
 
 def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
-    """A CLIPTokenizer made in memory; each word is one token, other text falls back to bytes."""
+    """A CLIPTokenizer made in memory; each word is one token, other text falls back to bytes.
+
+    Byte-pair encoding trained on the words alone, until none is left in parts: merges that are put
+    together word by word get in each other's way.
+    """
     letters = list(bytes_to_unicode().values())
-    vocab = letters + [letter + "</w>" for letter in letters]
-    merges: list[tuple[str, str]] = []
-    seen = set(vocab)
-    for word in words:
-        parts = [*word[:-1], word[-1] + "</w>"]
-        while len(parts) > 1:
-            pair, joined = (parts[0], parts[1]), parts[0] + parts[1]
-            if pair not in merges:
-                merges.append(pair)
-            if joined not in seen:
-                seen.add(joined)
-                vocab.append(joined)
-            parts = [joined, *parts[2:]]
-    vocab += ["<|startoftext|>", "<|endoftext|>"]
-    table = {token: index for index, token in enumerate(vocab)}
+    model = Tokenizer(BPE(end_of_word_suffix="</w>"))
+    model.pre_tokenizer = WhitespaceSplit()
+    settings: dict[str, Any] = {
+        "vocab_size": 10**6,
+        "min_frequency": 0,
+        "end_of_word_suffix": "</w>",
+        "show_progress": False,
+    }
+    model.train_from_iterator(dict.fromkeys(words), BpeTrainer(**settings))
+    found = json.loads(model.to_str())["model"]
+    merges = [tuple(pair) for pair in found["merges"]]
+    tokens_ = [*letters, *(letter + "</w>" for letter in letters)]
+    tokens_ += [a + b for a, b in merges]
+    tokens_ += ["<|startoftext|>", "<|endoftext|>"]
+    table = {token: index for index, token in enumerate(dict.fromkeys(tokens_))}
     return CLIPTokenizer(vocab=table, merges=cast(Any, merges), model_max_length=length)
 
 
