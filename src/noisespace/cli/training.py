@@ -38,6 +38,9 @@ def train(
     out = out or Path("runs") / Path(config).stem
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; expected a folder for the run")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # its advice on image processors that nothing here uses
     from noisespace.train.config import load_config
     from noisespace.train.finish import finish as publish
     from noisespace.train.finish import finish_alignment

@@ -60,7 +60,7 @@ class DiffusionStage(Stage):
 class AlignmentStage(Stage):
     """Two towers, a ResNet and a CLIPTextModel, that bring pictures and captions together."""
 
-    steps: int = Field(3000, gt=0)
+    steps: int = Field(2400, gt=0)
     batch: int = Field(96, gt=1)
     rate: float = Field(1e-3, gt=0)
     channels: tuple[int, ...] = (48, 96, 192)

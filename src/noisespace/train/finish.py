@@ -40,8 +40,15 @@ nothing else. It has seen no photograph, no person and no text but its own capti
 
 Trained by `{command}` (seed {seed}): autoencoder {a_samples} pictures in {a_minutes:.0f} minutes,
 U-Net and text encoder {d_samples} samples in {d_minutes:.0f} minutes, on 2 processor cores.
-{figures}
+{figures}{alignment}
 Licence: Apache-2.0, as the code that made it.
+"""
+
+TOWERS = """
+alignment/ holds two towers (VisionTextDualEncoderModel: a ResNet and a CLIPTextModel) that
+embed pictures and captions, trained on {samples} pictures in {minutes:.0f} minutes. Named on
+held-out scenes, one attribute at a time: {named}.
+It is no CLIP: it knows these pictures and captions alone.
 """
 
 
@@ -50,6 +57,9 @@ def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None
     first, second = trained.autoencoder, trained.diffusion
     command = trained.config.command
     figures = report or {}
+    stages = {"autoencoder": first, "diffusion": second}
+    if trained.alignment is not None:
+        stages["alignment"] = trained.alignment
     notes = {
         "format": 1,
         "name": "scenes",
@@ -62,12 +72,9 @@ def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None
         "training": {
             "command": command,
             "seed": trained.config.seed,
-            "samples": {"autoencoder": first.samples, "diffusion": second.samples},
-            "steps": {"autoencoder": first.steps, "diffusion": second.steps},
-            "seconds": {
-                "autoencoder": round(first.seconds),
-                "diffusion": round(second.seconds),
-            },
+            "samples": {name: stage.samples for name, stage in stages.items()},
+            "steps": {name: stage.steps for name, stage in stages.items()},
+            "seconds": {name: round(stage.seconds) for name, stage in stages.items()},
             "figures": {k: v for k, v in figures.items() if k not in {"tuning", "seconds"}},
         },
     }
@@ -82,6 +89,7 @@ def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None
         d_samples=second.samples,
         d_minutes=second.seconds / 60,
         figures=_figures(figures),
+        alignment=_alignment(trained.alignment, figures.get("alignment", {})),
     )
     export(pipe, folder, notes, card, trained.towers)
 
@@ -119,3 +127,10 @@ def _figures(report: dict[str, Any]) -> str:
         f"{kept['joint']:.1%} of {kept['pictures']:.0f}\nwith a held-out combination; texture: "
         f"{shown['texture']:.1%} and {kept['texture']:.1%}.\n"
     )
+
+
+def _alignment(outcome: Outcome | None, shares: dict[str, float]) -> str:
+    if outcome is None:
+        return ""
+    named = ", ".join(f"{what} {share:.0%}" for what, share in shares.items())
+    return TOWERS.format(samples=outcome.samples, minutes=outcome.seconds / 60, named=named)
