@@ -1,6 +1,6 @@
 """Edits by fitted networks and by gradients, on held-out scenes whose true edits are known.
 
-    python benchmarks/fitted.py --out runs/fitted [--scenes 25] [--only imagic ...] [--resume]
+    python benchmarks/fitted.py --out runs/fitted [--scenes 15] [--only imagic ...] [--resume]
 
 Imagic, UniTune and DiffusionCLIP fit the network to one scene at a time; score guidance moves an
 edit-friendly edit up the alignment model's odds. Measured as in benchmarks/editors.py, beside the
@@ -138,7 +138,7 @@ def sheet(some: list[Case], out: Path, names: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/fitted"))
-    parser.add_argument("--scenes", type=int, default=25)
+    parser.add_argument("--scenes", type=int, default=15)
     parser.add_argument("--only", nargs="*", choices=WAYS, help="only these")
     parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
     options = parser.parse_args()

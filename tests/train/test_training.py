@@ -127,7 +127,32 @@ def test_an_exported_run_loads_and_edits(config, tmp_path):
     assert ns.edit(model, code, "a red star on a blue background").images[0].size == (64, 64)
     notes = json.loads((tmp_path / "model/noisespace.json").read_text())
     assert "--set diffusion__steps=8" in notes["training"]["command"]
-    assert notes["training"]["samples"] == {"autoencoder": 6, "diffusion": 16}
+    samples = {"autoencoder": 6, "diffusion": 16, "alignment": 24}
+    assert notes["training"]["samples"] == samples
+    towers = ns.load_alignment(tmp_path / "model", "cpu")
+    assert towers.pictures(torch.zeros(1, 3, 64, 64)).shape == (1, 8)
+    (tmp_path / "out/alignment.safetensors").unlink()  # as a run whose last stage is to come
+    publish(load_run(tmp_path / "out"), tmp_path / "model")
+    assert ns.load(tmp_path / "model", device="cpu").towers is None
+
+
+def test_the_alignment_model_is_trained_alone(config, tmp_path):
+    from typer.testing import CliRunner
+
+    from noisespace.cli import app
+
+    args = ["train", str(config), "--out", str(tmp_path / "run"), "--set", "evaluate=2"]
+    done = CliRunner().invoke(app, [*args, "--only", "alignment", "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert 0 <= document["report"]["shape"] <= 1
+    assert ns.load_alignment(document["alignment"], "cpu").size == 64
+    again = CliRunner().invoke(app, [*args, "--only", "alignment"])
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    bad = CliRunner().invoke(app, [*args, "--only", "text"])
+    assert bad.exit_code == 2
+    assert 'must be "alignment"' in bad.stderr
 
 
 def test_the_command_trains_evaluates_and_writes(config, tmp_path):
@@ -175,3 +200,15 @@ def test_a_run_tells_its_command(config):
     assert load_config("scenes").command == "noisespace train scenes"
     command = load_config(config).command
     assert command.startswith("noisespace train scenes --set autoencoder__steps=3")
+
+
+def test_every_word_is_one_token_and_every_run_makes_the_same_tokenizer():
+    from noisespace.train.palette import vocabulary
+    from noisespace.train.text import build_tokenizer
+
+    words = (*vocabulary(), "granny", "smith", "ring", "rings", "string", "strings")
+    made = [build_tokenizer(some, 32) for some in (words, words, words[::-1])]
+    for word in words:
+        assert len(made[0](word).input_ids) == 3, word
+    assert made[0].get_vocab() == made[1].get_vocab() == made[2].get_vocab()
+    assert made[0].decode(made[0]("a zebra").input_ids, skip_special_tokens=True) == "a zebra"

@@ -72,7 +72,7 @@ def fit(task: Task, stage: Stage, out: Path) -> Outcome:
     pictures. A checkpoint that is there already is gone on with.
     """
     path = out / f"{task.name}.safetensors"
-    module = task.module
+    module = task.module.train()
     optimiser = torch.optim.AdamW(module.parameters(), stage.rate, (0.9, 0.99), weight_decay=0.01)
     ema = {k: v.detach().clone() for k, v in module.state_dict().items()}
     header: dict[str, Any] = {"step": 0, "samples": 0, "seconds": 0.0, "loss": 0.0}
@@ -142,9 +142,11 @@ def _with_average(task: Task, ema: dict[str, Tensor], path: Path) -> None:
     """Draws the sheet with the averaged weights, then puts the current ones back."""
     current = {k: v.detach().clone() for k, v in task.module.state_dict().items()}
     task.module.load_state_dict(ema)
+    task.module.eval()
     try:
         task.sheet(path)
     finally:
+        task.module.train()
         task.module.load_state_dict(current)
 
 

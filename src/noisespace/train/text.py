@@ -32,6 +32,8 @@ def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
         "min_frequency": 0,
         "end_of_word_suffix": "</w>",
         "show_progress": False,
+        # fixes their numbers, by which ties are broken: else each run makes other merges
+        "special_tokens": [*letters, *(letter + "</w>" for letter in letters)],
     }
     model.train_from_iterator(dict.fromkeys(words), BpeTrainer(**settings))
     found = json.loads(model.to_str())["model"]
