@@ -1,6 +1,7 @@
 """Reconstruction by tuned and coupled inversions, on held-out two-object scenes (C4-C7, C17).
 
-    python benchmarks/optimised.py --out runs/optimised [--guidance 7.5 1.5] [--resume]
+    python benchmarks/optimised.py --out runs/optimised [--guidance 7.5 1.5] [--only NAME ...]
+                                    [--resume]
 
 For each guidance and method: PSNR of the reconstruction to the input and to the autoencoder's own
 (the bound), error in latents, seconds a picture, in batches of 25. Writes OUT/results.jsonl (one
@@ -66,13 +67,17 @@ def run(model, name: str, method, w: float, some: list, seed: int) -> tuple[torc
     return ns.reconstruct(model, code, guidance=w).latents, seconds
 
 
-def measure(model, out: Path, count: int, weights: list[float]) -> None:
+def measure(
+    model, out: Path, count: int, weights: list[float], only: list[str] | None = None
+) -> None:
     path = out / "results.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     have = {(d["method"], d["w"], d["scene"]) for d in map(json.loads, lines)}
     every = cases(count)
     for w in weights:
         for name, method in methods(w).items():
+            if only and not any(name.startswith(start) for start in only):
+                continue
             for start in range(0, count, BATCH):
                 some = every[start : start + BATCH]
                 if all((name, w, start + i) in have for i in range(len(some))):
@@ -126,12 +131,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/optimised"))
     parser.add_argument("--scenes", type=int, default=50)
     parser.add_argument("--guidance", type=float, nargs="*", default=[7.5, 1.5])
+    parser.add_argument("--only", nargs="*", help="methods whose names begin so")
     parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if (options.out / "results.jsonl").exists() and not options.resume:
         parser.error(f"{options.out} has results already: go on with --resume, or name another")
-    measure(ns.load("scenes"), options.out, options.scenes, options.guidance)
+    measure(ns.load("scenes"), options.out, options.scenes, options.guidance, options.only)
     (options.out / "table.md").write_text(table(options.out))
     print(table(options.out))
 
