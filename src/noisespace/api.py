@@ -74,6 +74,11 @@ def invert(
     grid = model.grid(defaults.steps if steps is None else steps)
     w = check_guidance(model, defaults.invert if guidance is None else guidance)
     method.check(grid)
+    if checkpoint is not None and not getattr(method, "resumes", False):
+        raise InputError(
+            f"checkpoint: {describe(method)} keeps none; null-text (one embedding a step) and "
+            "prompt-tuning do"
+        )
     pixels, info = load_images(model, image, method, size)
     count = len(pixels)
     prompts = spread(prompt, count, "prompt", str)

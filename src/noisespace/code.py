@@ -29,7 +29,8 @@ class Info(BaseModel):
     ``negative``: the null text's prompt; ``edit_guidance``: the w that an edit takes by default;
     ``fit``: how each image was brought to the model's resolution; ``image``: its pixels' sha256;
     ``operations``: what was done to the code since it was inverted; ``adapts``: which rows its
-    adapter acts on, all of them or the targets alone.
+    adapter acts on, all of them or the targets alone; ``pivot_guidance``: the w of the path that an
+    optimisation holds on to, where ``guidance`` is the one that it is for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +49,7 @@ class Info(BaseModel):
     version: str = ""
     operations: tuple[str, ...] = ()
     adapts: Literal["all", "targets"] = "all"
+    pivot_guidance: float | None = None
 
 
 @dataclass(frozen=True)

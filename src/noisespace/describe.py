@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,19 @@ def describe(choice: Any) -> str:
     if isinstance(choice, Path):
         known = choice.is_file()
         return f"sha256:{hashlib.sha256(choice.read_bytes()).hexdigest()}" if known else choice.name
+    if isinstance(choice, partial):
+        given = [describe(v) for v in choice.args]
+        given += [f"{k}={describe(v)}" for k, v in sorted(choice.keywords.items())]
+        return f"partial({', '.join([describe(choice.func), *given])})"
     if callable(choice) and hasattr(choice, "__qualname__"):
-        return f"{choice.__module__}.{choice.__qualname__}"
+        name = f"{choice.__module__}.{choice.__qualname__}"
+        code = getattr(choice, "__code__", None)
+        if code is None or "<lambda>" not in name:
+            return name
+        body = repr((code.co_code, code.co_consts, code.co_names))
+        return f"{name}#{hashlib.sha256(body.encode()).hexdigest()[:12]}"  # lambdas share a name
+    if type(choice).__repr__ is object.__repr__:
+        return f"{type(choice).__module__}.{type(choice).__qualname__}()"  # without its address
     return repr(choice)
 
 

@@ -8,6 +8,7 @@ noise level.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ def guided_by(
             if through:
                 prediction = denoise(at, level, text, touch)
             else:
-                with torch.no_grad():
+                with torch.set_grad_enabled(tuned):
                     fixed = denoise(x, level, text, touch)
                 prediction = Prediction.from_eps(fixed.eps, at, level)
             rows = torch.arange(len(x), device=x.device) if chosen is None else chosen.to(x.device)
@@ -83,13 +84,29 @@ def checked_score(value: Tensor, rows: int) -> Tensor:
     return value
 
 
+def check_scale(name: str, value: Any) -> None:
+    """Raises InputError for a weight that is no finite number."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not known or not -1e9 < value < 1e9:
+        raise InputError(f"{name} must be a finite number, got {value!r}")
+
+
 def try_score(score: Score, prompt: str, size: tuple[int, int]) -> None:
     """Raises InputError for a score that cannot guide, before any network runs."""
     if not callable(score):
         raise InputError(f"score must be a function of (pixels, prompts), got {score!r}")
     with torch.enable_grad():
         pixels = torch.zeros(1, 3, *size, requires_grad=True)
-        value = checked_score(score(pixels, [prompt]), 1)
+        try:
+            value = score(pixels, [prompt])
+        except InputError:
+            raise
+        except Exception as error:  # whatever a user's own function does
+            raise InputError(
+                f"the score failed on (1, 3, {size[0]}, {size[1]}) pixels and one prompt: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        value = checked_score(value, 1)
         (slope,) = torch.autograd.grad(value.sum(), pixels, allow_unused=True)
     if slope is None:
         raise InputError("the score is not differentiable: it does not depend on the pixels")

@@ -109,6 +109,7 @@ def source_record(code: Code) -> dict[str, Any]:
         "method": info.method,
         "steps": code.steps,
         "guidance": info.guidance,
+        **({"pivot_guidance": w} if (w := info.pivot_guidance) is not None else {}),
         **({"operations": list(info.operations)} if info.operations else {}),
     }
 

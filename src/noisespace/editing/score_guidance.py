@@ -11,7 +11,7 @@ from torch import Tensor
 
 from noisespace.denoiser import Controls, Denoiser
 from noisespace.editing.base import Brief, executed
-from noisespace.energy import Score, guided_by, try_score
+from noisespace.energy import Score, check_scale, guided_by, try_score
 from noisespace.errors import InputError
 from noisespace.models.alignment import Alignment, alignment_of
 
@@ -41,9 +41,7 @@ class ScoreGuidance:
 
     def controls(self, brief: Brief) -> Controls:
         for name in ("scale", "content"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-                raise InputError(f"{name} must be a number, got {value!r}")
+            check_scale(name, getattr(self, name))
         steps = executed(self.window, brief.total, "window")
         fits = brief.code.info.fit
         size = fits[0]["size"] if fits else brief.latent

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from noisespace.code import Code, Info
 from noisespace.denoiser import Denoiser, Text
+from noisespace.errors import InputError
 from noisespace.schedule import Grid
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -89,6 +90,13 @@ class Problem:
 
     def info(self) -> Info:
         return Info(guidance=self.guidance)
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> None:
+    """Raises InputError for what is no finite number in [low, high]."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not known or not low <= value <= high:
+        raise InputError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
 
 
 @runtime_checkable

@@ -26,12 +26,12 @@ class EDICT:
     ``p``: the mixing weight of a grid of 50 steps. Other grids take p^(50 / steps), the same
     mixing along the whole way: with p itself the inverse would grow by p^-2 a step without end.
     ``strength``: the share of the steps that are inverted; ``alternate``: the states change roles
-    every other step, as in the authors' code (the paper, and the default here, keep them).
+    every other step, which treats both alike, as the authors do.
     """
 
     p: float = 0.93
     strength: float = 0.8
-    alternate: bool = False
+    alternate: bool = True
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=3.0, edit=3.0)
 

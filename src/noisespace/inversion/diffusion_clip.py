@@ -14,7 +14,7 @@ from torch import Tensor
 from noisespace.code import Code
 from noisespace.denoiser import Text
 from noisespace.errors import InputError
-from noisespace.inversion.base import Defaults, Problem
+from noisespace.inversion.base import Defaults, Problem, check_number
 from noisespace.inversion.ddim import ascent, climb
 from noisespace.inversion.fine_tuning import Fitting, check_counts, check_rates, leaves_of
 from noisespace.inversion.recompute import check_recompute, recomputing
@@ -57,15 +57,21 @@ class DiffusionCLIP:
 
     def check(self, grid: Grid) -> None:
         SDEdit(self.strength).check(grid)
-        check_counts(self.iterations, self.rank, self.descent)
+        check_counts(self.iterations, self.descent, rank=self.rank)
         check_rates(self.lr)
         if not isinstance(self.target, str) or not self.target.strip():
             raise InputError(f"diffusion-clip needs target=..., a prompt; got {self.target!r}")
         check_recompute(self.recompute)
         if self.descent < 1:
             raise InputError(f"descent must be at least 1 step, got {self.descent!r}")
-        if not 0 <= self.identity < 1e6:
-            raise InputError(f"identity must be a weight >= 0, got {self.identity!r}")
+        check_number("identity", self.identity, 0, 1e6)
+        if self.source is not None and not isinstance(self.source, str):
+            raise InputError(f"source must be a prompt, got {self.source!r}")
+        if not isinstance(self.alignment, (str, Alignment)):
+            raise InputError(
+                'alignment must be "alignment", a CLIP\'s folder or Hub id, or an ns.Alignment; '
+                f"got {self.alignment!r}"
+            )
 
     def invert(self, problem: Problem) -> Code:
         judge = self.alignment

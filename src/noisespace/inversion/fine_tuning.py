@@ -13,7 +13,7 @@ from torch import Tensor
 from noisespace.code import Code
 from noisespace.denoiser import Text
 from noisespace.errors import InputError
-from noisespace.inversion.base import Defaults, Problem
+from noisespace.inversion.base import Defaults, Problem, check_number
 from noisespace.inversion.edit_friendly import amplitudes
 from noisespace.inversion.recompute import check_recompute, recomputing
 from noisespace.inversion.sdedit import SDEdit
@@ -43,9 +43,8 @@ class Imagic:
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        if not 0 <= self.eta <= 2:
-            raise InputError(f"eta must be in [0, 2] (0 the image, 1 the prompt), got {self.eta!r}")
-        check_counts(self.text_iterations, self.iterations, self.rank)
+        check_number("eta", self.eta, 0, 2)  # 0 the image, 1 the prompt
+        check_counts(self.text_iterations, self.iterations, rank=self.rank)
         check_rates(self.text_lr, self.lr)
         check_recompute(self.recompute)
 
@@ -92,7 +91,7 @@ class UniTune:
 
     def check(self, grid: Grid) -> None:
         SDEdit(self.strength).check(grid)
-        check_counts(self.iterations, self.rank)
+        check_counts(self.iterations, rank=self.rank)
         check_rates(self.lr)
         check_recompute(self.recompute)
 
@@ -195,13 +194,17 @@ def check_one(problem: Problem, name: str) -> None:
         raise InputError(f"{name} needs a prompt, and this model is unconditional")
 
 
-def check_counts(*counts: int) -> None:
-    for value in counts:
+def check_counts(*counts: int, rank: int = 1) -> None:
+    """Refuses iterations that are no counts, and a rank that leaves nothing to fit."""
+    for value in (*counts, rank):
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100_000:
             raise InputError(f"iterations and rank must be whole numbers >= 0, got {value!r}")
+    if rank == 0:
+        raise InputError("rank 0 leaves nothing to fit: use 1 or more")
 
 
 def check_rates(*rates: float) -> None:
     for value in rates:
-        if not 0 < value <= 10:
-            raise InputError(f"lr must be above 0 and at most 10, got {value!r}")
+        check_number("lr", value, 0, 10)
+        if value == 0:
+            raise InputError("lr must be above 0 and at most 10, got 0")

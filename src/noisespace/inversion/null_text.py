@@ -54,6 +54,11 @@ class NullText:
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether an interrupted run can go on from a checkpoint."""
+        return self.share == "step" and self.pivot != "none"
+
     def check(self, grid: Grid) -> None:
         check_told(self.told)
         check_tuning(self.iterations, self.lr, self.tolerance, self.solver)
@@ -76,7 +81,11 @@ class NullText:
             else:
                 found = tune_steps(problem, tuning, path)
         info = problem.info().model_copy(
-            update={"guidance": self.guidance, "edit_guidance": self.guidance}
+            update={
+                "guidance": self.guidance,
+                "edit_guidance": self.guidance,
+                "pivot_guidance": problem.guidance,
+            }
         )
         return Code(problem.grid, path, null=found, info=info)
 

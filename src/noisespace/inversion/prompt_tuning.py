@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from noisespace.code import Code
 from noisespace.errors import InputError
-from noisespace.inversion.base import Defaults, Problem
+from noisespace.inversion.base import Defaults, Problem, check_number
 from noisespace.inversion.ddim import Told, ascent, check_told, climb
 from noisespace.inversion.null_text import check_tuned_guidance
 from noisespace.inversion.recompute import check_recompute
@@ -42,6 +42,7 @@ class PromptTuning:
     recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=0.0, edit=7.5)
+    resumes: ClassVar[bool] = True
 
     def check(self, grid: Grid) -> None:
         check_told(self.told)
@@ -50,8 +51,7 @@ class PromptTuning:
         check_recompute(self.recompute)
         if self.guidance == 0:
             raise InputError("guidance 0 leaves prompt-tuning nothing to tune: the text is off")
-        if not 0 <= self.blend <= 1:
-            raise InputError(f"blend must be in [0, 1], got {self.blend!r}")
+        check_number("blend", self.blend, 0, 1)
 
     def invert(self, problem: Problem) -> Code:
         quiet, text = replace(problem, progress=None), problem.text
@@ -70,7 +70,11 @@ class PromptTuning:
         with sparing(problem, tuning, self.recompute):
             found = tune_steps(problem, tuning, path)
         info = problem.info().model_copy(
-            update={"guidance": self.guidance, "edit_guidance": self.guidance}
+            update={
+                "guidance": self.guidance,
+                "edit_guidance": self.guidance,
+                "pivot_guidance": problem.guidance,
+            }
         )
         return Code(problem.grid, path, text=found, blend=self.blend, info=info)
 
@@ -116,6 +120,10 @@ class TextualInversion:
             else:
                 found = tune_noisings(problem, tuning, share=True)
         info = problem.info().model_copy(
-            update={"guidance": self.guidance, "edit_guidance": self.guidance}
+            update={
+                "guidance": self.guidance,
+                "edit_guidance": self.guidance,
+                "pivot_guidance": problem.guidance,
+            }
         )
         return Code(problem.grid, path, text=found, info=info)

@@ -111,14 +111,20 @@ class Memory:
 
     square: Tensor | None = None
 
-    def down(self, slope: Tensor) -> Tensor:
+    def down(self, slope: Tensor, going: Tensor) -> Tensor:
         """Against the gradient, each entry scaled by its own usual size; length 1.
+
+        Remembers the gradients of images that are still ``going`` (b,), so that what an image gets
+        does not depend on the others.
 
         A power of .5 would be Adam's scaling, 0 the plain gradient; .75 left the smallest residuals
         on held-out scenes.
         """
         new = slope.nan_to_num() ** 2
-        self.square = new if self.square is None else 0.9 * self.square + 0.1 * new
+        old = new if self.square is None else self.square
+        fresh = old.flatten(1).amax(1) == 0  # nothing remembered yet
+        grown = pick(fresh, new, 0.9 * old + 0.1 * new)
+        self.square = pick(going, grown, torch.zeros_like(old) if self.square is None else old)
         tiny = torch.finfo(slope.dtype).tiny
         typical = self.square.mean((1, 2), keepdim=True).clamp(min=tiny)
         down = -slope.nan_to_num() / (self.square / typical + 1e-3) ** 0.75
@@ -156,7 +162,7 @@ def gauss_newton(
         going = least >= stop
         if not going.any():
             break
-        directions.append(memory.down(slope))
+        directions.append(memory.down(slope, going))
         with torch.no_grad():
             moved = residual(trial + reach * directions[-1], rows)
         # a trial that left the numbers gives no direction

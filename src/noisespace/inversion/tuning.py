@@ -13,7 +13,7 @@ from torch import Tensor
 
 from noisespace.denoiser import Text
 from noisespace.errors import InputError
-from noisespace.inversion.base import Problem
+from noisespace.inversion.base import Problem, check_number
 from noisespace.inversion.recompute import recomputing
 from noisespace.inversion.solvers import (
     SOLVERS,
@@ -81,8 +81,7 @@ def check_tuning(iterations: int | None, lr: float, tolerance: float, solver: st
         raise InputError(f"iterations must be a whole number >= 0, got {iterations!r}")
     if not isinstance(lr, (int, float)) or not 0 < lr <= 10:
         raise InputError(f"lr must be above 0 and at most 10, got {lr!r}")
-    if not 0 <= tolerance < 1e6:
-        raise InputError(f"tolerance must be a loss >= 0, got {tolerance!r}")
+    check_number("tolerance", tolerance, 0, 1e6)
     if solver not in SOLVERS:
         raise InputError(f"solver must be {' or '.join(SOLVERS)}, got {solver!r}")
 

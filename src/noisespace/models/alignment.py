@@ -48,6 +48,11 @@ class Alignment:
         return f"Alignment({self.name!r})"
 
     def __call__(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+        if len(pixels) != len(prompts) or isinstance(prompts, str):
+            given = repr(prompts) if isinstance(prompts, str) else len(prompts)
+            raise InputError(
+                f"expected a list of {len(pixels)} prompts, one a picture; got {given}"
+            )
         return (self.pictures(pixels) * self.prompts(prompts)).sum(1)
 
     def seen(self, pixels: Tensor) -> Any:
@@ -68,6 +73,8 @@ class Alignment:
 
     def prompts(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings (rows, d) of length 1; a prompt that occurs twice is embedded once."""
+        if isinstance(prompts, str):
+            raise InputError(f"expected a list of prompts, got {prompts!r}")
         known = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
         ids = self.tokenizer(
             list(known),

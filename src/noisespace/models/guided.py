@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noisespace.denoiser import Text, Touch
 from noisespace.describe import describe
-from noisespace.energy import Score, guided_by, try_score
+from noisespace.energy import Score, check_scale, guided_by, try_score
 from noisespace.models.base import Model
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
@@ -31,6 +31,7 @@ class Guided:
     through: bool = True
 
     def __post_init__(self) -> None:
+        check_scale("scale", self.scale)
         side = max(self.model.resolution, 1)
         try_score(self.score, "", (side, side))
 
