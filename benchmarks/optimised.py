@@ -33,6 +33,7 @@ def methods(w: float) -> dict[str, object]:
     return {
         "ddim": ns.DDIM(),
         "null-text": null,
+        "null-text, 10 iterations": replace(null, iterations=10),
         "null-text, adam": replace(null, solver="adam"),
         "null-text, random caption": null,
         "null-text, 10 iterations, random caption": replace(null, iterations=10),
