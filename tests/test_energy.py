@@ -112,7 +112,9 @@ def test_samples_follow_the_score(make):
     )
 
 
-@pytest.mark.parametrize("method", [ns.EditFriendly(), ns.DDIM(), ns.EDICT()], ids=repr)
+@pytest.mark.parametrize(
+    "method", [ns.EditFriendly(), ns.DDIM(), ns.EDICT(alternate=False)], ids=repr
+)
 @pytest.mark.parametrize("through", [True, False])
 def test_edits_follow_the_score_and_the_source_does_not(model, method, through):
     code = ns.invert(model, IMAGE, SOURCE, method, steps=6)
@@ -127,7 +129,7 @@ def test_edits_follow_the_score_and_the_source_does_not(model, method, through):
         assert "test_energy.redness" in run.result.record["editor"]
     plain = ns.edit(model, code, TARGET, guidance=3.0).latents
     assert values[0] == pytest.approx(float(redness(model.decode(plain), [TARGET])), abs=1e-10)
-    assert abs(values[1] - values[0]) > 1e-6
+    assert values[1] > values[0]
 
 
 @pytest.mark.parametrize("method", [ns.EditFriendly(), ns.DDIM(), ns.EDICT()], ids=repr)

@@ -12,9 +12,8 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel
-
-from noisespace.train.text import build_tokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 WORDS = [
     "a",
@@ -44,6 +43,21 @@ SCHEDULE = {
 }
 
 
+def word_tokenizer(words, length: int) -> CLIPTokenizer:
+    """One token a word, merged letter by letter; the fixtures' own, so that nothing else moves."""
+    letters = list(bytes_to_unicode().values())
+    vocab, merges = [*letters, *(letter + "</w>" for letter in letters)], []
+    for word in words:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        while len(parts) > 1:
+            merges.append((parts[0], parts[1]))
+            parts = [parts[0] + parts[1], *parts[2:]]
+            vocab.append(parts[0])
+    vocab = [*dict.fromkeys(vocab), "<|startoftext|>", "<|endoftext|>"]
+    table = {token: index for index, token in enumerate(vocab)}
+    return CLIPTokenizer(vocab=table, merges=list(dict.fromkeys(merges)), model_max_length=length)
+
+
 def text_encoder(tokenizer, hidden: int = 32) -> CLIPTextModel:
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -62,7 +76,7 @@ def text_encoder(tokenizer, hidden: int = 32) -> CLIPTextModel:
 def tiny_sd(seed: int = 0, **schedule) -> StableDiffusionPipeline:
     """A StableDiffusionPipeline of 0.5 M random parameters: 32 px pictures, 8x8x4 latents."""
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(WORDS, 16)
+    tokenizer = word_tokenizer(WORDS, 16)
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32),

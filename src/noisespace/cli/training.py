@@ -14,7 +14,13 @@ from noisespace.errors import InputError
 
 
 def train(
-    config: Annotated[str, typer.Argument(help='"scenes" or a JSON file of settings.')],
+    config: Annotated[
+        str, typer.Argument(help="scenes, photos, smoke, night, gpu, or a JSON file of settings.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="A folder of captioned images (metadata.jsonl, CSV, npz)."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder of the run (default: runs/NAME).")
     ] = None,
@@ -35,7 +41,7 @@ def train(
     if only not in (None, "alignment"):
         raise InputError(f'--only must be "alignment", got {only!r}')
     overrides = dict(parse_setting(text) for text in setting or [])
-    out = out or Path("runs") / Path(config).stem
+    out = out or Path("runs") / Path(data or config).stem
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; expected a folder for the run")
     from transformers.utils import logging
@@ -46,13 +52,13 @@ def train(
     from noisespace.train.finish import finish_alignment
     from noisespace.train.run import run, run_alignment
 
-    load_config(config, **overrides)
+    load_config(config, data, **overrides)
     if only:
-        report = finish_alignment(*run_alignment(config, out, resume, **overrides), out)
+        report = finish_alignment(*run_alignment(config, out, resume, data, **overrides), out)
         folder = str(out / "alignment")
         finish({"alignment": folder, "report": report}, [folder, json.dumps(report)], as_json)
         return
-    trained = run(config, out, resume, **overrides)
+    trained = run(config, out, resume, data, **overrides)
     report = publish(trained, out, out / "model")
     document = {"model": str(out / "model"), "report": report}
     finish(document, [str(out / "model"), json.dumps(report, indent=2)], as_json)
@@ -61,7 +67,7 @@ def train(
 def parse_setting(text: str) -> tuple[str, Any]:
     """``stage__field=value``; the value is read as JSON where it is some, else as text."""
     name, equals, value = text.partition("=")
-    if not equals or not name.strip().isidentifier() or name in ("config", "out", "resume"):
+    if not equals or not name.strip().isidentifier() or name in ("config", "data", "out", "resume"):
         raise InputError(f"--set expects stage__field=value, got {text!r}")
     try:
         return name.strip(), json.loads(value)

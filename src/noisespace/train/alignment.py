@@ -21,7 +21,7 @@ from transformers.models.vision_text_dual_encoder.modeling_vision_text_dual_enco
 )
 
 from noisespace.train.config import AlignmentStage
-from noisespace.train.dataset import Dataset, step_rng
+from noisespace.train.dataset import WHOLE, Dataset, Part, step_rng
 from noisespace.train.pictures import save_grid
 from noisespace.train.text import build_tokenizer, text_config, tokens
 
@@ -116,9 +116,9 @@ class AlignmentTask:
         ids = tokens(self.tokenizer, captions)
         return torch.zeros(len(captions), size).scatter_(1, ids, 1.0)
 
-    def loss(self, step: int) -> Tensor:
+    def loss(self, step: int, part: Part = WHOLE) -> Tensor:
         rng, generator = step_rng(self.seed, self.name, step)
-        items = self.data.draw(rng, self.config.batch)
+        items = part.of(self.data.draw(rng, self.config.batch))
         captions = [self.data.caption(item, rng) for item in items]
         x = spoil(self.data.pictures(items), self.config.spoiled, rng, generator)
         same = torch.tensor([[float(a == b) for b in captions] for a in captions])

@@ -1,7 +1,8 @@
-"""The first stage: an AutoencoderKL of factor 4."""
+"""The first stage: an AutoencoderKL."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
+from torch.nn import functional
 
 from noisespace.train.config import AutoencoderStage
-from noisespace.train.dataset import Dataset, step_rng
+from noisespace.train.dataset import WHOLE, Dataset, Part, step_rng
 from noisespace.train.pictures import save_grid
 
 
@@ -36,7 +38,11 @@ def build_autoencoder(config: AutoencoderStage, size: int, seed: int) -> Autoenc
 
 @dataclass(frozen=True)
 class AutoencoderTask:
-    """Reconstruct pictures through a noisy latent."""
+    """Reconstruct pictures through a noisy latent.
+
+    Some steps shrink latents and pictures alike (cf. EQ-VAE, arXiv 2502.09509): latents that stand
+    for a picture at any scale are smooth, and easier for the second stage.
+    """
 
     module: Any  # an AutoencoderKL, whose outputs diffusers leaves untyped
     config: AutoencoderStage
@@ -44,19 +50,36 @@ class AutoencoderTask:
     seed: int
     name: str = "autoencoder"
 
-    def loss(self, step: int) -> Tensor:
+    def loss(self, step: int, part: Part = WHOLE) -> Tensor:
         rng, generator = step_rng(self.seed, self.name, step)
-        x = self.data.pictures(self.data.draw(rng, self.config.batch))
-        x = x.contiguous(memory_format=torch.channels_last)
+        items = self.data.draw(rng, self.config.batch)
+        windows = [self.window(rng) for _ in items]
+        coarse = rng.random() < self.config.coarse
+        x = self.data.pictures(part.of(items))
+        x = torch.stack([one[:, w[0], w[1]] for one, w in zip(x, part.of(windows), strict=True)])
+        x = x.to(self.module.device).contiguous(memory_format=torch.channels_last)
         posterior = self.module.encode(x).latent_dist
-        y = self.module.decode(posterior.sample(generator)).sample
-        latents = posterior.mean[0].numel()
-        return (y - x).square().mean() + self.config.kl * posterior.kl().mean() / latents
+        shape = posterior.mean.shape[1:]
+        noise = part.of(torch.randn((self.config.batch, *shape), generator=generator))
+        z = posterior.mean + posterior.std * noise.to(x)
+        if coarse:
+            z, x = (functional.interpolate(v, scale_factor=0.5, mode="area") for v in (z, x))
+        y = self.module.decode(z).sample
+        return (y.float() - x).square().mean() + self.config.kl * posterior.kl().mean() / (
+            shape.numel()
+        )
+
+    def window(self, rng: random.Random) -> tuple[slice, slice]:
+        """What a step sees of one picture."""
+        side = self.config.crop or self.data.size
+        places = (rng.randrange(self.data.size - side + 1) for _ in range(2))
+        top, left = places
+        return slice(top, top + side), slice(left, left + side)
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
         rng, _ = step_rng(self.seed, "sheet")
-        x = self.data.pictures(self.data.draw(rng, 10, unseen=True))
+        x = self.data.pictures(self.data.draw(rng, 10, unseen=True)).to(self.module.device)
         y = self.module.decode(self.module.encode(x).latent_dist.mode()).sample
         save_grid(torch.cat([x, y]), path, columns=10)
 
@@ -65,14 +88,15 @@ class AutoencoderTask:
 def psnr(vae: Any, pictures: Tensor) -> Tensor:
     """Reconstruction PSNR in dB of each picture (n, 3, h, w) in [-1, 1], rounded to 8 bits."""
     values = []
-    for x in pictures.split(32):
+    for x in pictures.to(vae.device).split(32):
         y = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
         y = ((y + 1) * 127.5).round() / 127.5 - 1
         values.append(-10 * torch.log10((y - x).square().mean((1, 2, 3)) / 4))
-    return torch.cat(values)
+    return torch.cat(values).cpu()
 
 
 @torch.no_grad()
 def encode_all(vae: Any, pictures: Tensor) -> Tensor:
     """The posterior modes of many pictures, unscaled."""
-    return torch.cat([vae.encode(x).latent_dist.mode() for x in pictures.split(64)])
+    pictures = pictures.to(vae.device)
+    return torch.cat([vae.encode(x).latent_dist.mode().cpu() for x in pictures.split(64)])

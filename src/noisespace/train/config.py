@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from noisespace.errors import InputError
+
+CONFIGS = Path(__file__).parent / "configs"
+STAGES = ("autoencoder", "diffusion", "alignment")
 
 
 class Stage(BaseModel):
@@ -18,16 +21,21 @@ class Stage(BaseModel):
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=0)
+    accumulate: int = Field(1, gt=0)  # parts that a batch is taken in, one after the other
     rate: float = Field(gt=0)  # AdamW learning rate after the warm-up
     warmup: int = Field(100, ge=0)  # steps
     decay: float = Field(0.2, ge=0, le=1)  # share of the steps over which the rate falls to zero
+    fall: Literal["linear", "cosine"] = "linear"  # how it falls; decay 1 and cosine: all the way
     ema: float = Field(0.995, ge=0, lt=1)
     save_every: float = Field(90.0, gt=0)  # seconds: what a kill can lose
     sheet_every: float = Field(300.0, gt=0)  # seconds between sample sheets
 
 
 class AutoencoderStage(Stage):
-    """An AutoencoderKL: mean squared error, and a little KL so that latents are smooth."""
+    """An AutoencoderKL: mean squared error, and a little KL so that latents are smooth.
+
+    It halves a side once for each of its ``channels`` but the last.
+    """
 
     steps: int = Field(3000, gt=0)
     batch: int = Field(12, gt=0)
@@ -35,6 +43,13 @@ class AutoencoderStage(Stage):
     channels: tuple[int, ...] = (24, 48, 64)
     latent_channels: int = 4
     kl: float = 1e-4
+    crop: int | None = Field(None, gt=0)  # pixels of the windows trained on; None: whole pictures
+    coarse: float = Field(0.0, ge=0, le=1)  # share of the steps that decode shrunken latents
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side for each latent."""
+        return 2 ** (len(self.channels) - 1)
 
 
 class DiffusionStage(Stage):
@@ -74,47 +89,108 @@ class AlignmentStage(Stage):
 
 
 class Config(BaseModel):
-    """A whole run; ``data`` names the data set."""
+    """A whole run; ``data`` is "scenes" or a folder of captioned images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    preset: str = "scenes"  # the settings that these began as
     data: str = "scenes"
+    size: int = Field(64, gt=0)  # pixels a side
+    mirror: bool = True  # pictures of a folder, half of the time
     seed: int = 0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the networks' products
     evaluate: int = Field(300, ge=1)  # pictures behind each figure at the end
     autoencoder: AutoencoderStage = AutoencoderStage.model_validate({})
     diffusion: DiffusionStage = DiffusionStage.model_validate({})
     alignment: AlignmentStage = AlignmentStage.model_validate({})
 
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Config:
+        multiple = self.autoencoder.factor * 2 ** (len(self.diffusion.channels) - 1)
+        if self.size % multiple:
+            raise ValueError(
+                f"size must be a multiple of {multiple}, by which autoencoder and U-Net shrink it"
+            )
+        crop = self.autoencoder.crop
+        if crop is not None and (crop > self.size or crop % self.autoencoder.factor):
+            raise ValueError(
+                f"autoencoder crop must be a multiple of {self.autoencoder.factor} of at most "
+                f"{self.size}"
+            )
+        return self
+
+    def of_stage(self, stage: str) -> dict[str, Any]:
+        """All that decides what a stage learns, flat: how long it goes on is left out."""
+        free = ("steps", "save_every", "sheet_every", "accumulate")
+        own = getattr(self, stage).model_dump(mode="json", exclude=set(free))
+        common = ("data", "size", "mirror", "seed", "precision")
+        return {**{k: getattr(self, k) for k in common}, **{f"{stage}__{k}": own[k] for k in own}}
+
+    @property
+    def name(self) -> str:
+        """What the model is called: after its preset, or after its folder."""
+        given = self.preset in ("scenes", "photos")
+        return self.preset if given else Path(self.data).resolve().name or "model"
+
     @property
     def command(self) -> str:
-        """The command that trains with these settings."""
-        plain, given = (
-            Config.model_validate({}).model_dump(mode="json"),
-            self.model_dump(mode="json"),
-        )
-        words = [f"--set {k}={given[k]}" for k in ("seed", "evaluate") if given[k] != plain[k]]
-        for stage in ("autoencoder", "diffusion", "alignment"):
+        """The command that trains with these settings; a folder is not named."""
+        plain, given = preset(self.preset).model_dump(mode="json"), self.model_dump(mode="json")
+        words = [
+            f"--set {k}={given[k]}"
+            for k in ("size", "mirror", "seed", "precision", "evaluate")
+            if given[k] != plain[k]
+        ]
+        for stage in STAGES:
             for field, value in given[stage].items():
                 if value != plain[stage][field]:
                     words.append(f"--set {stage}__{field}={json.dumps(value)}")
-        return " ".join([f"noisespace train {self.data}", *words])
+        data = [] if self.data == "scenes" else ["--data FOLDER"]
+        return " ".join([f"noisespace train {self.preset}", *data, *words])
 
 
-def load_config(source: str | Path, **overrides: Any) -> Config:
-    """A data set's name, or a JSON file of settings; overrides as ``diffusion__steps=100``.
+def presets() -> dict[str, Path]:
+    """The settings that come with the package, by name."""
+    return {path.stem: path for path in sorted(CONFIGS.glob("*.json"))}
 
+
+def preset(name: str) -> Config:
+    """The settings of that name as they come with the package."""
+    values = read_settings(presets()[name]) if name in presets() else {}
+    return Config.model_validate({**values, "preset": name})
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A JSON file of settings; InputError when it is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"got config {str(path)!r}, expected one of {', '.join(presets())} or a JSON file of "
+            f"settings ({getattr(error, 'strerror', None) or error})"
+        ) from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds no JSON object of settings")
+    return values
+
+
+def load_config(source: str | Path, data: str | Path | None = None, **overrides: Any) -> Config:
+    """A preset's name, or a JSON file of settings; overrides as ``diffusion__steps=100``.
+
+    A file may begin as a preset: ``{"preset": "night", "diffusion": {"steps": 100}}``. ``data``
+    takes the place of the data set that the settings name.
     Raises InputError in one sentence for an unknown name, field or value.
     """
     name = str(source)
-    values: dict[str, Any] = {"data": name}
-    if name != "scenes":
-        try:
-            values = json.loads(Path(source).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f'got config {name!r}, expected "scenes" or a JSON file of settings '
-                f"({getattr(error, 'strerror', None) or error})"
-            ) from None
+    values: dict[str, Any] = {"preset": name}
+    if name not in presets():
+        values = read_settings(Path(source))
+    base = values.setdefault("preset", "scenes")
+    if base not in presets():
+        raise InputError(f"{name}: preset is {base!r}, expected one of {', '.join(presets())}")
+    values = merged(read_settings(presets()[base]), values)
+    if data is not None:
+        values["data"] = str(data)
     for key, value in overrides.items():
         if value is None:
             continue
@@ -125,4 +201,17 @@ def load_config(source: str | Path, **overrides: Any) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{name}: {where}: {first['msg']}, got {first['input']!r}") from None
+        got = "" if not where else f", got {first['input']!r}"
+        where = f"{where}: " if where else ""
+        raise InputError(f"{name}: {where}{first['msg']}{got}") from None
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """One mapping laid over another, the mappings inside them too."""
+    both = dict(base)
+    for key, value in over.items():
+        old = both.get(key)
+        both[key] = (
+            merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return both

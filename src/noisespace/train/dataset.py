@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from noisespace.errors import InputError
 from noisespace.train.draw import near_miss, random_scene
 from noisespace.train.palette import vocabulary
 from noisespace.train.scenes import Scene, render_batch
@@ -72,11 +71,19 @@ class Scenes:
         return near_miss(item, rng).captions(rng)
 
 
-def dataset(name: str) -> Dataset:
-    """The data set of that name."""
-    if name != "scenes":
-        raise InputError(f'got data {name!r}, expected "scenes"')
-    return Scenes()
+@dataclass(frozen=True)
+class Part:
+    """A share of every batch: one of ``count`` parts, for processes and for accumulation."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, rows: Any) -> Any:
+        """The part's rows of a list or a tensor."""
+        return rows[self.index :: self.count]
+
+
+WHOLE = Part()
 
 
 def step_rng(seed: int, *what: object) -> tuple[random.Random, torch.Generator]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from noisespace.train.config import DiffusionStage
-from noisespace.train.dataset import Dataset, step_rng
+from noisespace.train.config import Config, DiffusionStage
+from noisespace.train.dataset import WHOLE, Dataset, Part, step_rng
 from noisespace.train.text import build_text_encoder, build_tokenizer, tokens
 
 # Stable Diffusion's schedule, so that everything written for it holds for this model too
@@ -25,6 +25,7 @@ SCHEDULE: dict[str, Any] = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
+ALPHA_BAR = DDIMScheduler(**SCHEDULE).alphas_cumprod
 
 
 def build_unet(config: DiffusionStage, channels: int, size: int, seed: int) -> UNet2DConditionModel:
@@ -48,12 +49,14 @@ def build_unet(config: DiffusionStage, channels: int, size: int, seed: int) -> U
     return unet.to(memory_format=torch.channels_last)
 
 
-def build_networks(config: DiffusionStage, data: Dataset, channels: int, seed: int) -> tuple:
+def build_networks(settings: Config, data: Dataset) -> tuple[CLIPTokenizer, nn.ModuleDict]:
     """(tokenizer, module of "unet" and "text_encoder")."""
+    config, coder = settings.diffusion, settings.autoencoder
     tokenizer = build_tokenizer(data.words(), config.text_length)
+    size, seed = data.size // coder.factor, settings.seed
     module = nn.ModuleDict(
         {
-            "unet": build_unet(config, channels, data.size // 4, seed),
+            "unet": build_unet(config, coder.latent_channels, size, seed),
             "text_encoder": build_text_encoder(config, tokenizer, seed),
         }
     )
@@ -74,24 +77,30 @@ class DiffusionTask:
     draw_sheet: Callable[[Path], None]
     name: str = "diffusion"
 
-    def loss(self, step: int) -> Tensor:
+    def loss(self, step: int, part: Part = WHOLE) -> Tensor:
         rng, generator = step_rng(self.seed, self.name, step)
         rows = [rng.randrange(len(self.items)) for _ in range(self.config.batch)]
         captions = [self.data.caption(self.items[row], rng) for row in rows]
         captions = ["" if rng.random() < self.config.dropout else text for text in captions]
-        x0 = self.latents[rows].float()
-        noise = torch.randn(x0.shape, generator=generator)
-        alpha_bar = DDIMScheduler(**SCHEDULE).alphas_cumprod
-        t = torch.randint(len(alpha_bar), (len(rows),), generator=generator)
-        level = alpha_bar[t][:, None, None, None]
-        x = (level.sqrt() * x0 + (1 - level).sqrt() * noise).contiguous(
-            memory_format=torch.channels_last
-        )
-        text = self.module["text_encoder"](tokens(self.tokenizer, captions)).last_hidden_state
+        noise = torch.randn((len(rows), *self.latents.shape[1:]), generator=generator)
+        t = torch.randint(len(ALPHA_BAR), (len(rows),), generator=generator)
+        x0 = self.latents[part.of(rows)]
+        errors = self.errors(x0, part.of(noise), part.of(t), part.of(captions))
+        snr = ALPHA_BAR / (1 - ALPHA_BAR)
+        weight = (snr.clamp(max=self.config.snr_gamma) / snr)[part.of(t)]
+        return (weight.to(errors) * errors).mean()
+
+    def errors(self, x0: Tensor, noise: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
+        """The squared error of the predicted noise, one for each latent (n, c, h, w)."""
+        device = next(self.module.parameters()).device
+        x0, noise, t = x0.to(device).float(), noise.to(device), t.to(device)
+        level = ALPHA_BAR.to(device)[t][:, None, None, None]
+        x = level.sqrt() * x0 + (1 - level).sqrt() * noise
+        ids = tokens(self.tokenizer, captions).to(device)
+        text = self.module["text_encoder"](ids).last_hidden_state
+        x = x.contiguous(memory_format=torch.channels_last)
         guess = self.module["unet"](x, t, text).sample
-        snr = alpha_bar[t] / (1 - alpha_bar[t])
-        weight = snr.clamp(max=self.config.snr_gamma) / snr
-        return (weight * (guess - noise).square().mean((1, 2, 3))).mean()
+        return (guess.float() - noise).square().mean((1, 2, 3))
 
     def sheet(self, path: Path) -> None:
         self.draw_sheet(path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -77,7 +79,8 @@ class Folder:
         return View(index, self.mirror and rng.random() < 0.5, window)
 
     def pictures(self, items: list[View]) -> Tensor:
-        return torch.stack([self._seen(item) for item in items])
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            return torch.stack(list(pool.map(self._seen, items)))
 
     def _seen(self, view: View) -> Tensor:
         array, (left, top, side) = self.pixels[view.index], view.window
@@ -97,7 +100,7 @@ class Folder:
         return None
 
 
-def read_folder(folder: Path, size: int, cache: Path | None = None) -> Folder:
+def read_folder(folder: Path, size: int, cache: Path | None = None, mirror: bool = True) -> Folder:
     """The images of a folder at ``size`` pixels, cut to squares from the middle.
 
     Captions come from ``metadata.jsonl`` (file_name, and text or caption), ``metadata.csv`` (the
@@ -128,7 +131,8 @@ def read_folder(folder: Path, size: int, cache: Path | None = None) -> Folder:
                 f"{folder}: has {count} readable {what} images, expected at least {LEAST}"
             )
     captions, kept = tuple(r.caption for r in some), tuple(r.unseen for r in some)
-    return Folder(folder.name, size, pixels, captions, kept, tuple(r.about for r in some))
+    about = tuple(r.about for r in some)
+    return Folder(folder.name, size, pixels, captions, kept, about, mirror)
 
 
 def read_pixels(records: list[Record], size: int) -> tuple[np.ndarray, list[int]]:

@@ -1,22 +1,32 @@
-"""The training loop of every stage: rate, average, checkpoints, log, curve, progress with ETA."""
+"""The training loop of every stage: rate, average, checkpoints, log, curve, progress with ETA.
+
+Several processes (``accelerate launch -m noisespace.train ...``) and the parts of an accumulated
+batch each take their rows of the same batch, so that neither changes what a step learns.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, reduce
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from noisespace.errors import RunError
+from noisespace.errors import InputError, RunError
 from noisespace.train.checkpoint import load_checkpoint, read_header, save_checkpoint
-from noisespace.train.config import Stage
+from noisespace.train.config import Config, Stage
 from noisespace.train.curve import draw_curve
+from noisespace.train.dataset import Part
 
 LOG_EVERY = 20  # steps
 
@@ -34,8 +44,11 @@ class Task(Protocol):
         """All that is trained."""
         ...
 
-    def loss(self, step: int) -> Tensor:
-        """A scalar whose randomness is a function of the seed and the step alone."""
+    def loss(self, step: int, part: Part) -> Tensor:
+        """The mean loss of a part of the step's batch.
+
+        Its randomness is a function of the seed and the step alone.
+        """
         ...
 
     def sheet(self, path: Path) -> None:
@@ -59,95 +72,175 @@ def outcome_of(header: dict[str, Any]) -> Outcome:
 
 
 def learning_rate(stage: Stage, step: int) -> float:
-    """Warm-up, constant, then a linear fall over the last share of the steps."""
+    """Warm-up, constant, then a fall to zero over the last share of the steps."""
     start = stage.steps * (1 - stage.decay)
-    fall = (stage.steps - step) / max(stage.steps - start, 1)
-    return stage.rate * min(1.0, (step + 1) / max(stage.warmup, 1), max(fall, 0.0))
+    left = min(1.0, max(0.0, (stage.steps - step) / max(stage.steps - start, 1)))
+    if stage.fall == "cosine":
+        left = (1 - math.cos(math.pi * left)) / 2
+    return stage.rate * min(1.0, (step + 1) / max(stage.warmup, 1), left)
 
 
-def fit(task: Task, stage: Stage, out: Path) -> Outcome:
-    """Trains to ``stage.steps``; leaves the averaged weights in the task's module.
+def fit(task: Task, settings: Config, out: Path) -> Outcome:
+    """Trains to the stage's ``steps``; leaves the averaged weights in the task's module.
 
     ``out`` gets ``<name>.safetensors`` (the checkpoint), ``<name>.jsonl`` (the losses) and
-    pictures. A checkpoint that is there already is gone on with.
+    pictures. A checkpoint that is there already is gone on with; InputError if it is of other
+    settings.
     """
-    path = out / f"{task.name}.safetensors"
-    module = task.module.train()
-    optimiser = torch.optim.AdamW(module.parameters(), stage.rate, (0.9, 0.99), weight_decay=0.01)
-    ema = {k: v.detach().clone() for k, v in module.state_dict().items()}
-    header: dict[str, Any] = {"step": 0, "samples": 0, "seconds": 0.0, "loss": 0.0}
-    if path.exists():
-        header = load_checkpoint(path, module, ema, optimiser)
-        cut_log(out / f"{task.name}.jsonl", header["step"])
-    if header["step"] < stage.steps:
-        header = _train(task, stage, out, (optimiser, ema, header))
+    run = Fitting(task, settings, out)
+    if run.header["step"] < run.stage.steps:
+        run.train()
+    task.module.load_state_dict(run.ema)
+    return outcome_of(run.header)
+
+
+class Fitting:
+    """A stage that is trained: its module on the device, its optimiser, average and progress."""
+
+    def __init__(self, task: Task, settings: Config, out: Path) -> None:
+        self.task, self.out = task, out
+        self.stage: Stage = getattr(settings, task.name)
+        self.state = PartialState()
+        parts = self.stage.accumulate * self.state.num_processes
+        if self.stage.batch % parts:
+            raise InputError(
+                f"{task.name}: batch {self.stage.batch} does not split into {parts} equal parts "
+                f"({self.state.num_processes} processes, accumulate {self.stage.accumulate})"
+            )
+        self.precision = getattr(torch, settings.precision)
+        self.module = task.module.to(self.state.device).train()
+        self.optimiser = torch.optim.AdamW(
+            self.module.parameters(), self.stage.rate, (0.9, 0.99), weight_decay=0.01
+        )
+        self.scaler = torch.amp.GradScaler(
+            self.state.device.type, enabled=self.precision == torch.float16
+        )
+        self.ema = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+        self.header: dict[str, Any] = {"step": 0, "samples": 0, "seconds": 0.0, "loss": 0.0}
+        self.made_by = settings.of_stage(task.name)
+        self.path = out / f"{task.name}.safetensors"
+        if self.path.exists():
+            refuse_other_settings(self.path, self.made_by)
+            self.header = load_checkpoint(self.path, self.module, self.ema, self.optimiser)
+            self.scaler.load_state_dict(self.header.get("scaler", {}))
+            if self.state.is_main_process:
+                cut_log(self.log_path, self.header["step"])
+
+    @property
+    def log_path(self) -> Path:
+        return self.out / f"{self.task.name}.jsonl"
+
+    def train(self) -> None:
+        """All steps that are left."""
+        began = saved = shown = time.monotonic()
+        before, mean = self.header["seconds"], self.header["loss"]
+        main = self.state.is_main_process
+        with bar(main) as progress, self.log_path.open("a", encoding="utf-8") as log:
+            job = progress.add_task(
+                self.task.name, total=self.stage.steps, completed=self.header["step"], note=""
+            )
+            for step in range(self.header["step"], self.stage.steps):
+                value = self.update(step)
+                mean = value if step == 0 else mean + (value - mean) / min(step + 1, 50)
+                progress.update(job, advance=1, note=f"loss {mean:.4f}")
+                now = time.monotonic()
+                self.header = {
+                    "step": step + 1,
+                    "samples": (step + 1) * self.stage.batch,
+                    "seconds": before + now - began,
+                    "loss": mean,
+                }
+                if not main:
+                    continue
+                last = step + 1 == self.stage.steps
+                if last or (step + 1) % LOG_EVERY == 0:
+                    log.write(json.dumps(self.header) + "\n")
+                    log.flush()
+                if last or now - saved > self.stage.save_every:
+                    saved = now
+                    self.save()
+                if last or now - shown > self.stage.sheet_every:
+                    shown = now
+                    with averaged(self.module, self.ema):
+                        self.task.sheet(self.out / f"{self.task.name}-sheet.png")
+        self.state.wait_for_everyone()
+
+    def save(self) -> None:
+        """The checkpoint, and the curve so far."""
+        header = {**self.header, "settings": self.made_by, "scaler": self.scaler.state_dict()}
+        save_checkpoint(self.path, self.module, self.ema, self.optimiser, header)
+        draw_curve(self.log_path, self.path.with_name(f"{self.task.name}-loss.png"))
+
+    def update(self, step: int) -> float:
+        """One step of AdamW and of the average; RunError when the loss is not a number."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.stage, step)
+        self.optimiser.zero_grad(set_to_none=True)
+        value = self.descend(step)
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        keep = min(self.stage.ema, (1 + step) / (10 + step))  # short while there is little to keep
+        with torch.no_grad():
+            for key, tensor in self.module.state_dict().items():
+                if tensor.is_floating_point():
+                    self.ema[key].lerp_(tensor, 1 - keep)
+        return value
+
+    def descend(self, step: int) -> float:
+        """Leaves the batch's gradient in the parameters; returns its loss."""
+        n, parts = self.stage.accumulate, self.stage.accumulate * self.state.num_processes
+        total = 0.0
+        for k in range(n):
+            part = Part(self.state.process_index * n + k, parts)
+            half = self.precision != torch.float32
+            with torch.autocast(self.state.device.type, self.precision, enabled=half):
+                loss = self.task.loss(step, part) / n
+            if not math.isfinite(value := float(loss.detach())):
+                raise RunError(
+                    f"{self.task.name}: the loss became {value} at step {step}; lower the rate"
+                )
+            self.scaler.scale(loss).backward()
+            total += value
+        if self.state.num_processes > 1:
+            total = self.share(total)
+        return total
+
+    def share(self, loss: float) -> float:
+        """The mean of gradients, of running statistics and of the loss over all processes."""
+        for parameter in self.module.parameters():
+            if parameter.grad is not None:
+                parameter.grad = reduce(parameter.grad, "mean")
+        for buffer in self.module.buffers():
+            if buffer.is_floating_point():
+                broadcast(buffer)
+        return float(reduce(torch.tensor(loss, device=self.state.device), "mean"))
+
+
+def refuse_other_settings(path: Path, made_by: dict[str, Any]) -> None:
+    """InputError where a checkpoint was made with settings that change what is learned."""
+    found = read_header(path).get("settings", made_by)
+    for key in sorted(found.keys() | made_by.keys()):
+        if found.get(key) != made_by.get(key):
+            raise InputError(
+                f"{path}: was made with {key}={found.get(key)!r}, the settings now say "
+                f"{made_by.get(key)!r}; go on with the former or name another folder"
+            )
+
+
+@contextmanager
+def averaged(module: nn.Module, ema: dict[str, Tensor]) -> Iterator[None]:
+    """The module with its averaged weights, not training; afterwards as it was."""
+    current = {k: v.detach().clone() for k, v in module.state_dict().items()}
     module.load_state_dict(ema)
-    return outcome_of(header)
-
-
-def _train(task: Task, stage: Stage, out: Path, state: tuple) -> dict[str, Any]:
-    optimiser, ema, header = state
-    module, path = task.module, out / f"{task.name}.safetensors"
-    began = saved = shown = time.monotonic()
-    spent, mean, samples = header["seconds"], header["loss"], header["samples"]
-    with bar() as progress, (out / f"{task.name}.jsonl").open("a", encoding="utf-8") as log:
-        job = progress.add_task(task.name, total=stage.steps, completed=header["step"], note="")
-        for step in range(header["step"], stage.steps):
-            value = update(task, stage, optimiser, ema, step)
-            mean = value if step == 0 else mean + (value - mean) / min(step + 1, 50)
-            progress.update(job, advance=1, note=f"loss {mean:.4f}")
-            now = time.monotonic()
-            samples += stage.batch
-            header = {
-                "step": step + 1,
-                "samples": samples,
-                "seconds": spent + now - began,
-                "loss": mean,
-            }
-            last = step + 1 == stage.steps
-            if last or (step + 1) % LOG_EVERY == 0:
-                log.write(json.dumps(header) + "\n")
-                log.flush()
-            if last or now - saved > stage.save_every:
-                saved = now
-                save_checkpoint(path, module, ema, optimiser, header)
-                draw_curve(out / f"{task.name}.jsonl", out / f"{task.name}-loss.png")
-            if last or now - shown > stage.sheet_every:
-                shown = now
-                _with_average(task, ema, out / f"{task.name}-sheet.png")
-    return read_header(path)
-
-
-def update(task: Task, stage: Stage, optimiser: Any, ema: dict[str, Tensor], step: int) -> float:
-    """One step of AdamW and of the average; RunError when the loss is not a number."""
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(stage, step)
-    loss = task.loss(step)
-    value = float(loss.detach())
-    if not value == value or value == float("inf"):
-        raise RunError(f"{task.name}: the loss became {value} at step {step}; lower the rate")
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(task.module.parameters(), 1.0)
-    optimiser.step()
-    keep = min(stage.ema, (1 + step) / (10 + step))  # a short memory while there is little to keep
-    with torch.no_grad():
-        for key, tensor in task.module.state_dict().items():
-            if tensor.is_floating_point():
-                ema[key].lerp_(tensor, 1 - keep)
-    return value
-
-
-def _with_average(task: Task, ema: dict[str, Tensor], path: Path) -> None:
-    """Draws the sheet with the averaged weights, then puts the current ones back."""
-    current = {k: v.detach().clone() for k, v in task.module.state_dict().items()}
-    task.module.load_state_dict(ema)
-    task.module.eval()
+    module.eval()
     try:
-        task.sheet(path)
+        with torch.no_grad():
+            yield
     finally:
-        task.module.train()
-        task.module.load_state_dict(current)
+        module.train()
+        module.load_state_dict(current)
 
 
 def cut_log(path: Path, step: int) -> None:
@@ -165,10 +258,15 @@ def _step(line: str) -> float:
         return float("inf")
 
 
-def bar() -> Progress:
+def bar(shown: bool = True) -> Progress:
     """A progress bar on standard error, with the time left."""
     columns = ("{task.description}", BarColumn(), "{task.completed}/{task.total}")
     note = TextColumn("{task.fields[note]}")
     return Progress(
-        *columns, note, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+        *columns,
+        note,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
     )
