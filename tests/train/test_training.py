@@ -54,7 +54,7 @@ def config(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_sheets(monkeypatch):
-    monkeypatch.setattr(DiffusionTask, "sheet", lambda self, path: None)
+    monkeypatch.setattr(DiffusionTask, "sheet", lambda *_: None)
 
 
 def tensors(path):
@@ -87,7 +87,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
         run(config, tmp_path / "parts", seed=5)
     assert (tmp_path / "parts/config.json").read_text() == settings
     trained = run(config, tmp_path / "parts", resume=True)
-    assert (trained.diffusion.steps, trained.diffusion.samples) == (8, 16)
+    assert (trained.outcomes["diffusion"].steps, trained.outcomes["diffusion"].samples) == (8, 16)
     for stage in ("autoencoder", "diffusion", "alignment"):
         assert_same(*(tmp_path / n / f"{stage}.safetensors" for n in ("whole", "parts")))
     lines = (tmp_path / "parts/diffusion.jsonl").read_text().splitlines()
@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on(config, tmp_path):
     assert 0 < done < 100000
     (out / ".diffusion.safetensors.half.tmp").write_bytes(b"half a checkpoint")  # as a kill leaves
     trained = run(config, out, resume=True, diffusion__steps=done + 2)
-    assert trained.diffusion.steps == done + 2
+    assert trained.outcomes["diffusion"].steps == done + 2
     assert not list(out.glob(".*.tmp"))
 
 

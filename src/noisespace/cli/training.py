@@ -33,13 +33,13 @@ def train(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option("--only", help='"alignment": that stage alone, written to OUT/alignment.'),
+        typer.Option("--only", help="alignment or classifier: that stage alone, to OUT/STAGE."),
     ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Trains a model, evaluates it and writes it as a pipeline to OUT/model."""
-    if only not in (None, "alignment"):
-        raise InputError(f'--only must be "alignment", got {only!r}')
+    if only not in (None, "alignment", "classifier"):
+        raise InputError(f'--only must be "alignment" or "classifier", got {only!r}')
     overrides = dict(parse_setting(text) for text in setting or [])
     out = out or Path("runs") / Path(data or config).stem
     if out.exists() and not out.is_dir():
@@ -47,21 +47,25 @@ def train(
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # its advice on image processors that nothing here uses
+    from accelerate import PartialState
+
     from noisespace.train.config import load_config
     from noisespace.train.finish import finish as publish
-    from noisespace.train.finish import finish_alignment
-    from noisespace.train.run import run, run_alignment
+    from noisespace.train.finish import finish_alone
+    from noisespace.train.run import run, run_alone
 
     load_config(config, data, **overrides)
     if only:
-        report = finish_alignment(*run_alignment(config, out, resume, data, **overrides), out)
-        folder = str(out / "alignment")
-        finish({"alignment": folder, "report": report}, [folder, json.dumps(report)], as_json)
-        return
-    trained = run(config, out, resume, data, **overrides)
-    report = publish(trained, out, out / "model")
-    document = {"model": str(out / "model"), "report": report}
-    finish(document, [str(out / "model"), json.dumps(report, indent=2)], as_json)
+        found = run_alone(only, config, out, resume, data, **overrides)
+        report = finish_alone(only, found, out)
+        document, lines = {only: str(out / only)}, [str(out / only)]
+    else:
+        trained = run(config, out, resume, data, **overrides)
+        if not PartialState().is_main_process:
+            return
+        report = publish(trained, out, out / "model")
+        document, lines = {"model": str(out / "model")}, [str(out / "model")]
+    finish({**document, "report": report}, [*lines, json.dumps(report, indent=2)], as_json)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -44,7 +44,7 @@ def build_alignment(config: AlignmentStage, data: Dataset, seed: int) -> tuple[A
         depths=list(config.depths),
         layer_type="basic",
         hidden_size=config.channels[-1],  # what the dual encoder asks of a vision tower
-        image_size=data.size,
+        image_size=config.size or data.size,
     )
     vision = ResNetConfig(**settings)
     whole = VisionTextDualEncoderConfig(
@@ -71,6 +71,13 @@ def contrast(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Te
     by_picture = functional.pad(wanted, (0, len(texts) - n))
     forth = functional.cross_entropy(logits, by_picture)
     return (forth + functional.cross_entropy(logits[:, :n].T, wanted)) / 2
+
+
+def shrunk(x: Tensor, size: int | None) -> Tensor:
+    """Pictures (n, 3, h, h) at that size, as they are without one."""
+    if size in (None, x.shape[-1]):
+        return x
+    return functional.interpolate(x, size=(size, size), mode="bicubic", antialias=True)
 
 
 def spoil(x: Tensor, share: float, rng: random.Random, generator: Generator) -> Tensor:
@@ -102,7 +109,7 @@ class AlignmentTask:
 
     def texts(self, captions: Sequence[str]) -> Tensor:
         towers = self.module["towers"]
-        ids = tokens(self.tokenizer, captions)
+        ids = tokens(self.tokenizer, captions).to(self.device)
         return towers.text_projection(towers.text_model(input_ids=ids).pooler_output)
 
     def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,14 +121,23 @@ class AlignmentTask:
     def spelled(self, captions: Sequence[str], size: int) -> Tensor:
         """Which words each caption has, (n, size) of 0 and 1."""
         ids = tokens(self.tokenizer, captions)
-        return torch.zeros(len(captions), size).scatter_(1, ids, 1.0)
+        return torch.zeros(len(captions), size).scatter_(1, ids, 1.0).to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def pictures(self, items: list) -> Tensor:
+        """What the vision tower takes of the items."""
+        return shrunk(self.data.pictures(items), self.config.size)
 
     def loss(self, step: int, part: Part = WHOLE) -> Tensor:
         rng, generator = step_rng(self.seed, self.name, step)
         items = part.of(self.data.draw(rng, self.config.batch))
         captions = [self.data.caption(item, rng) for item in items]
-        x = spoil(self.data.pictures(items), self.config.spoiled, rng, generator)
+        x = spoil(self.pictures(items), self.config.spoiled, rng, generator).to(self.device)
         same = torch.tensor([[float(a == b) for b in captions] for a in captions])
+        same = same.to(self.device)
         wrong = [self.data.wrong_caption(item, rng) for item in items]
         texts = self.texts([*captions, *(w for w in wrong if w and w not in captions)])
         pictures, words = self.seen(x)
@@ -131,11 +147,11 @@ class AlignmentTask:
         return loss + self.config.words * missed / len(captions)
 
     @torch.no_grad()
-    def sheet(self, path: Path) -> None:
+    def sheet(self, path: Path, step: int) -> None:
         """Unseen pictures, and under each the one whose caption is nearest to it."""
         rng, _ = step_rng(self.seed, "sheet")
         items = self.data.draw(rng, 40, unseen=True)
-        x = self.data.pictures(items)
+        x = self.pictures(items).to(self.device)
         texts = functional.normalize(self.texts([self.data.caption(i, rng) for i in items]), dim=1)
         nearest = (functional.normalize(self.seen(x)[0], dim=1) @ texts.T).argmax(1)
         save_grid(torch.cat([x[:10], x[nearest[:10]]]), path, columns=10)

@@ -77,7 +77,7 @@ class AutoencoderTask:
         return slice(top, top + side), slice(left, left + side)
 
     @torch.no_grad()
-    def sheet(self, path: Path) -> None:
+    def sheet(self, path: Path, step: int) -> None:
         rng, _ = step_rng(self.seed, "sheet")
         x = self.data.pictures(self.data.draw(rng, 10, unseen=True)).to(self.module.device)
         y = self.module.decode(self.module.encode(x).latent_dist.mode()).sample

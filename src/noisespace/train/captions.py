@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from noisespace.train.palette import SYNONYMS, WITH
+from noisespace.train.palette import COLOURS, SHAPES, SYNONYMS, TEXTURES, WITH
 
 if TYPE_CHECKING:
     from noisespace.train.scenes import Scene, SceneObject
@@ -18,6 +18,24 @@ def canonical(scene: Scene) -> str:
     names = [f"a {o.texture} {o.colour} {o.shape}" for o in scene.objects]
     article = _article(scene.background)
     return f"{_relate(scene, names)} on {article} {scene.background} background"
+
+
+def patterns() -> list:
+    """What canonical captions can be: [text with {slots}, {slot: its values}]."""
+    thing = "a {{texture{0}}} {{colour{0}}} {{shape{0}}}"
+    ground = {"ground": [f"{_article(colour)} {colour}" for colour in COLOURS]}
+
+    def slots(number: int) -> dict[str, list[str]]:
+        values = {"texture": TEXTURES, "colour": COLOURS, "shape": SHAPES}
+        return {f"{name}{number}": list(some) for name, some in values.items()}
+
+    one, two = thing.format(1), thing.format(2)
+    relation = {"relation": ["left of", "right of", "above", "below"]}
+    end = " on {ground} background"
+    return [
+        [one + end, {**slots(1), **ground}],
+        [f"{one} {{relation}} {two}{end}", {**slots(1), **relation, **slots(2), **ground}],
+    ]
 
 
 def variant(scene: Scene, rng: random.Random) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from noisespace.errors import InputError
 
 CONFIGS = Path(__file__).parent / "configs"
-STAGES = ("autoencoder", "diffusion", "alignment")
+STAGES = ("autoencoder", "diffusion", "alignment", "classifier")
 
 
 class Stage(BaseModel):
@@ -84,8 +84,24 @@ class AlignmentStage(Stage):
     text_layers: int = 2
     text_length: int = 32  # tokens
     embedding: int = 64  # of a picture and of a caption
+    size: int | None = Field(None, gt=0)  # pixels that the vision tower takes; None: the data's
     spoiled: float = Field(0.3, ge=0, le=1)  # share of blurred, and of noisy, pictures
     words: float = Field(0.2, ge=0)  # weight of reading the caption's words off the picture
+
+
+class ClassifierStage(Stage):
+    """A ResNet that names what columns of the captions' table say: it judges samples and edits."""
+
+    steps: int = Field(2000, gt=0)
+    batch: int = Field(64, gt=0)
+    rate: float = Field(1e-3, gt=0)
+    decay: float = Field(1.0, ge=0, le=1)
+    fall: Literal["linear", "cosine"] = "cosine"
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    depths: tuple[int, ...] = (1, 1, 1, 1)
+    size: int | None = Field(None, gt=0)  # pixels that it takes; None: the data's
+    spoiled: float = Field(0.3, ge=0, le=1)  # share of blurred, and of noisy, pictures
+    smooth: float = Field(0.1, ge=0, lt=1)  # label smoothing
 
 
 class Config(BaseModel):
@@ -100,9 +116,11 @@ class Config(BaseModel):
     seed: int = 0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the networks' products
     evaluate: int = Field(300, ge=1)  # pictures behind each figure at the end
+    attributes: tuple[str, ...] = ()  # columns of a folder's table that a classifier learns
     autoencoder: AutoencoderStage = AutoencoderStage.model_validate({})
     diffusion: DiffusionStage = DiffusionStage.model_validate({})
     alignment: AlignmentStage = AlignmentStage.model_validate({})
+    classifier: ClassifierStage = ClassifierStage.model_validate({})
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Config:
@@ -120,11 +138,20 @@ class Config(BaseModel):
         return self
 
     def of_stage(self, stage: str) -> dict[str, Any]:
-        """All that decides what a stage learns, flat: how long it goes on is left out."""
-        free = ("steps", "save_every", "sheet_every", "accumulate")
-        own = getattr(self, stage).model_dump(mode="json", exclude=set(free))
-        common = ("data", "size", "mirror", "seed", "precision")
-        return {**{k: getattr(self, k) for k in common}, **{f"{stage}__{k}": own[k] for k in own}}
+        """All that decides what a stage learns, flat: how long it goes on is left out.
+
+        The second stage learns what the whole of the first made, its number of steps too.
+        """
+        free = {"steps", "save_every", "sheet_every", "accumulate"}
+        all_, shared = self.model_dump(mode="json"), ["data", "size", "mirror", "seed", "precision"]
+        if stage == "classifier":
+            shared.append("attributes")
+        found = {k: all_[k] for k in shared}
+        found |= {f"{stage}__{k}": v for k, v in all_[stage].items() if k not in free}
+        if stage == "diffusion":
+            of_first = all_["autoencoder"].items()
+            found |= {f"autoencoder__{k}": v for k, v in of_first if k not in free - {"steps"}}
+        return found
 
     @property
     def name(self) -> str:
@@ -137,8 +164,8 @@ class Config(BaseModel):
         """The command that trains with these settings; a folder is not named."""
         plain, given = preset(self.preset).model_dump(mode="json"), self.model_dump(mode="json")
         words = [
-            f"--set {k}={given[k]}"
-            for k in ("size", "mirror", "seed", "precision", "evaluate")
+            f"--set {k}={json.dumps(given[k])}"
+            for k in ("size", "mirror", "seed", "precision", "evaluate", "attributes")
             if given[k] != plain[k]
         ]
         for stage in STAGES:
@@ -191,6 +218,8 @@ def load_config(source: str | Path, data: str | Path | None = None, **overrides:
     values = merged(read_settings(presets()[base]), values)
     if data is not None:
         values["data"] = str(data)
+    if values.get("data") == "":
+        raise InputError(f"{name}: needs a folder of captioned images; name it with --data FOLDER")
     for key, value in overrides.items():
         if value is None:
             continue

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from noisespace.train.captions import patterns
 from noisespace.train.draw import near_miss, random_scene
 from noisespace.train.palette import vocabulary
 from noisespace.train.scenes import Scene, render_batch
@@ -29,6 +30,10 @@ class Dataset(Protocol):
 
     def words(self) -> tuple[str, ...]:
         """The words that become one token each."""
+        ...
+
+    def patterns(self) -> list:
+        """All that captions can be: texts, or ``[text with {slots}, {slot: values}]``."""
         ...
 
     def draw(self, rng: random.Random, count: int, unseen: bool = False) -> list:
@@ -57,6 +62,9 @@ class Scenes:
 
     def words(self) -> tuple[str, ...]:
         return vocabulary()
+
+    def patterns(self) -> list:
+        return patterns()
 
     def draw(self, rng: random.Random, count: int, unseen: bool = False) -> list[Scene]:
         return [random_scene(rng, held_out=unseen) for _ in range(count)]

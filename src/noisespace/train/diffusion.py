@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from noisespace.train.config import Config, DiffusionStage
+from noisespace.train.curve import add_line, draw_levels
 from noisespace.train.dataset import WHOLE, Dataset, Part, step_rng
 from noisespace.train.text import build_text_encoder, build_tokenizer, tokens
 
@@ -25,6 +26,7 @@ SCHEDULE: dict[str, Any] = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
+LEVELS = tuple(range(50, 1000, 100))  # timesteps that the loss is told at
 ALPHA_BAR = DDIMScheduler(**SCHEDULE).alphas_cumprod
 
 
@@ -75,6 +77,7 @@ class DiffusionTask:
     items: list
     seed: int
     draw_sheet: Callable[[Path], None]
+    compared: Mapping[str, tuple[Tensor, list[str]]]  # latents and captions to look at by level
     name: str = "diffusion"
 
     def loss(self, step: int, part: Part = WHOLE) -> Tensor:
@@ -102,5 +105,25 @@ class DiffusionTask:
         guess = self.module["unet"](x, t, text).sample
         return (guess.float() - noise).square().mean((1, 2, 3))
 
-    def sheet(self, path: Path) -> None:
+    def sheet(self, path: Path, step: int) -> None:
+        record = {"step": step, "t": list(LEVELS)}
+        record |= {name: self.by_level(*some) for name, some in self.compared.items()}
+        add_line(path.with_name("diffusion-validation.jsonl"), record)
+        draw_levels(record, path.with_name("diffusion-validation.png"))
         self.draw_sheet(path)
+
+    @torch.no_grad()
+    def by_level(self, latents: Tensor, captions: Sequence[str]) -> list[float]:
+        """The mean squared error of the predicted noise at each of LEVELS, on the same noise."""
+        _, generator = step_rng(self.seed, "validation")
+        noise = torch.randn(latents.shape, generator=generator)
+        found = []
+        for t in LEVELS:
+            rows = torch.full((len(latents),), t)
+            parts = zip(latents.split(64), noise.split(64), rows.split(64), strict=True)
+            errors = [
+                self.errors(x0, e, t, captions[64 * i : 64 * i + 64])
+                for i, (x0, e, t) in enumerate(parts)
+            ]
+            found.append(round(float(torch.cat(errors).mean()), 5))
+        return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
+from torch import Tensor
 
 from noisespace.models.alignment import Alignment
 from noisespace.train.autoencoder import psnr
@@ -46,6 +47,15 @@ def right(scene: Scene, verdict: Verdict) -> dict[str, bool]:
     return {**found, "joint": joint, "all": joint and found["texture"], "found": verdict.found}
 
 
+def sample(
+    pipe: StableDiffusionPipeline, prompts: Sequence[str], guidance: float, steps: int = 50
+) -> Tensor:
+    """One picture a prompt, (n, 3, h, w) in [-1, 1]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # diffusers warns of what its own defaults do
+        return draw_prompts(pipe, prompts, guidance, steps)
+
+
 def score(
     pipe: StableDiffusionPipeline,
     scenes: Sequence[Scene],
@@ -54,9 +64,7 @@ def score(
     sheet: Path | None = None,
 ) -> dict[str, float]:
     """Shares of sampled pictures with the right attributes, in [0, 1], and the judge's residual."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # diffusers warns of what its own defaults do
-        pictures = draw_prompts(pipe, [s.caption for s in scenes], guidance, steps)
+    pictures = sample(pipe, [s.caption for s in scenes], guidance, steps)
     if sheet is not None:
         save_grid(pictures[:32], sheet)
     verdicts = judge(to_uint8(pictures).numpy())

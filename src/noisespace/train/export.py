@@ -67,10 +67,12 @@ def export(
     notes: dict[str, Any],
     card: str,
     towers: tuple[Any, Any] | None = None,
+    patterns: Sequence[Any] = (),
 ) -> None:
     """Writes the pipeline in float16 with its notes and card; the folder is there at all times.
 
     ``towers``: the alignment model and its tokenizer, for the folder's ``alignment``.
+    ``patterns``: what captions of its pictures can be, for ``captions.json``.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -81,6 +83,9 @@ def export(
     rounded.save_pretrained(temporary, safe_serialization=True)
     (temporary / "noisespace.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     (temporary / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    if patterns:
+        text = json.dumps({"patterns": list(patterns)}, indent=0) + "\n"
+        (temporary / "captions.json").write_text(text, encoding="utf-8")
     if towers is not None:
         save_towers(towers, temporary / "alignment")
     put_in_place(temporary, folder)

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from noisespace.train.tables import Record, records_of
 
 LEAST = 16  # images of either split
 LARGEST_VOCABULARY = 4096
+NEAREST = 12  # captions that a caption is held against
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,33 @@ class Folder:
         return self.captions[item.index]
 
     def wrong_caption(self, item: View, rng: random.Random) -> str | None:
-        return None
+        """One of the other captions that have most words in common with the item's."""
+        near = self._near.get(self.captions[item.index])
+        return rng.choice(near) if near else None
+
+    @cached_property
+    def _near(self) -> dict[str, tuple[str, ...]]:
+        known = self.vocabulary()
+        if len(known) > LARGEST_VOCABULARY:  # too many to compare each with each
+            return {}
+        words = {text: frozenset(text.lower().split()) for text in known}
+        found = {}
+        for text, own in words.items():
+            others = sorted((len(own ^ words[o]), o) for o in known if o != text)
+            found[text] = tuple(o for away, o in others[:NEAREST] if away < len(own))
+        return found
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """The distinct captions of the training images, most frequent first."""
+        counts = Counter(self.captions[i] for i in self.numbers(unseen=False))
+        return tuple(sorted(counts, key=lambda text: (-counts[text], text)))
+
+    def patterns(self) -> list:
+        return list(self.vocabulary()[:LARGEST_VOCABULARY])
+
+    def value(self, item: View, column: str) -> Any:
+        """What the folder's table says of an item in one column, None where it says nothing."""
+        return self.about[item.index].get(column)
 
 
 def read_folder(folder: Path, size: int, cache: Path | None = None, mirror: bool = True) -> Folder:

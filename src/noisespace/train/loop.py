@@ -17,13 +17,13 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast, reduce
+from accelerate.utils import reduce
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from noisespace.errors import InputError, RunError
-from noisespace.train.checkpoint import load_checkpoint, read_header, save_checkpoint
+from noisespace.train.checkpoint import load_checkpoint, save_checkpoint
 from noisespace.train.config import Config, Stage
 from noisespace.train.curve import draw_curve
 from noisespace.train.dataset import Part
@@ -51,8 +51,8 @@ class Task(Protocol):
         """
         ...
 
-    def sheet(self, path: Path) -> None:
-        """Writes a picture of what the module (its averaged weights) now does."""
+    def sheet(self, path: Path, step: int) -> None:
+        """Writes a picture of what the module (its averaged weights) does after ``step`` steps."""
         ...
 
 
@@ -84,8 +84,7 @@ def fit(task: Task, settings: Config, out: Path) -> Outcome:
     """Trains to the stage's ``steps``; leaves the averaged weights in the task's module.
 
     ``out`` gets ``<name>.safetensors`` (the checkpoint), ``<name>.jsonl`` (the losses) and
-    pictures. A checkpoint that is there already is gone on with; InputError if it is of other
-    settings.
+    pictures. A checkpoint that is there already is gone on with.
     """
     run = Fitting(task, settings, out)
     if run.header["step"] < run.stage.steps:
@@ -100,7 +99,7 @@ class Fitting:
     def __init__(self, task: Task, settings: Config, out: Path) -> None:
         self.task, self.out = task, out
         self.stage: Stage = getattr(settings, task.name)
-        self.state = PartialState()
+        self.state: Any = PartialState()
         parts = self.stage.accumulate * self.state.num_processes
         if self.stage.batch % parts:
             raise InputError(
@@ -120,7 +119,6 @@ class Fitting:
         self.made_by = settings.of_stage(task.name)
         self.path = out / f"{task.name}.safetensors"
         if self.path.exists():
-            refuse_other_settings(self.path, self.made_by)
             self.header = load_checkpoint(self.path, self.module, self.ema, self.optimiser)
             self.scaler.load_state_dict(self.header.get("scaler", {}))
             if self.state.is_main_process:
@@ -162,7 +160,7 @@ class Fitting:
                 if last or now - shown > self.stage.sheet_every:
                     shown = now
                     with averaged(self.module, self.ema):
-                        self.task.sheet(self.out / f"{self.task.name}-sheet.png")
+                        self.task.sheet(self.out / f"{self.task.name}-sheet.png", step + 1)
         self.state.wait_for_everyone()
 
     def save(self) -> None:
@@ -211,22 +209,17 @@ class Fitting:
         """The mean of gradients, of running statistics and of the loss over all processes."""
         for parameter in self.module.parameters():
             if parameter.grad is not None:
-                parameter.grad = reduce(parameter.grad, "mean")
+                parameter.grad.copy_(mean_of(parameter.grad))
         for buffer in self.module.buffers():
             if buffer.is_floating_point():
-                broadcast(buffer)
-        return float(reduce(torch.tensor(loss, device=self.state.device), "mean"))
+                buffer.copy_(mean_of(buffer))
+        return float(mean_of(torch.tensor(loss, device=self.state.device)))
 
 
-def refuse_other_settings(path: Path, made_by: dict[str, Any]) -> None:
-    """InputError where a checkpoint was made with settings that change what is learned."""
-    found = read_header(path).get("settings", made_by)
-    for key in sorted(found.keys() | made_by.keys()):
-        if found.get(key) != made_by.get(key):
-            raise InputError(
-                f"{path}: was made with {key}={found.get(key)!r}, the settings now say "
-                f"{made_by.get(key)!r}; go on with the former or name another folder"
-            )
+def mean_of(tensor: Tensor) -> Tensor:
+    """The mean of a tensor over all processes."""
+    shared: Any = reduce(tensor, "mean")
+    return shared
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""How well a model of a folder does what it is told: on sampled pictures and unseen images."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from noisespace.models.alignment import Alignment
+from noisespace.train.autoencoder import psnr
+from noisespace.train.classifier import Classifier
+from noisespace.train.evaluate import GUIDANCES, sample
+from noisespace.train.folder import Folder, View
+from noisespace.train.memorised import memorised
+from noisespace.train.pictures import save_grid
+
+TUNED_ON = 60  # samples at each guidance
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What looks at the samples of a folder's model."""
+
+    alignment: Alignment
+    classifier: Classifier | None
+
+
+def evaluate_captioned(
+    pipe: StableDiffusionPipeline, data: Folder, judges: Judges, count: int, sheets: Path
+) -> dict[str, Any]:
+    """All figures of a model; the guidance is tuned by the alignment model, on other prompts.
+
+    The classifier that counts how many samples are as asked has no part in that choice.
+    """
+    began = time.monotonic()
+    report: dict[str, Any] = {"reconstruction_db": reconstruction(pipe, data, sheets)}
+    report["alignment"] = evaluate_captions(judges.alignment, data)
+    guidance, report["tuning"] = tune_guidance(pipe, data, judges.alignment)
+    report["guidance"] = guidance
+    asked = unseen(data, count, "samples")
+    pictures = sample(pipe, [data.captions[v.index] for v in asked], guidance)
+    save_grid(pictures[:48], sheets / "samples.png")
+    report["samples"] = agreement(judges, data, asked, pictures)
+    report["memorised"] = memorised(pictures, data, sheets / "memorised.png")
+    report["seconds"] = round(time.monotonic() - began, 1)
+    return report
+
+
+def unseen(data: Folder, count: int, name: str) -> list[View]:
+    """``count`` unseen images in an order of the test ``name``, none twice while there are some."""
+    rng = random.Random(f"evaluate {name}")
+    numbers = data.numbers(unseen=True)
+    drawn: list[int] = []
+    while len(drawn) < count:
+        drawn += rng.sample(numbers, min(len(numbers), count - len(drawn)))
+    return [View(number) for number in drawn]
+
+
+@torch.no_grad()
+def reconstruction(pipe: StableDiffusionPipeline, data: Folder, sheets: Path) -> dict[str, float]:
+    """PSNR in dB of the autoencoder on all unseen images."""
+    items = [View(i) for i in data.numbers(unseen=True)]
+    values = psnr(pipe.vae, data.pictures(items))
+    worst = [items[i] for i in values.argsort()[:8].tolist()]
+    x = data.pictures(worst)
+    y = pipe.vae.decode(pipe.vae.encode(x).latent_dist.mode()).sample
+    save_grid(torch.cat([x, y]), sheets / "reconstruction-worst.png")
+    return {
+        "mean": round(float(values.mean()), 2),
+        "worst": round(float(values.min()), 2),
+        "pictures": len(items),
+    }
+
+
+def tune_guidance(
+    pipe: StableDiffusionPipeline, data: Folder, alignment: Alignment
+) -> tuple[float, dict[str, float]]:
+    """The guidance whose samples the alignment model most often gives their own prompt."""
+    prompts = [data.captions[v.index] for v in unseen(data, TUNED_ON, "guidance")]
+    shares = {}
+    for w in GUIDANCES:
+        named = nearest(alignment, data.vocabulary(), sample(pipe, prompts, w))
+        shares[w] = round(sum(a == b for a, b in zip(named, prompts, strict=True)) / TUNED_ON, 4)
+    best = max(GUIDANCES, key=lambda w: (shares[w], -w))
+    return best, {str(w): share for w, share in shares.items()}
+
+
+@torch.no_grad()
+def nearest(alignment: Alignment, captions: Sequence[str], pictures: Tensor) -> list[str]:
+    """For each picture the caption that the alignment model puts nearest to it."""
+    texts = alignment.prompts(captions)
+    parts = [(alignment.pictures(x) @ texts.T).argmax(1) for x in pictures.split(64)]
+    return [str(captions[i]) for i in torch.cat(parts).tolist()]
+
+
+def agreement(
+    judges: Judges, data: Folder, asked: Sequence[View], pictures: Tensor
+) -> dict[str, Any]:
+    """The share of samples that show what was asked, and of real pictures for comparison."""
+    captions = [data.captions[view.index] for view in asked]
+    named = nearest(judges.alignment, data.vocabulary(), pictures)
+    right = sum(a == b for a, b in zip(named, captions, strict=True)) / len(captions)
+    found: dict[str, Any] = {"pictures": len(pictures), "caption": round(right, 4)}
+    if judges.classifier is not None:
+        wanted = [data.about[view.index] for view in asked]
+        found["classifier"] = judges.classifier.agreement(pictures, wanted)
+        found["classifier on real unseen pictures"] = judges.classifier.accuracy(data)
+    return found
+
+
+def evaluate_captions(alignment: Alignment, data: Folder) -> dict[str, float]:
+    """How often the nearest caption of the vocabulary is an unseen image's own, in [0, 1].
+
+    And how often it at least says the same in each column of the table that captions decide.
+    """
+    items = [View(i) for i in data.numbers(unseen=True)]
+    known = {data.captions[i]: data.about[i] for i in reversed(data.numbers(unseen=False))}
+    named = nearest(alignment, data.vocabulary(), data.pictures(items))
+    right = [text == data.captions[v.index] for text, v in zip(named, items, strict=True)]
+    shares = {"caption": round(sum(right) / len(items), 4)}
+    for column in deciding(data):
+        rows = [
+            (known[text].get(column), value)
+            for text, view in zip(named, items, strict=True)
+            if (value := data.value(view, column)) is not None
+        ]
+        shares[column] = round(sum(a == b for a, b in rows) / len(rows), 4)
+    return shares
+
+
+def deciding(data: Folder) -> list[str]:
+    """The columns with at most 100 values, each of which a caption tells for certain."""
+    columns = dict.fromkeys(key for row in data.about for key in row)
+    found = []
+    for column in columns:
+        told: dict[str, set] = {}
+        for text, row in zip(data.captions, data.about, strict=True):
+            told.setdefault(text, set()).add(str(row.get(column)))
+        values = set().union(*told.values())
+        if 2 <= len(values) <= 100 and all(len(one) == 1 for one in told.values()):
+            found.append(column)
+    return found
