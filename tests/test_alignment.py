@@ -311,6 +311,21 @@ def test_scenes_brings_one_that_names_what_is_seen():
     assert evaluate_alignment(guessing, 40)["shape"] < 0.5
 
 
+def test_a_folder_is_read_once_and_anew_when_it_is_written_anew(folder, tmp_path):
+    path = tmp_path / "alignment"
+    shutil.copytree(folder, path)
+    first = ns.load_alignment(path, "cpu")
+    assert ns.load_alignment(path, "cpu") is first
+    module, tokenizer = build_alignment(STAGE, Words(), 1)
+    export_alignment((module["towers"], tokenizer), path)
+    again = ns.load_alignment(path, "cpu")
+    assert not torch.equal(again.prompts([SOURCE]), first.prompts([SOURCE]))
+    notes = json.loads((path / "preprocessor_config.json").read_text())
+    notes["image_mean"] = [0.25] * 3
+    (path / "preprocessor_config.json").write_text(json.dumps(notes))
+    assert ns.load_alignment(path, "cpu").mean == (0.25,) * 3
+
+
 def test_a_near_miss_is_wrong_in_one_respect():
     rng = random.Random(0)
     for _ in range(200):

@@ -7,7 +7,7 @@ folder or Hub id works as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from noisespace.models.loading import EMBEDDED, check_part, find, quietly, read_
 
 CLASSES = ("CLIPModel", "VisionTextDualEncoderModel")
 INSIDE = "alignment"  # the folder of a model's own towers
+Stamp = tuple[tuple[str | int, ...], ...]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -153,9 +154,20 @@ def alignment_of(name: str, model: Any) -> Alignment:
     return read(towers, model.device)
 
 
-@cache
 def read(folder: Path, device: torch.device) -> Alignment:
-    """The towers of a folder, in float32."""
+    """The towers of a folder, in float32; read once while the files stay as they are."""
+    return _read(folder, device, stamp(folder))
+
+
+def stamp(folder: Path) -> Stamp:
+    """What changes when a file of a folder is written anew; nothing is read for it."""
+    files = [(file.name, file.stat()) for file in sorted(folder.glob("*")) if file.is_file()]
+    # times can be coarse: a file that is replaced has another inode too
+    return tuple((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in files)
+
+
+@lru_cache(maxsize=4)  # the stamp only tells a folder from what it was before a training
+def _read(folder: Path, device: torch.device, _: Stamp) -> Alignment:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: is no alignment model (no config.json)")
     config = read_json(folder / "config.json")
