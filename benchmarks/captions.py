@@ -16,22 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from editors import Case, iou
-from paired import (
-    cells,
-    contrasts,
-    headings,
-    interval,
-    keep,
-    paired,
-    read,
-    scores,
-    started,
-    untouched,
-    where,
-    write,
-)
+from editors import Case, iou, scores
+from paired import cells, contrasts, headings, interval, keep, paired, untouched
 from PIL import Image
+from results import read, started, where, write
 from source_captions import CONTROLS, NAMES, chosen, naming, source, target
 from study_figures import draw_captions
 from torch.nn.functional import interpolate

@@ -12,14 +12,15 @@ run that was stopped goes on with --resume), OUT/table.md and OUT/sheet.png.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from results import read, started, where, write
 
 import noisespace as ns
 from noisespace import images
@@ -115,6 +116,22 @@ def verdicts(some: list[Case], pictures: np.ndarray) -> list[tuple[bool, bool]]:
     return out
 
 
+def scores(some: list[Case], pictures: Sequence) -> list[dict]:
+    """Of each edit: PSNR to the truth and outside the edit, and what the judge reads."""
+    arrays = [np.asarray(picture) for picture in pictures]
+    judged = verdicts(some, np.stack(arrays))
+    return [
+        {
+            "kind": case.kind,
+            "truth": psnr(picture, case.truth.render()),
+            "outside": psnr(picture, case.scene.render(), ~grown(case.touched)),
+            "edit": edit,
+            "other": other,
+        }
+        for case, picture, (edit, other) in zip(some, arrays, judged, strict=True)
+    ]
+
+
 def half(scene: Scene, index: int) -> np.ndarray:
     """The half of the picture that an object is in: nearer to its centre than to the other's."""
     y, x = np.mgrid[:64, :64] + 0.5
@@ -194,9 +211,7 @@ def iou(case: Case, mask) -> float:
 
 def measure(model, all_cases: list[Case], out: Path, pairs: list[tuple[str, str]]) -> None:
     """Runs what results.jsonl does not have yet."""
-    path = out / "results.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    have = {(d["inversion"], d["editor"], d["scene"]) for d in map(json.loads, lines)}
+    have = {(d["inversion"], d["editor"], d["scene"]) for d in read(out)}
     for start in range(0, len(all_cases), BATCH):
         for inversion, editor in pairs:
             numbers = range(start, min(start + BATCH, len(all_cases)))
@@ -204,25 +219,10 @@ def measure(model, all_cases: list[Case], out: Path, pairs: list[tuple[str, str]
                 continue
             some = [all_cases[n] for n in numbers]
             pictures, masks, seconds = run_pair(model, some, inversion, editor)
-            read = verdicts(some, np.stack(pictures))
-            with path.open("a") as file:
-                for n, case, picture, mask, (done, still) in zip(
-                    numbers, some, pictures, masks, read, strict=True
-                ):
-                    outside = ~grown(case.touched)
-                    line = {
-                        "inversion": inversion,
-                        "editor": editor,
-                        "scene": n,
-                        "kind": case.kind,
-                        "outside": psnr(picture, case.scene.render(), outside),
-                        "truth": psnr(picture, case.truth.render()),
-                        "edit": done,
-                        "other": still,
-                        "iou": None if mask is None else iou(case, mask),
-                        "seconds": seconds,
-                    }
-                    file.write(json.dumps(line) + "\n")
+            head = {"inversion": inversion, "editor": editor, "seconds": seconds}
+            places = [None if m is None else iou(c, m) for c, m in zip(some, masks, strict=True)]
+            found = zip(numbers, places, scores(some, pictures), strict=True)
+            write(out, [{**head, "scene": n, "iou": place, **score} for n, place, score in found])
             print(
                 f"{inversion} + {editor}: scenes {start}-{numbers[-1]}, {seconds:.2f} s", flush=True
             )
@@ -230,7 +230,7 @@ def measure(model, all_cases: list[Case], out: Path, pairs: list[tuple[str, str]
 
 def table(out: Path) -> str:
     """results.jsonl as a markdown table, one row a pair."""
-    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    lines = read(out)
     rows = [
         "| inversion | editor | outside, dB | to the true edit, dB | edit as asked | other object "
         "kept | scenes | s an edit |",
@@ -238,7 +238,7 @@ def table(out: Path) -> str:
     ]
     for inversion in ("autoencoder", *INVERSIONS):
         for editor in EDITORS:
-            some = [d for d in lines if (d["inversion"], d["editor"]) == (inversion, editor)]
+            some = where(lines, inversion=inversion, editor=editor)
             if not some:
                 continue
             mean = {k: np.mean([d[k] for d in some]) for k in ("outside", "truth", "seconds")}
@@ -278,10 +278,7 @@ def main() -> None:
     parser.add_argument("--inversions", nargs="*", choices=INVERSIONS, help="only these")
     parser.add_argument("--editors", nargs="*", choices=EDITORS, help="only these")
     parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    if (options.out / "results.jsonl").exists() and not options.resume:
-        parser.error(f"{options.out} has results already: go on with --resume, or name another")
+    options = started(parser)
     model, all_cases = ns.load(options.model), cases(options.scenes)
     pairs = PAIRS
     if options.inversions or options.editors:

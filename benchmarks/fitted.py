@@ -11,13 +11,13 @@ on with --resume), OUT/table.md and OUT/sheet.png.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from editors import KINDS, Case, cases, grown, psnr, verdicts
+from editors import KINDS, Case, cases, psnr, scores
+from results import read, started, where, write
 
 import noisespace as ns
 from noisespace.sheet import Cell
@@ -71,9 +71,7 @@ WAYS: dict[str, Way] = {
 
 def measure(model, some: list[Case], out: Path, names: list[str]) -> None:
     """Runs what OUT/results.jsonl does not have yet; pictures go to OUT/pictures."""
-    path = out / "results.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    have = {(d["method"], d["scene"]) for d in map(json.loads, lines)}
+    have = {(d["method"], d["scene"]) for d in read(out)}
     (out / "pictures").mkdir(exist_ok=True)
     for name in names:
         for n, case in enumerate(some):
@@ -83,32 +81,21 @@ def measure(model, some: list[Case], out: Path, names: list[str]) -> None:
             picture = WAYS[name](model, case, n)
             seconds = time.perf_counter() - start
             np.save(out / "pictures" / f"{name} {n}.npy", picture)
-            ((done, still),) = verdicts([case], picture[None])
-            line = {
-                "method": name,
-                "scene": n,
-                "kind": case.kind,
-                "outside": psnr(picture, case.scene.render(), ~grown(case.touched)),
-                "truth": psnr(picture, case.truth.render()),
-                "edit": done,
-                "other": still,
-                "seconds": seconds,
-            }
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            (score,) = scores([case], [picture])
+            write(out, [{"method": name, "scene": n, "seconds": seconds, **score}])
             print(f"{name}: {n + 1} of {len(some)}, {seconds:.1f} s", flush=True)
 
 
 def table(out: Path) -> str:
     """results.jsonl as a markdown table, one row a method."""
-    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    lines = read(out)
     rows = [
         "| method | outside, dB | to the true edit, dB | edit as asked | other object kept "
         "| scenes | s an edit |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in WAYS:
-        some = [d for d in lines if d["method"] == name]
+        some = where(lines, method=name)
         if some:
             mean = {k: np.mean([d[k] for d in some]) for k in ("outside", "truth", "seconds")}
             edit, other = (f"{np.mean([d[k] for d in some]):.0%}" for k in ("edit", "other"))
@@ -141,10 +128,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=15)
     parser.add_argument("--only", nargs="*", choices=WAYS, help="only these")
     parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    if (options.out / "results.jsonl").exists() and not options.resume:
-        parser.error(f"{options.out} has results already: go on with --resume, or name another")
+    options = started(parser)
     some, names = cases(options.scenes), options.only or list(WAYS)
     measure(ns.load("scenes"), some, options.out, names)
     (options.out / "table.md").write_text(table(options.out))

@@ -11,7 +11,6 @@ line a picture; a run that was stopped goes on with --resume) and OUT/table.md.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from editors import cases, psnr
+from results import read, started, where, write
 
 import noisespace as ns
 from noisespace import images
@@ -71,9 +71,7 @@ def run(model, name: str, method, w: float, some: list, seed: int) -> tuple[torc
 def measure(
     model, out: Path, count: int, weights: list[float], only: list[str] | None = None
 ) -> None:
-    path = out / "results.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    have = {(d["method"], d["w"], d["scene"]) for d in map(json.loads, lines)}
+    have = {(d["method"], d["w"], d["scene"]) for d in read(out)}
     every = cases(count)
     for w in weights:
         for name, method in methods(w).items():
@@ -88,18 +86,19 @@ def measure(
                 x0 = model.encode(pixels)
                 with torch.no_grad():
                     shown, bound = (images.to_images(model.decode(z)) for z in (x, x0))
-                with path.open("a") as file:
-                    for i, case in enumerate(some):
-                        line = {
-                            "method": name,
-                            "w": w,
-                            "scene": start + i,
-                            "psnr": psnr(shown[i], case.scene.render()),
-                            "bound": psnr(bound[i], case.scene.render()),
-                            "latent": float((x[i] - x0[i]).square().mean().sqrt()),
-                            "seconds": seconds,
-                        }
-                        file.write(json.dumps(line) + "\n")
+                lines = [
+                    {
+                        "method": name,
+                        "w": w,
+                        "scene": start + i,
+                        "psnr": psnr(shown[i], case.scene.render()),
+                        "bound": psnr(bound[i], case.scene.render()),
+                        "latent": float((x[i] - x0[i]).square().mean().sqrt()),
+                        "seconds": seconds,
+                    }
+                    for i, case in enumerate(some)
+                ]
+                write(out, lines)
                 print(
                     f"w {w:g} {name}: {start + len(some)} of {count}, {seconds:.2f} s", flush=True
                 )
@@ -107,14 +106,14 @@ def measure(
 
 def table(out: Path) -> str:
     """results.jsonl as a markdown table, one row a method and guidance."""
-    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    lines = read(out)
     rows = [
         "| w | method | PSNR, dB | below the bound, dB | error in latents | scenes | s a picture |",
         "|---|---|---|---|---|---|---|",
     ]
     for w in dict.fromkeys(d["w"] for d in lines):
         for name in methods(w):
-            some = [d for d in lines if (d["method"], d["w"]) == (name, w)]
+            some = where(lines, method=name, w=w)
             if not some:
                 continue
             below = np.array([d["bound"] - d["psnr"] for d in some])
@@ -134,10 +133,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, nargs="*", default=[7.5, 1.5])
     parser.add_argument("--only", nargs="*", help="methods whose names begin so")
     parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    if (options.out / "results.jsonl").exists() and not options.resume:
-        parser.error(f"{options.out} has results already: go on with --resume, or name another")
+    options = started(parser)
     measure(ns.load("scenes"), options.out, options.scenes, options.guidance, options.only)
     (options.out / "table.md").write_text(table(options.out))
     print(table(options.out))

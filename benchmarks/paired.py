@@ -1,54 +1,15 @@
-"""What the studies share: measurements kept line by line, scores of an edit, paired differences."""
+"""What the studies share: do-nothing edits, pictures as files, tables of paired differences."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from editors import Case, grown, psnr, verdicts
+from editors import Case
 from PIL import Image
 
 from noisespace import images
-
-
-def read(out: Path) -> list[dict]:
-    """The measurements that OUT has."""
-    path = out / "results.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def write(out: Path, lines: Iterable[dict]) -> None:
-    """Adds measurements."""
-    with (out / "results.jsonl").open("a") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def started(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options, and OUT made; refuses to mix runs unless asked to go on."""
-    options = parser.parse_args()
-    (options.out / "pictures").mkdir(parents=True, exist_ok=True)
-    if (options.out / "results.jsonl").exists() and not options.resume:
-        parser.error(f"{options.out} has results already: go on with --resume, or name another")
-    return options
-
-
-def scores(some: list[Case], pictures: Sequence) -> list[dict]:
-    """Of each edit: PSNR to the truth and outside the edit, and what the judge reads."""
-    arrays = [np.asarray(picture) for picture in pictures]
-    judged = verdicts(some, np.stack(arrays))
-    return [
-        {
-            "kind": case.kind,
-            "truth": psnr(picture, case.truth.render()),
-            "outside": psnr(picture, case.scene.render(), ~grown(case.touched)),
-            "edit": edit,
-            "other": other,
-        }
-        for case, picture, (edit, other) in zip(some, arrays, judged, strict=True)
-    ]
 
 
 def untouched(model, some: list[Case]) -> dict[str, list[np.ndarray]]:
@@ -60,6 +21,7 @@ def untouched(model, some: list[Case]) -> dict[str, list[np.ndarray]]:
 
 def keep(out: Path, name: str, start: int, pictures: Sequence) -> None:
     """Pictures of scenes ``start`` and on, as files."""
+    (out / "pictures").mkdir(exist_ok=True)
     for i, picture in enumerate(pictures, start):
         Image.fromarray(np.asarray(picture)).save(out / "pictures" / f"{name} {i}.png")
 
@@ -79,11 +41,6 @@ def paired(a: list[dict], b: list[dict], key: str) -> tuple[float, float]:
     """The mean of a - b by scene, and half of its 95 % interval."""
     other = {line["scene"]: line[key] for line in b}
     return interval(float(x[key]) - float(other[x["scene"]]) for x in a if x["scene"] in other)
-
-
-def where(lines: list[dict], **wanted) -> list[dict]:
-    """The lines with these values."""
-    return [d for d in lines if all(d.get(k) == v for k, v in wanted.items())]
 
 
 SCORES = {"truth": "to the true edit", "outside": "outside", "edit": "as asked"}

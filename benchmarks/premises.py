@@ -17,20 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from editors import Case, cases
-from paired import (
-    cells,
-    contrasts,
-    headings,
-    interval,
-    keep,
-    read,
-    scores,
-    started,
-    untouched,
-    where,
-    write,
-)
+from editors import Case, cases, scores
+from paired import cells, contrasts, headings, interval, keep, untouched
+from results import read, started, where, write
 from study_figures import draw_premises
 from torch import Tensor
 

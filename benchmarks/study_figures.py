@@ -10,8 +10,9 @@ import numpy as np
 from editors import Case, psnr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from paired import kept, read, where
+from paired import kept
 from PIL import Image
+from results import read, where
 
 INK, MUTED = "#1d1d1f", "#6b6b70"
 COLOURS = ("#3b6fb6", "#c8553d", "#8a8a8e", "#3d8f5f")
