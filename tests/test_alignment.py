@@ -191,6 +191,45 @@ def test_an_edit_follows_the_alignment_and_content_holds_it(model, alignment, me
     torch.testing.assert_close(idle[0], plain[0])
 
 
+@pytest.fixture
+def text_calls(alignment):
+    """The prompts' count of each call of the text tower."""
+    calls = []
+    tower = alignment.towers.text_model
+    hook = tower.register_forward_hook(lambda *a: calls.append(len(a[-1].pooler_output)))
+    yield calls
+    hook.remove()
+
+
+def test_a_run_embeds_its_prompts_once(model, alignment, text_calls):
+    code, targets = ns.invert(model, IMAGE, SOURCE, steps=6), [TARGET, "a red dog"]
+
+    def each_time(pixels, prompts):
+        return alignment.odds(pixels, prompts, [SOURCE] * len(prompts))
+
+    anew = ns.edit(model, code, targets, editor=ns.ScoreGuidance(each_time, 30.0)).latents
+    assert len(text_calls) > 2 * 4  # calls are counted
+    text_calls.clear()
+    once = ns.edit(model, code, targets, editor=ns.ScoreGuidance(alignment, 30.0)).latents
+    assert torch.equal(once, anew)
+    # one prompt and its source in the trial before the run, then the edit's own lists
+    assert text_calls == [1, 1, 2, 1]
+    text_calls.clear()
+    fitted(model, alignment, iterations=3, lr=0.02)
+    assert len(text_calls) == 2
+
+
+def test_embedded_prompts_serve_in_place_of_words(alignment):
+    x, one, two = pixels(2), [TARGET, "a red dog"], [SOURCE] * 2
+    a, b = alignment.prompts(one), alignment.prompts(two)
+    assert torch.equal(alignment(x, a), alignment(x, one))
+    assert torch.equal(alignment.odds(x, a, b), alignment.odds(x, one, two))
+    far = pixels(2, seed=1)
+    assert torch.equal(alignment.direction(x, far, a, b), alignment.direction(x, far, one, two))
+    with pytest.raises(InputError, match="a list of 2 prompts"):
+        alignment(x, a[:1])
+
+
 def test_content_needs_towers(model):
     code = ns.invert(model, IMAGE, SOURCE, steps=4)
     editor = ns.ScoreGuidance(lambda pixels, prompts: pixels.mean((1, 2, 3)), content=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -84,9 +85,13 @@ class ScoreGuidance:
 
 def against(score: Alignment, brief: Brief) -> Callable[[Tensor, Sequence[str]], Tensor]:
     """log p(target's prompt | picture) against the source's prompt, which each row has its own."""
-    sources = [brief.source.prompts[i] for i, _ in brief.pairs()]
+    sources = tuple(brief.source.prompts[i] for i, _ in brief.pairs())
+
+    @lru_cache(maxsize=4)  # targets and sources: of the trial before the run, and of every step
+    def embedded(prompts: tuple[str, ...]) -> Tensor:
+        return score.prompts(prompts)
 
     def odds(pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        return score.odds(pixels, prompts, sources[: len(prompts)])
+        return score.odds(pixels, embedded(tuple(prompts)), embedded(sources[: len(prompts)]))
 
     return odds

@@ -90,7 +90,8 @@ class DiffusionCLIP:
         path = climb(quiet, first, ascent(quiet, "lower"))
         model, targets = problem.model, [self.target] * len(prompts)
         text = model.embed(targets if model.has_text else [""] * len(prompts))
-        aim = Aim(judge, model.decode(problem.x0), prompts, targets, text, self.identity)
+        words = judge.prompts(prompts), judge.prompts(targets)
+        aim = Aim(judge, model.decode(problem.x0), *words, text, self.identity)
         self.fit(problem, path, adapter, aim)
         info = problem.info().model_copy(update={"adapts": "targets"})
         return Code(problem.grid, path, adapter=adapter, info=info)
@@ -116,12 +117,15 @@ class DiffusionCLIP:
 
 @dataclass(frozen=True)
 class Aim:
-    """Where predicted pictures are pulled: from ``pixels`` and ``sources`` to ``targets``."""
+    """Where predicted pictures are pulled: from ``pixels`` and ``sources`` to ``targets``.
+
+    The prompts are embedded, as they are the same at every step of the fit.
+    """
 
     judge: Alignment
     pixels: Tensor
-    sources: list[str]
-    targets: list[str]
+    sources: Tensor
+    targets: Tensor
     text: Text
     identity: float
 

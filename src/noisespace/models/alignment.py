@@ -20,6 +20,7 @@ from noisespace.models.loading import EMBEDDED, check_part, find, quietly, read_
 
 CLASSES = ("CLIPModel", "VisionTextDualEncoderModel")
 INSIDE = "alignment"  # the folder of a model's own towers
+Prompts = Sequence[str] | Tensor  # in words, or embedded by ``Alignment.prompts``
 Stamp = tuple[tuple[str | int, ...], ...]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -29,7 +30,8 @@ class Alignment:
 
     ``pixels`` (rows, 3, H, W) in [-1, 1] at any size; they are resized whole, not cropped. All
     methods are differentiable by the pixels, so that any of them can guide
-    (``ns.ScoreGuidance``, ``ns.Guided``).
+    (``ns.ScoreGuidance``, ``ns.Guided``). Where prompts stay the same from call to call, what
+    ``prompts`` makes of them may be given in their place.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Alignment:
     def __repr__(self) -> str:  # what a record says of it
         return f"Alignment({self.name!r})"
 
-    def __call__(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+    def __call__(self, pixels: Tensor, prompts: Prompts) -> Tensor:
         if len(pixels) != len(prompts) or isinstance(prompts, str):
             given = repr(prompts) if isinstance(prompts, str) else len(prompts)
             raise InputError(
@@ -72,8 +74,10 @@ class Alignment:
         embedded = self.towers.visual_projection(self.seen(pixels).pooler_output.flatten(1))
         return functional.normalize(embedded, dim=1).to(pixels)
 
-    def prompts(self, prompts: Sequence[str]) -> Tensor:
+    def prompts(self, prompts: Prompts) -> Tensor:
         """Embeddings (rows, d) of length 1; a prompt that occurs twice is embedded once."""
+        if isinstance(prompts, Tensor):
+            return prompts
         if isinstance(prompts, str):
             raise InputError(f"expected a list of prompts, got {prompts!r}")
         known = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
@@ -90,14 +94,14 @@ class Alignment:
             embedded = functional.normalize(self.towers.text_projection(out), dim=1)
         return embedded[[known[prompt] for prompt in prompts]]
 
-    def odds(self, pixels: Tensor, prompts: Sequence[str], others: Sequence[str]) -> Tensor:
+    def odds(self, pixels: Tensor, prompts: Prompts, others: Prompts) -> Tensor:
         """log p(prompt | picture) against one other prompt a row, (rows,): a two-way classifier."""
         away = self.prompts(prompts) - self.prompts(others)
         scale = self.towers.logit_scale.detach().exp()
         return functional.logsigmoid(scale * (self.pictures(pixels) * away.to(pixels)).sum(1))
 
     def direction(
-        self, pixels: Tensor, source: Tensor, prompts: Sequence[str], others: Sequence[str]
+        self, pixels: Tensor, source: Tensor, prompts: Prompts, others: Prompts
     ) -> Tensor:
         """Cosine of the change of the pictures and the change of their prompts, (rows,).
 
