@@ -20,13 +20,11 @@ from noisespace.editing import (
 from noisespace.errors import InputError
 from noisespace.intake import load_images, sample_size
 from noisespace.inversion import EditFriendly, Inversion, Problem
-from noisespace.inversion.base import Nowhere
-from noisespace.inversion.kept import Checkpoint
 from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
 from noisespace.models.adapters import adapted
 from noisespace.models.base import Model
-from noisespace.prepare import controls_of, embed, fitting, head, sources
+from noisespace.prepare import controls_of, embed, fitting, head, settled, sources, state_file
 from noisespace.replay import replay
 from noisespace.result import Result, mask_pictures, model_record
 from noisespace.rows import assemble, fresh_noise
@@ -34,7 +32,6 @@ from noisespace.run import Job, Run
 from noisespace.settings import (
     check_guidance,
     generators,
-    method_defaults,
     nested_prompts,
     sample_defaults,
     spread,
@@ -68,26 +65,14 @@ def invert(
 
     Raises InputError, before any network runs, for input that cannot be inverted.
     """
-    if not isinstance(method, Inversion):
-        raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")
-    defaults = method_defaults(model, method)
-    grid = model.grid(defaults.steps if steps is None else steps)
-    w = check_guidance(model, defaults.invert if guidance is None else guidance)
-    method.check(grid)
-    if checkpoint is not None and not getattr(method, "resumes", False):
-        raise InputError(
-            f"checkpoint: {describe(method)} keeps none; null-text (one embedding a step) and "
-            "prompt-tuning do"
-        )
+    defaults, grid, w = settled(model, method, steps, guidance, checkpoint)
     pixels, info = load_images(model, image, method, size)
     count = len(pixels)
     prompts = spread(prompt, count, "prompt", str)
     seeds = spread(seed, count, "seed", int)
     drawn = generators(seeds)
     text, null = embed(model, prompts), embed(model, [""] * count)
-    who = [model.fingerprint, str(model.dtype), describe(method), len(grid), w, prompts, seeds]
-    who.append(describe(pixels.cpu().numpy()))
-    kept = Nowhere() if checkpoint is None else Checkpoint(checkpoint, who)
+    kept = state_file(checkpoint, model, (describe(method), len(grid), w, prompts, seeds), pixels)
     x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
     parts = (model.denoise, grid, x0, text, null, w, drawn, progress, kept)
     code = method.invert(Problem(*parts, model))

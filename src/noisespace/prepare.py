@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +13,17 @@ from torch import Tensor
 
 from noisespace.code import Code, Info
 from noisespace.denoiser import Controls, Text
+from noisespace.describe import describe
 from noisespace.editing import Brief, Editor, keep_outside, latent_masks
 from noisespace.errors import InputError
 from noisespace.images import Fit
+from noisespace.inversion import Defaults, Inversion
+from noisespace.inversion.base import Kept, Nowhere
+from noisespace.inversion.kept import Checkpoint
 from noisespace.models.base import Model
 from noisespace.result import model_record, source_record
-from noisespace.settings import cut_notice
+from noisespace.schedule import Grid
+from noisespace.settings import check_guidance, cut_notice, method_defaults
 from noisespace.version import VERSION
 
 
@@ -27,6 +33,36 @@ def embed(model: Model, prompts: Sequence[str]) -> Text:
     if notice := cut_notice(text):
         warnings.warn(notice, stacklevel=3)
     return text
+
+
+def settled(
+    model: Model,
+    method: Any,
+    steps: int | None,
+    guidance: float | None,
+    checkpoint: str | Path | None,
+) -> tuple[Defaults, Grid, float]:
+    """An inversion's defaults on a model, its grid and its w; InputError where it cannot run so."""
+    if not isinstance(method, Inversion):
+        raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")
+    defaults = method_defaults(model, method)
+    grid = model.grid(defaults.steps if steps is None else steps)
+    w = check_guidance(model, defaults.invert if guidance is None else guidance)
+    method.check(grid)
+    if checkpoint is not None and not getattr(method, "resumes", False):
+        raise InputError(
+            f"checkpoint: {describe(method)} keeps none; null-text (one embedding a step) and "
+            "prompt-tuning do"
+        )
+    return defaults, grid, w
+
+
+def state_file(path: str | Path | None, model: Model, settings: Sequence[Any], x: Tensor) -> Kept:
+    """Where an optimisation keeps its state: only the same model, settings and images go on."""
+    if path is None:
+        return Nowhere()
+    of_model, of_images = [model.fingerprint, str(model.dtype)], describe(x.cpu().numpy())
+    return Checkpoint(path, [*of_model, *settings, of_images])
 
 
 @torch.no_grad()
