@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,35 +53,48 @@ def compare(
 
     clock = Clock()
     check_outputs([out], inputs=[image], force=force)
-    specs = list(method or METHODS)
-    methods = [parse_method(spec) for spec in specs]
-    named = [(e, None if e == "none" else parse_editor(e)) for e in editor or ["none"]]
+    methods = [(spec, parse_method(spec)) for spec in method or METHODS]
+    editors = [(e, None if e == "none" else parse_editor(e)) for e in editor or ["none"]]
     found = None if mask is None else parse_mask(mask)
     working, pixels = o.parse_size(size), o.read_image(image)
-    for how in methods:
+    for _, how in methods:
         o.check_early(how, steps, (guidance, source_guidance), [seed])
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, guidance, source_guidance)
-    for how in methods:
+    for _, how in methods:
         how.check(loaded.grid(steps or method_defaults(loaded, how).steps))
-    for _, control in named:
+    for _, control in editors:
         asked = {"editor": control, "mask": found}
         check_image_edit(loaded, pixels, working, (source, [target]), **asked)
     before = {"steps": steps, "guidance": source_guidance, "size": working}
-    rows, done = [], []
-    for spec, how in zip(specs, methods, strict=True):
-        for word, control in named:
-            after = {"guidance": guidance, "seed": seed, "editor": control, "mask": found}
-            try:
-                cells, figures = trial(loaded, pixels, (source, target), how, (before, after))
-            except Exception as error:  # one method's failure must not lose the others
-                cells, figures = failed(spec, error)
-            rows.append(cells)
-            done.append({"method": spec, "editor": word, **figures})
+    after = {"guidance": guidance, "seed": seed, "mask": found}
+    tried = product(methods, editors)
+    rows, done = trials(loaded, pixels, (source, target), tried, (before, after))
     save(out, pixels, (source, target), rows, force)
     document = {"grid": str(out), "methods": done, "seconds": clock.all()}
     bad = any("error" in one for one in done)
     finish(document, [line(one) for one in done] + [str(out)], as_json, FAILED if bad else DONE)
+
+
+def trials(
+    model: Any,
+    pixels: Any,
+    prompts: tuple[str, str],
+    tried: Iterable[tuple[tuple[str, Any], tuple[str, Any]]],
+    settings: tuple[dict, dict],
+) -> tuple[list[list[Any]], list[dict[str, Any]]]:
+    """Methods with editors, each with its name: a row of cells and the figures of every pair."""
+    before, after = settings
+    rows, done = [], []
+    for (spec, how), (word, control) in tried:
+        both = before, {**after, "editor": control}
+        try:
+            cells, figures = trial(model, pixels, prompts, how, both)
+        except Exception as error:  # one method's failure must not lose the others
+            cells, figures = failed(spec, error)
+        rows.append(cells)
+        done.append({"method": spec, "editor": word, **figures})
+    return rows, done
 
 
 def trial(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from noisespace.cli.methods import (
     parse_operation,
 )
 from noisespace.cli.outcome import Clock, finish, say
-from noisespace.cli.outputs import check_outputs, numbered, psnr, save_sheet
+from noisespace.cli.outputs import Writes, numbered, psnr, save_sheet, write
 from noisespace.cli.work import (
     check_image_edit,
     first_reconstruction,
@@ -28,17 +27,6 @@ from noisespace.cli.work import (
     run_edit,
 )
 from noisespace.errors import InputError
-
-
-@dataclass(frozen=True)
-class Writes:
-    """Where an edit's outputs go."""
-
-    pictures: list[Path]
-    record: Path
-    sheet: Path | None
-    code: Path | None
-    force: bool
 
 
 def edit(
@@ -90,8 +78,6 @@ def edit(
     the first seed, then of the next.
     """
     clock = Clock()
-    saved = o.is_code(image)
-    paths = numbered(out, len(target) * (seeds or 1)) if not saved else []
     inversion = {
         "--source": source,
         "--method": method,
@@ -101,16 +87,12 @@ def edit(
         "--size": size,
         "--code": code,
     }
+    saved = o.is_code(image)
     start = load_code(image, inversion) if saved else None
-    if start is not None:
-        paths = numbered(out, len(target) * start.path.shape[1])
+    each = (seeds or 1) if start is None else start.path.shape[1]
+    paths = numbered(out, len(target) * each)
     writes = Writes(paths, out.with_suffix(".json"), sheet, code, force)
-    check_outputs(
-        [*paths, sheet],
-        [writes.record, code],
-        inputs=[image, Path(mask) if mask else None],
-        force=force,
-    )
+    writes.check([image, Path(mask) if mask else None])
     how = parse_method("edit-friendly" if method is None else method)
     working = o.parse_size(size)
     pixels = None if saved else o.read_image(image)
@@ -137,7 +119,7 @@ def edit(
     document = write(writes, result, start, clock)
     if sheet is not None:
         draw(sheet, pixels, before, result, force)
-    finish(document, [str(p) for p in [*paths, writes.record, sheet, code] if p], as_json)
+    finish(document, writes.named(), as_json)
 
 
 def note_empty(source: str | None, targets: list[str]) -> None:
@@ -155,28 +137,6 @@ def choose_editor(editor: str | None, concepts: list[str] | None) -> Any:
     if concepts:
         return parse_concepts(concepts)
     return parse_editor(editor) if editor else None
-
-
-def write(writes: Writes, result: Any, code: Any, clock: Clock) -> dict[str, Any]:
-    """Writes pictures, code and JSON; returns the JSON's document."""
-    from noisespace.files import write_json
-    from noisespace.metadata import save_png
-
-    for i, path in enumerate(writes.pictures):
-        save_png(path, result.images[i], result.record_of(i), force=writes.force)
-    if writes.code:
-        code.save(writes.code, force=writes.force)
-    pictures = [
-        {"path": str(path), "record": result.record_of(i)} for i, path in enumerate(writes.pictures)
-    ]
-    document = {
-        "pictures": pictures,
-        "sheet": str(writes.sheet) if writes.sheet else None,
-        "code": str(writes.code) if writes.code else None,
-        "seconds": clock.all(),
-    }
-    write_json(writes.record, document, force=writes.force)
-    return document
 
 
 def draw(sheet: Path, pixels: Any, before: Any, result: Any, force: bool) -> None:

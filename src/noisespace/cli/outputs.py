@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisespace.cli.outcome import Clock
 from noisespace.errors import InputError
 
 
@@ -43,6 +45,48 @@ def check_outputs(
         if path.resolve() in taken:
             raise InputError(f"{path}: is named for two outputs; choose different names")
         taken.add(path.resolve())
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Where an edit's outputs go."""
+
+    pictures: list[Path]
+    record: Path
+    sheet: Path | None
+    code: Path | None
+    force: bool
+
+    def named(self) -> list[str]:
+        """The outputs that were asked for."""
+        return [str(p) for p in [*self.pictures, self.record, self.sheet, self.code] if p]
+
+    def check(self, inputs: list[Path | None]) -> None:
+        """Raises InputError where an output cannot be written."""
+        pictures, others = [*self.pictures, self.sheet], [self.record, self.code]
+        check_outputs(pictures, others, inputs=inputs, force=self.force)
+
+
+def write(writes: Writes, result: Any, code: Any, clock: Clock) -> dict[str, Any]:
+    """Writes pictures, code and JSON; returns the JSON's document."""
+    from noisespace.files import write_json
+    from noisespace.metadata import save_png
+
+    for i, path in enumerate(writes.pictures):
+        save_png(path, result.images[i], result.record_of(i), force=writes.force)
+    if writes.code:
+        code.save(writes.code, force=writes.force)
+    pictures = [
+        {"path": str(path), "record": result.record_of(i)} for i, path in enumerate(writes.pictures)
+    ]
+    document = {
+        "pictures": pictures,
+        "sheet": str(writes.sheet) if writes.sheet else None,
+        "code": str(writes.code) if writes.code else None,
+        "seconds": clock.all(),
+    }
+    write_json(writes.record, document, force=writes.force)
+    return document
 
 
 def save_sheet(path: Path, rows: Sequence[Sequence[Any]], title: str, force: bool) -> None:
