@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from noisespace.version import VERSION
 
 if TYPE_CHECKING:
+    from noisespace.api import caption as caption
     from noisespace.api import edit as edit
     from noisespace.api import edit_steps as edit_steps
     from noisespace.api import freeze as freeze
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from noisespace.models.alignment import Alignment as Alignment
     from noisespace.models.alignment import load_alignment as load_alignment
     from noisespace.models.analytic import Mixture as Mixture
+    from noisespace.models.captioning import load_captioner as load_captioner
     from noisespace.models.diffusers import from_pipeline as from_pipeline
     from noisespace.models.guided import Guided as Guided
     from noisespace.models.loading import load as load
@@ -51,6 +53,7 @@ _PLACES = {
     "noisespace.code": ["Code"],
     "noisespace.api": [
         "attention_maps",
+        "caption",
         "edit",
         "edit_steps",
         "freeze",
@@ -93,6 +96,7 @@ _PLACES = {
     ],
     "noisespace.models.alignment": ["Alignment", "load_alignment"],
     "noisespace.models.analytic": ["Mixture"],
+    "noisespace.models.captioning": ["load_captioner"],
     "noisespace.models.guided": ["Guided"],
     "noisespace.models.diffusers": ["from_pipeline"],
     "noisespace.models.loading": ["load"],

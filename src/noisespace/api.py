@@ -24,6 +24,7 @@ from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
 from noisespace.models.adapters import adapted
 from noisespace.models.base import Model
+from noisespace.models.captioning import Captioner, captioner_for, captioner_of, who
 from noisespace.prepare import controls_of, embed, fitting, head, settled, sources, state_file
 from noisespace.replay import replay
 from noisespace.result import Result, mask_pictures, model_record
@@ -44,7 +45,7 @@ from noisespace.version import VERSION
 def invert(
     model: Model,
     image: Any,
-    prompt: str | Sequence[str] = "",
+    prompt: str | Sequence[str] | None = "",
     method: Inversion = EditFriendly(),  # frozen
     *,
     steps: int | None = None,
@@ -53,11 +54,13 @@ def invert(
     size: int | tuple[int, int] | None = None,
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
+    captioner: str | Path | Captioner | None = None,
 ) -> Code:
     """Finds a trajectory of noise that gives an image back, and returns it as a Code.
 
     ``image``: path, PIL image or uint8 array (H, W, 3), or a list of them (one batch; then
     ``prompt`` and ``seed`` may be lists); a float tensor (b, c, h, w) is taken as latents.
+    ``prompt`` None: what the ``captioner`` writes (see ``caption``); the code's info tells it.
     ``steps`` and ``guidance`` default to the method's published ones, or the model's own.
     ``progress(done, total)`` is called on the way; raising in it cancels. ``checkpoint``: a file
     in which an optimisation (null-text, prompt tuning) keeps its state, so that the same call goes
@@ -68,6 +71,9 @@ def invert(
     defaults, grid, w = settled(model, method, steps, guidance, checkpoint)
     pixels, info = load_images(model, image, method, size)
     count = len(pixels)
+    writer = captioner_for(model, prompt, captioner, image)
+    if writer is not None:
+        prompt = writer(pixels)
     prompts = spread(prompt, count, "prompt", str)
     seeds = spread(seed, count, "seed", int)
     drawn = generators(seeds)
@@ -87,8 +93,32 @@ def invert(
         fingerprint=model.fingerprint,
         dtype=str(model.dtype).removeprefix("torch."),
         version=VERSION,
+        captioner="" if writer is None else who(writer),
         **info,
     )
+
+
+@torch.no_grad()
+def caption(
+    model: Model,
+    image: Any,
+    captioner: str | Path | Captioner | None = None,
+    *,
+    size: int | tuple[int, int] | None = None,
+) -> str | list[str]:
+    """What an image shows, in words: a source prompt for those who have none.
+
+    ``image``: path, PIL image or uint8 array (H, W, 3), for one caption; a list of them for a list.
+    ``captioner``: None for the captions that the model knows (the embedded models know theirs: the
+    one that their alignment model puts nearest is taken); else the folder or Hub id of a BLIP, or a
+    function of pixels (b, 3, h, w) in [-1, 1] that returns b texts.
+
+    Raises InputError where the model knows none, and for what is no captioner.
+    """
+    writer = captioner_of(model, captioner)
+    pixels, _ = load_images(model, image, None, size)
+    texts = writer(pixels)
+    return texts if isinstance(image, (list, tuple)) else texts[0]
 
 
 @torch.no_grad()

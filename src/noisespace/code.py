@@ -30,7 +30,8 @@ class Info(BaseModel):
     ``fit``: how each image was brought to the model's resolution; ``image``: its pixels' sha256;
     ``operations``: what was done to the code since it was inverted; ``adapts``: which rows its
     adapter acts on, all of them or the targets alone; ``pivot_guidance``: the w of the path that an
-    optimisation holds on to, where ``guidance`` is the one that it is for.
+    optimisation holds on to, where ``guidance`` is the one that it is for; ``captioner``: who
+    wrote the prompts, "" where they were given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class Info(BaseModel):
     operations: tuple[str, ...] = ()
     adapts: Literal["all", "targets"] = "all"
     pivot_guidance: float | None = None
+    captioner: str = ""
 
 
 @dataclass(frozen=True)

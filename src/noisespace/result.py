@@ -110,6 +110,7 @@ def source_record(code: Code) -> dict[str, Any]:
         "steps": code.steps,
         "guidance": info.guidance,
         **({"pivot_guidance": w} if (w := info.pivot_guidance) is not None else {}),
+        **({"captioner": info.captioner} if info.captioner else {}),
         **({"operations": list(info.operations)} if info.operations else {}),
     }
 

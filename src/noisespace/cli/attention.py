@@ -11,7 +11,7 @@ from noisespace.cli import options as o
 from noisespace.cli.methods import parse_method
 from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, save_sheet
-from noisespace.cli.work import invert_image
+from noisespace.cli.work import invert_image, words_of
 from noisespace.errors import InputError
 
 
@@ -29,6 +29,7 @@ def attention(
     source_guidance: o.SourceGuidance = None,
     seed: o.Seed = 0,
     size: o.Size = None,
+    captioner: o.Captioner = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     as_json: o.Json = False,
@@ -41,14 +42,15 @@ def attention(
     o.check_early(how, steps, (source_guidance,), [seed])
     loaded = o.load_model(model, dtype, device)
     o.check_guidance(loaded, source_guidance)
-    check_words(loaded, source, word)
+    words = words_of(loaded, pixels, source, captioner, working)
+    check_words(loaded, words.text, word)
     from noisespace.api import attention_maps
 
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
-    code = invert_image(loaded, pixels, source, how, [seed], **settings)
+    code = invert_image(loaded, pixels, words, how, [seed], **settings)
     found = attention_maps(loaded, code, word)
     named = list(zip(found.words[0], found.maps[0].float().cpu().numpy(), strict=True))
-    draw(out, pixels, source, named, force)
+    draw(out, pixels, words.text, named, force)
     document = {
         "sheet": str(out),
         "words": [{"word": w, "mean": float(m.mean()), "max": float(m.max())} for w, m in named],

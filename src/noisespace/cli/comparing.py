@@ -14,7 +14,7 @@ from noisespace.cli import options as o
 from noisespace.cli.methods import parse_editor, parse_mask, parse_method
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, one_sentence, say
 from noisespace.cli.outputs import check_outputs, latent_error, psnr, save_sheet
-from noisespace.cli.work import check_image_edit, invert_image, run_edit
+from noisespace.cli.work import Words, check_image_edit, invert_image, run_edit, words_of
 
 METHODS = ("ddim", "negative-prompt", "cycle-diffusion", "edit-friendly")
 
@@ -39,6 +39,7 @@ def compare(
     source_guidance: o.SourceGuidance = None,
     seed: o.Seed = 0,
     size: o.Size = None,
+    captioner: o.Captioner = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     as_json: o.Json = False,
@@ -63,15 +64,16 @@ def compare(
     o.check_guidance(loaded, guidance, source_guidance)
     for _, how in methods:
         how.check(loaded.grid(steps or method_defaults(loaded, how).steps))
+    words = words_of(loaded, pixels, source, captioner, working)
     for _, control in editors:
         asked = {"editor": control, "mask": found}
-        check_image_edit(loaded, pixels, working, (source, [target]), **asked)
+        check_image_edit(loaded, pixels, working, (words.text, [target]), **asked)
     before = {"steps": steps, "guidance": source_guidance, "size": working}
     after = {"guidance": guidance, "seed": seed, "mask": found}
     tried = product(methods, editors)
-    rows, done = trials(loaded, pixels, (source, target), tried, (before, after))
-    save(out, pixels, (source, target), rows, force)
-    document = {"grid": str(out), "methods": done, "seconds": clock.all()}
+    rows, done = trials(loaded, pixels, (words, target), tried, (before, after))
+    save(out, pixels, (words.text, target), rows, force)
+    document = {"grid": str(out), "source": words.text, "methods": done, "seconds": clock.all()}
     bad = any("error" in one for one in done)
     finish(document, [line(one) for one in done] + [str(out)], as_json, FAILED if bad else DONE)
 
@@ -79,7 +81,7 @@ def compare(
 def trials(
     model: Any,
     pixels: Any,
-    prompts: tuple[str, str],
+    prompts: tuple[Words, str],
     tried: Iterable[tuple[tuple[str, Any], tuple[str, Any]]],
     settings: tuple[dict, dict],
 ) -> tuple[list[list[Any]], list[dict[str, Any]]]:
@@ -98,7 +100,7 @@ def trials(
 
 
 def trial(
-    model: Any, pixels: Any, prompts: tuple[str, str], method: Any, settings: tuple[dict, dict]
+    model: Any, pixels: Any, prompts: tuple[Words, str], method: Any, settings: tuple[dict, dict]
 ) -> tuple[list[Any], dict[str, Any]]:
     """One method: its row of cells and its figures."""
     import numpy as np

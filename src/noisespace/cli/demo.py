@@ -13,7 +13,7 @@ from noisespace.cli import options as o
 from noisespace.cli.methods import parse_method
 from noisespace.cli.outcome import Clock, finish, say
 from noisespace.cli.outputs import latent_error, psnr, save_sheet
-from noisespace.cli.work import invert_image, run_edit
+from noisespace.cli.work import Words, invert_image, run_edit
 from noisespace.errors import InputError
 
 SEED = 0  # of the held-out scene
@@ -53,7 +53,7 @@ def demo(
     scene = held_out_scene(seed)
     save_png(given, scene.render(), force=True)
     pixels = o.read_image(given)
-    code = invert_image(loaded, pixels, scene.caption, parse_method(EDITS[0][1]), [0])
+    code = invert_image(loaded, pixels, Words(scene.caption), parse_method(EDITS[0][1]), [0])
     replay = reconstruct(loaded, code)
     done = {
         "max_abs_latent_error": latent_error(replay.latents, code),
@@ -95,7 +95,7 @@ def edit_scene(
     truth = change(scene, what)
     start = time.perf_counter()
     if code is None:
-        code = invert_image(model, pixels, scene.caption, parse_method(name), [0])
+        code = invert_image(model, pixels, Words(scene.caption), parse_method(name), [0])
     picture = run_edit(model, code, [truth.caption]).images[0]
     right = truth.render()
     figures = {

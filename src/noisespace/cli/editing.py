@@ -25,6 +25,7 @@ from noisespace.cli.work import (
     invert_image,
     load_code,
     run_edit,
+    words_of,
 )
 from noisespace.errors import InputError
 
@@ -35,7 +36,8 @@ def edit(
         list[str], typer.Option("--target", help="What it shall show; repeat for several edits.")
     ],
     out: o.Out,
-    source: Annotated[str | None, typer.Option("--source", help="What the image shows.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help=o.SOURCE_HELP)] = None,
+    captioner: o.Captioner = None,
     method: Annotated[
         str | None,
         typer.Option("--method", help=f"NAME:field=value,...; NAME is one of {', '.join(NAMES)}."),
@@ -80,6 +82,7 @@ def edit(
     clock = Clock()
     inversion = {
         "--source": source,
+        "--captioner": captioner,
         "--method": method,
         "--steps": steps,
         "--source-guidance": source_guidance,
@@ -106,10 +109,11 @@ def edit(
     o.check_guidance(loaded, guidance, source_guidance)
     if start is None:
         asked = {"editor": control, "mask": drawn, "operations": operations}
-        check_image_edit(loaded, pixels, working, (source or "", target), **asked)
+        words = words_of(loaded, pixels, source or "", captioner, working)
+        check_image_edit(loaded, pixels, working, (words.text, target), **asked)
         settings = {"steps": steps, "guidance": source_guidance, "size": working}
         with clock.on("invert"):
-            start = invert_image(loaded, pixels, source or "", how, numbers, **settings)
+            start = invert_image(loaded, pixels, words, how, numbers, **settings)
     options = {"guidance": guidance, "editor": control, "mask": drawn, "seed": seed}
     with clock.on("edit"):
         for change in operations:

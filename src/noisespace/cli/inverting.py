@@ -11,7 +11,7 @@ from noisespace.cli import options as o
 from noisespace.cli.methods import parse_method
 from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, latent_error, psnr
-from noisespace.cli.work import invert_image, load_code
+from noisespace.cli.work import invert_image, load_code, words_of
 from noisespace.errors import InputError
 
 
@@ -19,6 +19,7 @@ def invert(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The code to write (.safetensors).")],
     source: o.Source = "",
+    captioner: o.Captioner = None,
     method: o.Method = "edit-friendly",
     model: o.Model = "scenes",
     steps: o.Steps = None,
@@ -51,9 +52,10 @@ def invert(
     loaded = o.load_model(model, dtype, device)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     settings["checkpoint"] = checkpoint
+    words = words_of(loaded, pixels, source, captioner, working)
     with clock.on("invert"):
         numbers = range(seed, seed + seeds)
-        code = invert_image(loaded, pixels, source, how, numbers, **settings)
+        code = invert_image(loaded, pixels, words, how, numbers, **settings)
     code.save(out, force=force)
     document = {
         "code": str(out),
@@ -68,7 +70,8 @@ def invert(
 def reconstruct(
     image: Annotated[Path, typer.Argument(help="A code saved by invert, or a picture.")],
     out: o.Out,
-    source: Annotated[str | None, typer.Option("--source", help="What the image shows.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help=o.SOURCE_HELP)] = None,
+    captioner: o.Captioner = None,
     method: Annotated[
         str | None, typer.Option("--method", help="As in invert; for a picture only.")
     ] = None,
@@ -95,6 +98,7 @@ def reconstruct(
     clock, saved = Clock(), o.is_code(image)
     inversion = {
         "--source": source,
+        "--captioner": captioner,
         "--method": method,
         "--steps": steps,
         "--source-guidance": source_guidance,
@@ -113,8 +117,9 @@ def reconstruct(
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:
         settings = {"steps": steps, "guidance": source_guidance, "size": working}
+        words = words_of(loaded, pixels, source or "", captioner, working)
         with clock.on("invert"):
-            code = invert_image(loaded, pixels, source or "", how, [seed], **settings)
+            code = invert_image(loaded, pixels, words, how, [seed], **settings)
     with clock.on("reconstruct"):
         result = replay(loaded, code, guidance=guidance)
     figures = figures_of(result, code, pixels)

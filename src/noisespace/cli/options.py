@@ -13,7 +13,16 @@ from noisespace.cli.outcome import say
 from noisespace.errors import InputError
 
 MAX_SIDE = 8000  # 64 million pixels, the limit of what is read
-Source = Annotated[str, typer.Option("--source", help="What the image shows, in words.")]
+SOURCE_HELP = 'What the image shows, in words; "auto" lets a captioner say it.'
+Source = Annotated[str, typer.Option("--source", help=SOURCE_HELP)]
+Captioner = Annotated[
+    str | None,
+    typer.Option(
+        "--captioner",
+        help="Who writes --source auto: the folder or Hub id of a BLIP (default: the captions that "
+        "the model knows, by its alignment model).",
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,39 @@ from noisespace.cli.outcome import progress, say
 from noisespace.errors import InputError
 
 
+@dataclass(frozen=True)
+class Words:
+    """A source prompt, and who wrote it ("" where it was given)."""
+
+    text: str
+    captioner: str = ""
+
+
+def words_of(model: Any, pixels: Any, source: str, captioner: str | None, size: Any) -> Words:
+    """The source prompt; with "auto" what a captioner says, on standard error too."""
+    if source.strip().lower() != "auto":
+        if captioner is not None:
+            raise InputError("--captioner is for --source auto; leave it out, or the source")
+        return Words(source)
+    from noisespace.api import caption
+    from noisespace.models.captioning import captioner_of, who
+
+    writer = captioner_of(model, captioner)
+    text = caption(model, [pixels], writer, size=size)[0]
+    say(f"source: {text}")
+    return Words(text, who(writer))
+
+
 def invert_image(
-    model: Any, image: Any, prompt: str, method: Any, seeds: Sequence[int], **options: Any
+    model: Any, image: Any, source: Words, method: Any, seeds: Sequence[int], **options: Any
 ) -> Any:
     """One image inverted with several seeds, as one batch."""
     from noisespace.api import invert
 
     with progress("inverting") as show:
-        images, prompts = [image] * len(seeds), [prompt] * len(seeds)
+        images, prompts = [image] * len(seeds), [source.text] * len(seeds)
         code = invert(model, images, prompts, method, seed=list(seeds), progress=show, **options)
+    code = code.with_info(captioner=source.captioner)
     say_code(code)
     same = code.path[:, :1].expand_as(code.path)
     if len(seeds) > 1 and bool((code.path == same).all()):

@@ -13,12 +13,15 @@ from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from string import Formatter
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from torch import Tensor
 from torch.nn import functional
 
+from noisespace.describe import describe
 from noisespace.errors import InputError
 from noisespace.models.alignment import CLIP_MEAN, CLIP_STD, Alignment, alignment_of
 from noisespace.models.loading import check_part, find, quietly, read_json, where
@@ -117,16 +120,35 @@ def vocabulary_of(model: Any) -> Vocabulary:
             f"the model {model.name} brings no captions of its own: give the source prompt, or "
             "name a captioner (the folder or Hub id of a BLIP)"
         )
-    listed = read_json(path).get("patterns")
-    texts = tuple(p for p in listed or [] if isinstance(p, str))
     try:
-        patterns = tuple(Pattern(*p) for p in listed or [] if not isinstance(p, str))
-        whole = bool(texts or patterns) and all(p.slots for p in patterns)
-    except (TypeError, AttributeError):
-        whole, patterns = False, ()
-    if not whole:
-        raise InputError(f"{path}: expected a list of patterns: captions, or [text, slots]")
+        listed = Listed.model_validate(read_json(path)).patterns
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: expected a list of patterns: captions, or [text with {{slots}}, {{slot: "
+            f"values}}] ({error.errors()[0]['msg']})"
+        ) from None
+    texts = tuple(p for p in listed if isinstance(p, str))
+    patterns = tuple(Pattern(*p) for p in listed if not isinstance(p, str))
     return Vocabulary(alignment_of("alignment", model), texts, patterns)
+
+
+class Listed(BaseModel):
+    """captions.json, which comes from outside."""
+
+    patterns: list[str | tuple[str, dict[str, Annotated[list[str], Field(min_length=1)]]]] = Field(
+        min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _slots_are_named(self) -> Listed:
+        for pattern in self.patterns:
+            if not isinstance(pattern, str):
+                named = {
+                    name for _, name, _, _ in Formatter().parse(pattern[0]) if name is not None
+                }
+                if named != set(pattern[1]) or not named:
+                    raise ValueError(f"{pattern[0]!r} does not name its slots")
+        return self
 
 
 @dataclass(frozen=True)
@@ -199,3 +221,22 @@ def captioner_of(model: Any, captioner: str | Path | Captioner | None) -> Captio
     if captioner is None:
         return vocabulary_of(model)
     return captioner if callable(captioner) else load_captioner(captioner, str(model.device))
+
+
+def captioner_for(
+    model: Any, prompt: Any, captioner: str | Path | Captioner | None, image: Any
+) -> Captioner | None:
+    """Who writes the prompts of an inversion; None where they are given."""
+    if prompt is not None:
+        if captioner is not None:
+            raise InputError("got a prompt and a captioner: leave one of them out")
+        return None
+    if isinstance(image, Tensor):
+        raise InputError("latents cannot be captioned: give the prompt, or a picture")
+    return captioner_of(model, captioner)
+
+
+def who(captioner: Captioner) -> str:
+    """What a record says of a captioner."""
+    own = isinstance(captioner, (Vocabulary, Writer))
+    return repr(captioner) if own else describe(captioner)
