@@ -100,7 +100,9 @@ def test_a_killed_run_goes_on(config, tmp_path):
     path = out / "diffusion.safetensors"
     command = [sys.executable, "-m", "noisespace.train", str(config), "--out", str(out)]
     process = subprocess.Popen(
-        [*command, "--steps", "100000"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [*command, "--set", "diffusion__steps=100000"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     try:
         waited = time.monotonic()

@@ -35,9 +35,16 @@ def train(
         str | None,
         typer.Option("--only", help="alignment or classifier: that stage alone, to OUT/STAGE."),
     ] = None,
+    snapshot: Annotated[
+        bool,
+        typer.Option("--snapshot", help="Train nothing: write OUT/model as a run now has it."),
+    ] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Trains a model, evaluates it and writes it as a pipeline to OUT/model."""
+    """Trains a model, evaluates it and writes it as a pipeline to OUT/model.
+
+    Ctrl-C stops after the step; the same command with --resume goes on from there.
+    """
     if only not in (None, "alignment", "classifier"):
         raise InputError(f'--only must be "alignment" or "classifier", got {only!r}')
     overrides = dict(parse_setting(text) for text in setting or [])
@@ -51,10 +58,14 @@ def train(
 
     from noisespace.train.config import load_config
     from noisespace.train.finish import finish as publish
-    from noisespace.train.finish import finish_alone
+    from noisespace.train.finish import finish_alone, publish_snapshot
     from noisespace.train.run import run, run_alone
 
     load_config(config, data, **overrides)
+    if snapshot:
+        document = {"model": publish_snapshot(out)}
+        finish(document, [document["model"]], as_json)
+        return
     if only:
         found = run_alone(only, config, out, resume, data, **overrides)
         report = finish_alone(only, found, out)

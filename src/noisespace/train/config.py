@@ -155,9 +155,10 @@ class Config(BaseModel):
 
     @property
     def name(self) -> str:
-        """What the model is called: after its preset, or after its folder."""
-        given = self.preset in ("scenes", "photos")
-        return self.preset if given else Path(self.data).resolve().name or "model"
+        """What the model is called: scenes, photos (by its own preset), or as its folder."""
+        if self.data == "scenes" or self.preset == "photos":
+            return "scenes" if self.data == "scenes" else "photos"
+        return Path(self.data).resolve().name or "model"
 
     @property
     def command(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from noisespace.errors import InputError
 from noisespace.files import write_json
 from noisespace.models.alignment import load_alignment
 from noisespace.train.captioned import Judges, evaluate_captioned, evaluate_captions
@@ -16,7 +17,7 @@ from noisespace.train.evaluate import evaluate, evaluate_alignment
 from noisespace.train.export import export, export_alignment, load_exported
 from noisespace.train.folder import Folder
 from noisespace.train.loop import Outcome
-from noisespace.train.run import Trained
+from noisespace.train.run import Trained, load_run
 
 # Guidance by method, tuned once by benchmarks/tune_scenes.py on scenes used for nothing else
 METHODS = {
@@ -62,6 +63,15 @@ def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None
     }
     card = model_card(trained, figures)
     export(trained.pipeline, folder, notes, card, trained.towers, trained.data.patterns())
+
+
+def publish_snapshot(out: Path) -> str:
+    """Writes OUT/model from the last checkpoints of a run that may still be going on."""
+    for name in ("config.json", "autoencoder.safetensors", "diffusion.safetensors"):
+        if not (out / name).is_file():
+            raise InputError(f"{out}: has no {name} yet; train until its second stage has begun")
+    publish(load_run(out), out / "model")
+    return str(out / "model")
 
 
 def finish(trained: Trained, out: Path, folder: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from noisespace.train.tables import Record, records_of
 
 LEAST = 16  # images of either split
 LARGEST_VOCABULARY = 4096
+LARGER = 1.25  # an image may be enlarged by as much
 NEAREST = 12  # captions that a caption is held against
 
 
@@ -138,7 +139,8 @@ def read_folder(folder: Path, size: int, cache: Path | None = None, mirror: bool
     cannot be read are reported, skipped and counted. ``cache``: where the pixels are kept, so that
     a run that goes on need not read them again.
 
-    Raises InputError for a folder without captions, and for too few images.
+    Raises InputError for a folder without captions, for too few images, and for images that are
+    smaller than ``size``.
     """
     records = list(records_of(folder))
     if len(records) < 2 * LEAST:
@@ -150,7 +152,12 @@ def read_folder(folder: Path, size: int, cache: Path | None = None, mirror: bool
         found = read_pixels(records, size)
         if cache is not None:
             keep(cache, made_by, *found)
-    pixels, good = found
+    pixels, good, side = found
+    if side < size / LARGER:
+        raise InputError(
+            f"{folder}: its images have about {side} pixels a side, the settings ask for {size}; "
+            f"use --set size={64 if side < 128 else 128}, or larger images"
+        )
     some = [records[i] for i in good]
     for what, unseen in (("training", False), ("validation", True)):
         count = sum(r.unseen == unseen for r in some)
@@ -163,10 +170,13 @@ def read_folder(folder: Path, size: int, cache: Path | None = None, mirror: bool
     return Folder(folder.name, size, pixels, captions, kept, about, mirror)
 
 
-def read_pixels(records: list[Record], size: int) -> tuple[np.ndarray, list[int]]:
-    """(pixels (n, size, size, 3) uint8, the numbers of the records that could be read)."""
+def read_pixels(records: list[Record], size: int) -> tuple[np.ndarray, list[int], int]:
+    """(pixels (n, size, size, 3) uint8, the numbers of the records that could be read, ...).
+
+    And the median of the images' shorter sides.
+    """
     pixels = np.empty((len(records), size, size, 3), np.uint8)
-    good, bad = [], []
+    good, bad, sides = [], [], [0]
     with bar() as progress:
         job = progress.add_task("reading", total=len(records), note="")
         for number, one in enumerate(records):
@@ -174,7 +184,9 @@ def read_pixels(records: list[Record], size: int) -> tuple[np.ndarray, list[int]
                 source = one.source
                 if isinstance(source, bytes):
                     source = Image.open(BytesIO(source))
-                pixels[len(good)] = square(load(source), size)
+                array = load(source)
+                pixels[len(good)] = square(array, size)
+                sides.append(min(array.shape[:2]))
                 good.append(number)
             except (InputError, OSError) as error:
                 bad.append(str(error))
@@ -183,7 +195,7 @@ def read_pixels(records: list[Record], size: int) -> tuple[np.ndarray, list[int]
             progress.console.print(f"skipped: {line}", highlight=False, markup=False)
         if bad:
             progress.console.print(f"{len(bad)} of {len(records)} images could not be read")
-    return pixels[: len(good)], good
+    return pixels[: len(good)], good, sorted(sides)[len(sides) // 2]
 
 
 def square(array: np.ndarray, size: int) -> np.ndarray:
@@ -203,19 +215,21 @@ def _key(source: Any) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def cached(path: Path | None, made_by: str) -> tuple[np.ndarray, list[int]] | None:
+def cached(path: Path | None, made_by: str) -> tuple[np.ndarray, list[int], int] | None:
     """What ``keep`` wrote of the same images, not loaded before it is looked at."""
     if path is None or not path.with_suffix(".json").exists() or not path.exists():
         return None
     notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return (np.load(path, mmap_mode="r"), notes["good"]) if notes["made_by"] == made_by else None
+    if notes["made_by"] != made_by or "side" not in notes:
+        return None
+    return np.load(path, mmap_mode="r"), notes["good"], notes["side"]
 
 
-def keep(path: Path, made_by: str, pixels: np.ndarray, good: list[int]) -> None:
+def keep(path: Path, made_by: str, pixels: np.ndarray, good: list[int], side: int) -> None:
     """Writes the pixels, then the notes that say what they are."""
     path.with_suffix(".json").unlink(missing_ok=True)
     buffer = BytesIO()
     np.save(buffer, pixels)
     write_bytes(path, buffer.getvalue(), force=True)
-    notes = json.dumps({"made_by": made_by, "good": good})
+    notes = json.dumps({"made_by": made_by, "good": good, "side": side})
     write_bytes(path.with_suffix(".json"), notes.encode(), force=True)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol
 
 import torch
@@ -118,6 +122,7 @@ class Fitting:
         self.header: dict[str, Any] = {"step": 0, "samples": 0, "seconds": 0.0, "loss": 0.0}
         self.made_by = settings.of_stage(task.name)
         self.path = out / f"{task.name}.safetensors"
+        check_space(self.path, self.module)
         if self.path.exists():
             self.header = load_checkpoint(self.path, self.module, self.ema, self.optimiser)
             self.scaler.load_state_dict(self.header.get("scaler", {}))
@@ -133,7 +138,11 @@ class Fitting:
         began = saved = shown = time.monotonic()
         before, mean = self.header["seconds"], self.header["loss"]
         main = self.state.is_main_process
-        with bar(main) as progress, self.log_path.open("a", encoding="utf-8") as log:
+        with (
+            bar(main) as progress,
+            self.log_path.open("a", encoding="utf-8") as log,
+            stopping() as stop,
+        ):
             job = progress.add_task(
                 self.task.name, total=self.stage.steps, completed=self.header["step"], note=""
             )
@@ -150,13 +159,15 @@ class Fitting:
                 }
                 if not main:
                     continue
-                last = step + 1 == self.stage.steps
+                last = step + 1 == self.stage.steps or stop.is_set()
                 if last or (step + 1) % LOG_EVERY == 0:
                     log.write(json.dumps(self.header) + "\n")
                     log.flush()
                 if last or now - saved > self.stage.save_every:
                     saved = now
                     self.save()
+                if stop.is_set():
+                    raise KeyboardInterrupt
                 if last or now - shown > self.stage.sheet_every:
                     shown = now
                     with averaged(self.module, self.ema):
@@ -216,10 +227,45 @@ class Fitting:
         return float(mean_of(torch.tensor(loss, device=self.state.device)))
 
 
+def check_space(path: Path, module: nn.Module) -> None:
+    """InputError where a checkpoint would not fit on the disk beside the one before it."""
+    weights = sum(v.numel() * v.element_size() for v in module.state_dict().values())
+    needed, free = 8 * weights, shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise InputError(
+            f"{path}: there are {free / 1e9:.2f} GB left on the disk, checkpoints need "
+            f"{needed / 1e9:.2f} GB: make room, or name another folder"
+        )
+
+
 def mean_of(tensor: Tensor) -> Tensor:
     """The mean of a tensor over all processes."""
     shared: Any = reduce(tensor, "mean")
     return shared
+
+
+@contextmanager
+def stopping() -> Iterator[Event]:
+    """An event that Ctrl-C or a SIGTERM sets, so that a run ends after a step, not inside of one.
+
+    A second one ends it at once. Outside the main thread, which alone gets them, it is never set.
+    """
+    asked = Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        signals = ()
+    before = {number: signal.signal(number, ask) for number in signals}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

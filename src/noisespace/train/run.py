@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,17 +63,19 @@ def run(
     name a stage and a field: ``diffusion__steps=100``.
     Raises InputError for bad settings, images or captions, or an ``out`` that holds a run already.
     """
-    settings, out = prepare(config, Path(out), resume, data, **overrides)
-    seen = dataset(settings, out)
-    labels_of(settings, seen)  # refused now, not after hours
-    vae = build_autoencoder(settings.autoencoder, seen.size, settings.seed)
-    outcomes = {"autoencoder": fit(autoencoder_task(vae, settings, seen), settings, out)}
-    pipe, outcomes["diffusion"] = train_diffusion(vae, settings, seen, out)
-    towers, outcomes["alignment"] = train_alignment(settings, seen, out)
-    judge = None
-    if settings.attributes:
-        judge, outcomes["classifier"] = train_classifier(settings, seen, out)
-    return Trained(pipe, settings, seen, outcomes, towers, judge)
+    settings, out = load_config(config, data, **overrides), Path(out)
+    with alone(out):
+        prepare(settings, out, resume)
+        seen = dataset(settings, out)
+        labels_of(settings, seen)  # refused now, not after hours
+        vae = build_autoencoder(settings.autoencoder, seen.size, settings.seed)
+        outcomes = {"autoencoder": fit(autoencoder_task(vae, settings, seen), settings, out)}
+        pipe, outcomes["diffusion"] = train_diffusion(vae, settings, seen, out)
+        towers, outcomes["alignment"] = train_alignment(settings, seen, out)
+        judge = None
+        if settings.attributes:
+            judge, outcomes["classifier"] = train_classifier(settings, seen, out)
+        return Trained(pipe, settings, seen, outcomes, towers, judge)
 
 
 def run_alone(
@@ -83,25 +87,37 @@ def run_alone(
     **overrides: Any,
 ) -> tuple[Any, Outcome, Config, Dataset]:
     """Trains one of SEPARATE, which needs no other stage: (what it gives, what it took, ...)."""
-    settings, out = prepare(config, Path(out), resume, data, **overrides)
-    seen = dataset(settings, out)
-    return *SEPARATE[stage](settings, seen, out), settings, seen
+    settings, out = load_config(config, data, **overrides), Path(out)
+    with alone(out):
+        prepare(settings, out, resume)
+        seen = dataset(settings, out)
+        return *SEPARATE[stage](settings, seen, out), settings, seen
 
 
-def prepare(
-    config: str | Path, out: Path, resume: bool, data: str | Path | None = None, **overrides: Any
-) -> tuple[Config, Path]:
-    """The checked settings, and the run's folder with them in it."""
-    settings = load_config(config, data, **overrides)
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Holds a run's folder; InputError where another run does. It ends with the process."""
+    if not PartialState().is_main_process:
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{out}: another run is going on in this folder") from None
+        yield
+
+
+def prepare(settings: Config, out: Path, resume: bool) -> None:
+    """Checks that a run may go on in its folder, and writes the settings there."""
     state = PartialState()
     refuse_a_second_run(out, resume, settings)
     state.wait_for_everyone()  # before one of several processes writes what the others look for
     if state.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
         remove_leftovers(out)
         write_json(out / "config.json", settings.model_dump(mode="json"), force=True)
     state.wait_for_everyone()
-    return settings, out
 
 
 def dataset(settings: Config, out: Path) -> Dataset:
