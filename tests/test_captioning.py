@@ -152,6 +152,15 @@ def test_a_blip_writes_captions(blip, scenes):
     assert ns.caption(scenes, [IMAGE], blip) == list(code.info.prompts)
 
 
+def test_sizes_in_every_form():
+    from noisespace.models.captioning import sides
+
+    assert sides({"height": 3, "width": 4}, "a") == (3, 4)
+    assert sides({"shortest_edge": 5}, "a") == sides(5, "a") == (5, 5)
+    with pytest.raises(InputError, match="no size of pictures"):
+        sides({"height": "x"}, "a")
+
+
 def test_what_cannot_caption_is_said(blip, scenes, tmp_path, monkeypatch):
     bare = ns.from_pipeline(tiny_sd())
     with pytest.raises(InputError, match="brings no captions of its own"):

@@ -198,13 +198,19 @@ def load_captioner(name: str | Path, device: str = "auto") -> Writer:
     about = folder / "preprocessor_config.json"
     notes = read_json(about) if about.is_file() else {}
     size = notes.get("size") or config.get("vision_config", {}).get("image_size", 384)
-    if isinstance(size, dict):
-        size = (
-            (size.get("height"), size.get("width")) if "height" in size else size["shortest_edge"]
-        )
-    sides = size if isinstance(size, tuple) else (size, size)
     mean, std = notes.get("image_mean", CLIP_MEAN), notes.get("image_std", CLIP_STD)
-    return Writer(module, tokenizer, folder.name, sides, mean, std)
+    return Writer(module, tokenizer, folder.name, sides(size, name), mean, std)
+
+
+def sides(size: Any, name: str | Path) -> tuple[int, int]:
+    """(height, width) of what an image processor's ``size`` says, in any of its forms."""
+    if isinstance(size, dict):
+        size = (size.get("height", size.get("shortest_edge")), size.get("width"))
+    height, width = size if isinstance(size, tuple) else (size, size)
+    found = (height, height if width is None else width)
+    if not all(isinstance(side, int) and side > 0 for side in found):
+        raise InputError(f"{name}: its preprocessor_config.json has no size of pictures")
+    return found
 
 
 def read_writer(folder: Path, named: str) -> tuple[Any, Any]:
