@@ -118,3 +118,14 @@ def test_what_is_wrong_is_said(tmp_path):
     )
     with pytest.raises(InputError, match="0 readable validation images"):
         read_folder(folder, 16)
+
+
+def test_captions_are_told_without_their_shared_opening_now_and_then(tmp_path):
+    write(tmp_path, "jsonl")
+    seen, rng = read_folder(tmp_path, 16), random.Random(0)
+    (item,) = seen.draw(rng, 1)
+    told = [seen.caption(item, rng) for _ in range(400)]
+    whole = seen.captions[item.index]
+    assert whole.startswith("a picture of number ")
+    assert set(told) == {whole, whole.removeprefix("a picture of number ")}
+    assert 0.05 < 1 - told.count(whole) / 400 < 0.16

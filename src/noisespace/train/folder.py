@@ -29,6 +29,7 @@ from noisespace.train.tables import Record, records_of
 LEAST = 16  # images of either split
 LARGEST_VOCABULARY = 4096
 LARGER = 1.25  # an image may be enlarged by as much
+UNOPENED = 0.1  # share of captions that are told without the opening that all have
 NEAREST = 12  # captions that a caption is held against
 
 
@@ -97,7 +98,18 @@ class Folder:
         return x.flip(2) if view.mirrored else x
 
     def caption(self, item: View, rng: random.Random) -> str:
-        return self.captions[item.index]
+        """The image's caption, now and then without the opening that all captions have."""
+        text = self.captions[item.index]
+        return text[len(self._opening) :] if rng.random() < UNOPENED else text
+
+    @cached_property
+    def _opening(self) -> str:
+        """The words that all captions begin with ("a photo of "), if they all go on after them."""
+        split = [text.split(" ") for text in self.vocabulary()]
+        shared = 0
+        while all(len(w) > shared + 1 and w[shared] == split[0][shared] for w in split):
+            shared += 1
+        return "".join(word + " " for word in split[0][:shared])
 
     def wrong_caption(self, item: View, rng: random.Random) -> str | None:
         """One of the other captions that have most words in common with the item's."""
