@@ -113,7 +113,11 @@ class Fitting:
         self.precision = getattr(torch, settings.precision)
         self.module = task.module.to(self.state.device).train()
         self.optimiser = torch.optim.AdamW(
-            self.module.parameters(), self.stage.rate, (0.9, 0.99), weight_decay=0.01
+            self.module.parameters(),
+            self.stage.rate,
+            (0.9, 0.99),
+            weight_decay=0.01,
+            fused=self.state.device.type in ("cpu", "cuda"),  # a tenth of a small network's step
         )
         self.scaler = torch.amp.GradScaler(
             self.state.device.type, enabled=self.precision == torch.float16
