@@ -52,8 +52,12 @@ def load_checkpoint(
         ema[key].copy_(value)
     if optimiser is not None:
         state: dict[int, dict[str, Tensor]] = {}
+        weights = [p for group in optimiser.param_groups for p in group["params"]]
         for key, value in _part(tensors, "optimiser").items():
             index, name = key.split(".", 1)
+            if value.shape == weights[int(index)].shape:
+                # fused steps go through memory in its order, which must be that of the weights
+                value = torch.empty_like(weights[int(index)]).copy_(value)
             state.setdefault(int(index), {})[name] = value
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
