@@ -9,10 +9,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from noisespace.cli import app
-from noisespace.cli.methods import NAMES, parse_method
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS, CycleDiffusion, EditFriendly
 from noisespace.models.loading import EMBEDDED
+from noisespace.specs import NAMES, parse_method
 
 SMALL = ["--steps", "4"]
 needs_scenes = pytest.mark.skipif(

@@ -16,7 +16,7 @@ LAYERS = [
     {"stepper", "energy"},
     {"code", "replay", "rows"},
     {"inversion", "editing", "models"},
-    {"settings", "result", "run", "intake", "prepare"},
+    {"settings", "specs", "result", "run", "intake", "prepare"},
     {"api"},
     {"train", "study", "bench"},
     {"web"},

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli import options as o
-from noisespace.cli.methods import parse_method
 from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, save_sheet
 from noisespace.cli.work import invert_image, words_of
 from noisespace.errors import InputError
+from noisespace.specs import parse_method
 
 
 def attention(

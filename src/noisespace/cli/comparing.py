@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli import options as o
-from noisespace.cli.methods import parse_editor, parse_mask, parse_method
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, one_sentence, say
 from noisespace.cli.outputs import check_outputs, latent_error, psnr, save_sheet
 from noisespace.cli.work import Words, check_image_edit, invert_image, run_edit, words_of
+from noisespace.specs import parse_editor, parse_mask, parse_method
 
 METHODS = ("ddim", "negative-prompt", "cycle-diffusion", "edit-friendly")
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli import options as o
-from noisespace.cli.methods import parse_method
 from noisespace.cli.outcome import Clock, finish, say
 from noisespace.cli.outputs import latent_error, psnr, save_sheet
 from noisespace.cli.work import Words, invert_image, run_edit
 from noisespace.errors import InputError
+from noisespace.specs import parse_method
 
 SEED = 0  # of the held-out scene
 # what each edit changes, and by which method

@@ -8,15 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli import options as o
-from noisespace.cli.methods import (
-    NAMES,
-    OPERATIONS,
-    parse_concepts,
-    parse_editor,
-    parse_mask,
-    parse_method,
-    parse_operation,
-)
 from noisespace.cli.outcome import Clock, finish, say
 from noisespace.cli.outputs import Writes, numbered, psnr, save_sheet, write
 from noisespace.cli.work import (
@@ -28,6 +19,15 @@ from noisespace.cli.work import (
     words_of,
 )
 from noisespace.errors import InputError
+from noisespace.specs import (
+    NAMES,
+    OPERATIONS,
+    parse_concepts,
+    parse_editor,
+    parse_mask,
+    parse_method,
+    parse_operation,
+)
 
 
 def edit(

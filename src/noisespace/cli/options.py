@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from noisespace.cli.methods import EDITORS, MASKS, NAMES
 from noisespace.cli.outcome import say
 from noisespace.errors import InputError
+from noisespace.specs import EDITORS, MASKS, NAMES
 
 MAX_SIDE = 8000  # 64 million pixels, the limit of what is read
 SOURCE_HELP = 'What the image shows, in words; "auto" lets a captioner say it.'
