@@ -12,10 +12,8 @@ run that was stopped goes on with --resume), OUT/table.md and OUT/sheet.png.
 from __future__ import annotations
 
 import argparse
-import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,59 +22,14 @@ from results import read, started, where, write
 
 import noisespace as ns
 from noisespace import images
+from noisespace.bench.scenes import KINDS, grown
+from noisespace.bench.scenes import SceneEdit as Case
+from noisespace.bench.scenes import scene_edits as cases
 from noisespace.train import fitting
-from noisespace.train.draw import random_scene
 from noisespace.train.judge import judge
-from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
 from noisespace.train.scenes import Scene
 
-KINDS = ("colour", "shape", "texture", "background", "removed")
 BATCH = 10
-
-
-@dataclass(frozen=True)
-class Case:
-    """A scene, what is changed in it, and what comes out in truth. Object 0 is the edited one."""
-
-    kind: str
-    scene: Scene
-    truth: Scene
-
-    @property
-    def touched(self) -> np.ndarray:
-        """Where the edit may act: the edited object before and after; all of the background's."""
-        if self.kind == "background":
-            return 1 - np.maximum(self.scene.mask(0), self.scene.mask(1))
-        after = 0 if self.kind == "removed" else self.truth.mask(0)
-        return np.maximum(self.scene.mask(0), after)
-
-
-def cases(count: int) -> list[Case]:
-    """Scenes of held-out triples, seeded, each with one edit."""
-    rng, out = random.Random("editors"), []
-    while len(out) < count:
-        scene = random_scene(rng, held_out=True, objects=2)
-        kind, (thing, other) = KINDS[len(out) % len(KINDS)], scene.objects
-        if thing.triple == other.triple:
-            continue
-        free = [c for c in COLOURS if c not in (thing.colour, other.colour, scene.background)]
-        if kind == "removed":
-            out.append(Case(kind, scene, Scene((other,), scene.background, scene.gradient)))
-            continue
-        choices = {
-            "colour": free,
-            "shape": [s for s in SHAPES if s != thing.shape],
-            "texture": [t for t in TEXTURES if t != thing.texture],
-            "background": free,
-        }[kind]
-        out.append(Case(kind, scene, scene.edited(**{kind: rng.choice(choices)})))
-    return out
-
-
-def grown(mask: np.ndarray, by: int = 3) -> np.ndarray:
-    """A mask widened by some pixels: a soft edge of the object is not structure outside it."""
-    wide = torch.from_numpy(mask).float()[None, None]
-    return torch.nn.functional.max_pool2d(wide, 2 * by + 1, 1, by)[0, 0].numpy() > 0.05
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
@@ -139,13 +92,6 @@ def half(scene: Scene, index: int) -> np.ndarray:
     return near[index] < near[1 - index]
 
 
-def blended(case: Case) -> tuple[str, str] | None:
-    """The words of LocalBlend: the edited object's shape, which both prompts have."""
-    if case.kind in ("colour", "texture", "shape"):
-        return case.scene.objects[0].shape, case.truth.objects[0].shape
-    return None
-
-
 INVERSIONS = {
     "ddim": ns.DDIM(),
     "negative-prompt": ns.NegativePrompt(),
@@ -195,7 +141,7 @@ def run_pair(model, some: list[Case], inversion: str, editor: str) -> tuple[list
     mask = [grown(c.touched) for c in some] if "true mask" in editor else None
     control = EDITORS[editor]
     if editor == "p2p + blend":
-        control = ns.PromptToPrompt(blend=blended(some[0]))
+        control = ns.PromptToPrompt(blend=some[0].blend)
     result = ns.edit(model, code, targets, editor=control, mask=mask)
     masks = result.mask if editor == "diffedit" else [None] * len(some)
     masks = masks if isinstance(masks, list) else [masks]

@@ -63,7 +63,20 @@ def fit(
     Raises InputError for sides that are no multiple and for pictures longer than 16:1.
     """
     checked(array)
-    height, width = array.shape[:2]
+    own = array.shape[0], array.shape[1]
+    done = Fit(own, fitted_size(own, size, target=target, multiple=multiple))
+    return resize(array, done.size), done
+
+
+def fitted_size(
+    own: tuple[int, int],
+    size: int | tuple[int, int] | None = None,
+    *,
+    target: int = 64,
+    multiple: int = 8,
+) -> tuple[int, int]:
+    """The (height, width) that ``fit`` brings a picture of the size ``own`` to."""
+    height, width = own
     if size is None or _is_int(size):
         shorter = target if size is None else _side(size, multiple)
         ratio = max(height, width) / min(height, width)
@@ -74,13 +87,10 @@ def fit(
             )
         short = _nearest(shorter, multiple)
         long = max(short, _nearest(shorter * ratio, multiple))
-        new = (short, long) if height <= width else (long, short)
-    else:
-        if not isinstance(size, (tuple, list)) or len(size) != 2:
-            raise InputError(f"got size={size!r}, expected an int or (height, width)")
-        new = (_side(size[0], multiple), _side(size[1], multiple))
-    done = Fit((height, width), new)
-    return resize(array, new), done
+        return (short, long) if height <= width else (long, short)
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise InputError(f"got size={size!r}, expected an int or (height, width)")
+    return _side(size[0], multiple), _side(size[1], multiple)
 
 
 def unfit(array: np.ndarray, done: Fit) -> np.ndarray:

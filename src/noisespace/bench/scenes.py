@@ -1,0 +1,103 @@
+"""Held-out procedural scenes with one edit each, whose true result and place are known."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from noisespace.bench.cases import Case
+from noisespace.train.draw import random_scene
+from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
+from noisespace.train.scenes import Scene, render_scenes
+
+KINDS = ("colour", "shape", "texture", "background", "removed")
+COUNT = 100  # scenes where nobody says how many
+
+
+@dataclass(frozen=True)
+class SceneEdit:
+    """A scene, what is changed in it, and what comes out in truth. Object 0 is the edited one."""
+
+    kind: str
+    scene: Scene
+    truth: Scene
+
+    @property
+    def touched(self) -> np.ndarray:
+        """Where the edit may act: the edited object before and after; all of the background's."""
+        if self.kind == "background":
+            return 1 - np.maximum(self.scene.mask(0), self.scene.mask(1))
+        after = 0 if self.kind == "removed" else self.truth.mask(0)
+        return np.maximum(self.scene.mask(0), after)
+
+    @property
+    def blend(self) -> tuple[str, str] | None:
+        """The words of LocalBlend: the edited object's shape, which both prompts have."""
+        if self.kind in ("colour", "texture", "shape"):
+            return self.scene.objects[0].shape, self.truth.objects[0].shape
+        return None
+
+
+def scene_edits(count: int, seed: str = "editors") -> list[SceneEdit]:
+    """Two-object scenes of held-out triples, seeded, each with one edit; the kinds in turn."""
+    rng = random.Random(seed)
+    out: list[SceneEdit] = []
+    while len(out) < count:
+        scene = random_scene(rng, held_out=True, objects=2)
+        kind, (thing, other) = KINDS[len(out) % len(KINDS)], scene.objects
+        if thing.triple == other.triple:
+            continue
+        free = [c for c in COLOURS if c not in (thing.colour, other.colour, scene.background)]
+        if kind == "removed":
+            out.append(SceneEdit(kind, scene, Scene((other,), scene.background, scene.gradient)))
+            continue
+        choices = {
+            "colour": free,
+            "shape": [s for s in SHAPES if s != thing.shape],
+            "texture": [t for t in TEXTURES if t != thing.texture],
+            "background": free,
+        }[kind]
+        change: dict[str, Any] = {kind: rng.choice(choices)}
+        out.append(SceneEdit(kind, scene, scene.edited(**change)))
+    return out
+
+
+def grown(mask: np.ndarray, by: int = 3) -> np.ndarray:
+    """A mask widened by some pixels: a soft edge of the object is not structure outside it."""
+    wide = torch.from_numpy(mask).float()[None, None]
+    return torch.nn.functional.max_pool2d(wide, 2 * by + 1, 1, by)[0, 0].numpy() > 0.05
+
+
+def place(edit: SceneEdit) -> np.ndarray:
+    """The mask of a scene's case: where the edit may act, and the soft edge around it."""
+    return grown(edit.touched)
+
+
+def scene_cases(count: int | None = None, seed: int = 0) -> list[Case]:
+    """Scenes as cases, with true edits and true masks; the first ones of any larger count."""
+    edits = scene_edits(COUNT if count is None else count, f"bench {seed}")
+    if not edits:
+        return []
+    before = render_scenes([edit.scene for edit in edits])
+    after = render_scenes([edit.truth for edit in edits])
+    cases = []
+    for number, (edit, image, truth) in enumerate(zip(edits, before, after, strict=True)):
+        about = {"data": "scenes", "edit": edit, "blend": edit.blend}
+        cases.append(
+            Case(
+                id=f"scene-{number:04d}",
+                image=image,
+                source=edit.scene.caption,
+                target=edit.truth.caption,
+                mask=partial(place, edit),
+                truth=truth,
+                kind=edit.kind,
+                about=about,
+            )
+        )
+    return cases
