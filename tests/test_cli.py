@@ -111,12 +111,12 @@ def test_attention(picture, tmp_path):
 
 
 def test_named_choices_are_those_of_the_library():
-    from noisespace.cli import methods
+    from noisespace import specs
     from noisespace.editing import EDITORS, MASKS, OPERATIONS
 
-    assert set(methods.EDITORS) == set(EDITORS)
-    assert set(methods.OPERATIONS) == set(OPERATIONS)
-    assert set(methods.MASKS) == set(MASKS)
+    assert set(specs.EDITORS) == set(EDITORS)
+    assert set(specs.OPERATIONS) == set(OPERATIONS)
+    assert set(specs.MASKS) == set(MASKS)
 
 
 def test_help_imports_nothing_heavy():
