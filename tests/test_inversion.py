@@ -365,3 +365,17 @@ def test_sdedit_goes_further_from_the_image_the_stronger(model):
 def test_long_prompts_say_what_was_cut(model):
     with pytest.warns(UserWarning, match="cut.*grass"):
         ns.invert(model, IMAGE, "a photo of a cat " * 4 + "on grass", steps=2)
+
+
+def test_an_edits_seeds_are_the_images_own(model):
+    """Fresh noise of a batch: as if each image had been edited alone."""
+    noisy = ns.SDEdit(strength=0.8, eta=1.0)
+    code = ns.invert(model, [IMAGE, IMAGE], [PROMPT] * 2, noisy, steps=4, seed=[1, 2])
+    both = ns.edit(model, code, [PROMPT] * 2, seed=[5, 6])
+    for k, seed in enumerate((5, 6)):
+        alone = ns.invert(model, IMAGE, PROMPT, noisy, steps=4, seed=k + 1)
+        one = ns.edit(model, alone, PROMPT, seed=seed).latents[0]
+        torch.testing.assert_close(both.latents[k], one, atol=1e-10, rtol=0)
+    assert both.record["seed"] == [5, 6]
+    with pytest.raises(InputError, match="seed must be one int or a list of 2"):
+        ns.edit(model, code, [PROMPT] * 2, seed=[5])

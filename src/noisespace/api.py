@@ -139,7 +139,7 @@ def edit(
     guidance: float | None = None,
     editor: Editor | None = None,
     mask: Any = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> Result:
     """Replays a code under other prompts. Options as in ``edit_steps``.
 
@@ -161,13 +161,14 @@ def edit_steps(
     guidance: float | None = None,
     editor: Editor | None = None,
     mask: Any = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> Run:
     """As ``edit``, step by step: yields ``.index``, ``.total``, ``.preview()``; closing it cancels.
 
     ``guidance``: w of the targets (default: the code's, its method's or its model's own);
     ``editor``: what else to control; ``mask``: a painted mask outside which the source stays;
-    ``seed``: of the fresh noise where the code leaves some (eta > 0 without a correction).
+    ``seed``: of the fresh noise where the code leaves some (eta > 0 without a correction); a list
+    has one an image.
     After the last step ``.result`` holds the Result.
     """
     code = fitting(model, code)
@@ -175,7 +176,7 @@ def edit_steps(
     warn_of_guidance(code, guidance)
     w = check_guidance(model, (own if own is not None else 7.5) if guidance is None else guidance)
     count = code.path.shape[1]
-    rows = nested_prompts(prompt, count)
+    rows, seeds = nested_prompts(prompt, count), spread(seed, count, "seed", int)
     text, null = sources(model, code)
     most = max(len(row) for row in rows)
     padded = [p for row in rows for p in [*row, *[row[-1]] * (most - len(row))]]
@@ -190,12 +191,13 @@ def edit_steps(
     record = {
         **head("edit", model, code),
         "guidance": w,
-        "seed": seed,
+        "seed": seed if isinstance(seed, int) else seeds,
         "editor": None if editor is None else describe(editor),
         "mask": None if mask is None else describe(Path(mask) if isinstance(mask, str) else mask),
         "pictures": [{"prompt": p, "source": i} for i, row in enumerate(rows) for p in row],
     }
-    noise = fresh_noise(code, generators([seed] * len(cast.text)))
+    each = len(cast.text) // count  # rows an image, image-major
+    noise = fresh_noise(code, generators([s for s in seeds for _ in range(each)]))
     weights = control.mask if control else None
     shown = mask_pictures(weights, code, kept, most)
     loop = replay(model.denoise, code, cast, control, noise)

@@ -50,7 +50,8 @@ def own_record(record: dict[str, Any], index: int, mask: Any) -> dict[str, Any]:
         source[name] = source[name][index : index + 1]
     picture = {**record["picture"], "source": 0}
     shown = None if mask is None else describe(mask)
-    return {**record, "source": source, "picture": picture, "mask": shown}
+    own = {"source": source, "picture": picture, "mask": shown, "seed": record["seed"][index]}
+    return {**record, **own}
 
 
 def slug(text: str) -> str:

@@ -99,7 +99,7 @@ class Work:
         )
 
     def edited(self, model: Any, method: Method, batch: Sequence[Loaded], code: Code) -> Result:
-        """A batch's edits. Where a code leaves fresh noise, all images see that of the seed."""
+        """A batch's edits; the fresh noise that some codes leave is of each image's own seed."""
         masks = [method.mask(one.case) for one in batch]
         return edit(
             model,
@@ -108,7 +108,7 @@ class Work:
             guidance=method.settings.guidance,
             editor=method.control(batch[0].case),
             mask=masks if method.settings.mask == OWN else masks[0],
-            seed=self.seed,
+            seed=[one.case.seed(self.seed) for one in batch],
         )
 
     def told(
