@@ -315,7 +315,7 @@ def test_two_processes_learn_what_one_does(small, data, tmp_path):
     given += ["--set", "autoencoder__warmup=0", "--set", "diffusion__warmup=0"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m"]
-    two = [*launch, "noisespace.train", str(small), "--out", str(tmp_path / "two"), *given]
+    two = [*launch, "noisespace.cli", "train", str(small), "--out", str(tmp_path / "two"), *given]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(two, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -98,7 +98,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
 def test_a_killed_run_goes_on(config, tmp_path):
     out = tmp_path / "out"
     path = out / "diffusion.safetensors"
-    command = [sys.executable, "-m", "noisespace.train", str(config), "--out", str(out)]
+    command = [sys.executable, "-m", "noisespace.cli", "train", str(config), "--out", str(out)]
     process = subprocess.Popen(
         [*command, "--set", "diffusion__steps=100000"],
         stderr=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
-"""``python -m noisespace.cli``: the same as ``noisespace``."""
+"""``python -m noisespace.cli COMMAND``: the command line for launchers of processes."""
 
 from noisespace.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """The training loop of every stage: rate, average, checkpoints, log, curve, progress with ETA.
 
-Several processes (``accelerate launch -m noisespace.train ...``) and the parts of an accumulated
+Several processes (``accelerate launch -m noisespace.cli train ...``) and the parts of an accumulated
 batch each take their rows of the same batch, so that neither changes what a step learns.
 """
 
