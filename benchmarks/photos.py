@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from photo_pairs import Pair, pairs
+from PIL import Image
 from results import read, started, where, write
 
 import noisespace as ns
