@@ -1,7 +1,7 @@
 """The training loop of every stage: rate, average, checkpoints, log, curve, progress with ETA.
 
-Several processes (``accelerate launch -m noisespace.cli train ...``) and the parts of a batch that is
-accumulated each take their rows of the same batch, so that neither changes what a step learns.
+Several processes (``accelerate launch -m noisespace.cli train ...``) and the parts of a batch each
+take their rows of the same batch, so that neither changes what a step learns.
 """
 
 from __future__ import annotations
