@@ -22,12 +22,10 @@ from results import read, started, where, write
 
 import noisespace as ns
 from noisespace import images
+from noisespace.bench.scene_judge import verdicts
 from noisespace.bench.scenes import KINDS, grown
 from noisespace.bench.scenes import SceneEdit as Case
 from noisespace.bench.scenes import scene_edits as cases
-from noisespace.train import fitting
-from noisespace.train.judge import judge
-from noisespace.train.scenes import Scene
 
 BATCH = 10
 
@@ -36,37 +34,6 @@ def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float
     error = (np.asarray(a, float) - np.asarray(b, float)) ** 2
     mean = error.mean() if where is None else error[where].mean()
     return float(min(60.0, -10 * np.log10(max(mean, 1e-9) / 255**2)))
-
-
-def erased(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Pictures with some places filled by the background fitted to the rest."""
-    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-    ground = fitting.fit_background(x).picture
-    filled = torch.where(torch.from_numpy(masks)[:, None], ground, x)
-    return (filled.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-
-
-def verdicts(some: list[Case], pictures: np.ndarray) -> list[tuple[bool, bool]]:
-    """(the edit is there, the other object is still there), read by the rendering judge.
-
-    The judge reads one object: the other one's half of the picture is filled with background.
-    """
-    first = np.stack([half(c.scene, 0) for c in some])
-    edited, other = judge(erased(pictures, ~first)), judge(erased(pictures, first))
-    out = []
-    for case, a, b in zip(some, edited, other, strict=True):
-        kept = case.scene.objects[1]
-        still = b.found and (b.shape, b.colour) == (kept.shape, kept.colour)
-        if case.kind == "removed":
-            done = not a.found
-        elif case.kind == "background":
-            done = a.background == case.truth.background
-        else:
-            thing = case.truth.objects[0]
-            done = a.found and (a.shape, a.colour) == (thing.shape, thing.colour)
-            done = done and (case.kind != "texture" or a.texture == thing.texture)
-        out.append((bool(done), bool(still)))
-    return out
 
 
 def scores(some: list[Case], pictures: Sequence) -> list[dict]:
@@ -83,13 +50,6 @@ def scores(some: list[Case], pictures: Sequence) -> list[dict]:
         }
         for case, picture, (edit, other) in zip(some, arrays, judged, strict=True)
     ]
-
-
-def half(scene: Scene, index: int) -> np.ndarray:
-    """The half of the picture that an object is in: nearer to its centre than to the other's."""
-    y, x = np.mgrid[:64, :64] + 0.5
-    near = [np.hypot(x - o.place[0], y - o.place[1]) for o in scene.objects]
-    return near[index] < near[1 - index]
 
 
 INVERSIONS = {

@@ -145,7 +145,7 @@ def from_flax(net: Net, tree: Mapping[str, Any]) -> dict[str, Tensor]:
         arrays = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in given.items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"these are no weights of LPIPS {net} ({error})") from None
-    return checked(net, {name: torch.from_numpy(array) for name, array in arrays.items()})
+    return checked(net, {name: torch.tensor(array) for name, array in arrays.items()})
 
 
 def checked(net: Net, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from noisespace.cli import attention, comparing, demo, editing, inverting, sampling, training
+from noisespace.cli import (
+    attention,
+    benching,
+    comparing,
+    demo,
+    editing,
+    inverting,
+    sampling,
+    training,
+)
 from noisespace.cli.outcome import exits
 from noisespace.version import VERSION
 
@@ -42,6 +51,7 @@ COMMANDS = {
     "reconstruct": inverting.reconstruct,
     "compare": comparing.compare,
     "attention": attention.attention,
+    "bench": benching.bench,
     "train": training.train,
     "models": training.models,
 }
