@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from noisespace.train.folder import Folder, View
+from noisespace.train.folder import Folder
 
 MUTED = ("grey", "patterned")  # asking for these is no visible edit, or none that can be checked
 LEAST = 8  # training images of what is asked for
@@ -121,8 +121,3 @@ def kind_pair(data: Folder, number: int, rng: random.Random) -> Pair | None:
     found = captions_of(data, name=wish)
     text = max(found, key=lambda t: found[t])
     return Pair(number, data.captions[number], text, "kind", "name", wish)
-
-
-def views(some: list[Pair]) -> list[View]:
-    """The items of a folder that the pairs are about."""
-    return [View(pair.number) for pair in some]

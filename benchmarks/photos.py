@@ -1,182 +1,136 @@
 """Inversion x editor on held-out real photographs: colours of garments, kinds of produce.
 
     python benchmarks/photos.py --data FOLDER --classifier runs/photos/classifier
-        --out runs/photo-edits [--colours 60] [--kinds 60] [--resume]
+        --out runs/photo-edits [--colours 60] [--kinds 60]
 
-For each pair of a method and an editor: LPIPS (AlexNet) to the input, the share that a classifier
-of real photographs reads as asked, PSNR to the input outside DiffEdit's mask of the edit (one mask
-an edit, the same for all methods), and seconds an edit in batches of ten. "nothing" is the input
-itself, "autoencoder" the input encoded and decoded. Writes OUT/results.jsonl (a run that was
-stopped goes on with --resume), OUT/table.md, OUT/pictures and OUT/gallery.png.
+LPIPS (AlexNet) to the input, the share that a classifier of real photographs reads as asked, PSNR
+to the input outside DiffEdit's mask of the edit (one mask an edit, the same for all methods), and
+seconds an edit in batches of ten. "nothing" is the input itself, "autoencoder" the input encoded
+and decoded. The same command goes on with a run that was stopped. Writes OUT/rows, OUT/summary.*,
+OUT/table.md, OUT/pictures and OUT/gallery.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from photo_pairs import Pair, pairs
 from PIL import Image
-from results import read, started, where, write
 
 import noisespace as ns
 from noisespace import images
-from noisespace.bench.lpips import LPIPS
+from noisespace.bench.cases import Case
+from noisespace.bench.judges import Judges
+from noisespace.bench.methods import parse_lines
+from noisespace.bench.pictures import slug
+from noisespace.bench.rows import read_rows
+from noisespace.bench.run import Plan, run_bench
+from noisespace.bench.scenes import grown
+from noisespace.bench.scoring import Scoring
+from noisespace.bench.statistics import mean
+from noisespace.bench.summary import cell, costed, summarise, write_summary
+from noisespace.sheet import Cell
+from noisespace.sheet import sheet as draw
 from noisespace.train.classifier import Classifier, load_classifier
 from noisespace.train.folder import Folder, read_folder
 
 BATCH = 10
-P2P = ns.PromptToPrompt()
-INVERSIONS = {
-    "ddim": ns.DDIM(),
-    "negative-prompt": ns.NegativePrompt(),
-    "null-text": ns.NullText(),
-    "direct": ns.Direct(),
-    "cycle-diffusion": ns.CycleDiffusion(),
-    "sdedit .5": ns.SDEdit(strength=0.5),
-    "sdedit .7": ns.SDEdit(strength=0.7),
-    "edit-friendly": ns.EditFriendly(),
-    "edit-friendly skip .12": ns.EditFriendly(skip=0.12),
-}
-EDITORS = {
-    "none": None,
-    "prompt-to-prompt": P2P,
-    "p2p cross .6 self .2": ns.PromptToPrompt(cross=0.6, self_=0.2),
-    "diffedit": ns.DiffEdit(),
-}
-PAIRS = [("nothing", "none"), ("autoencoder", "none")]
-PAIRS += [(i, "none") for i in INVERSIONS]
-PAIRS += [(i, "prompt-to-prompt") for i in INVERSIONS if not i.startswith("sdedit")]
-PAIRS += [("edit-friendly skip .12", "p2p cross .6 self .2"), ("ddim", "diffedit")]
-SHOWN = [
-    ("sdedit .7", "none"),
-    ("ddim", "none"),
-    ("negative-prompt", "prompt-to-prompt"),
-    ("null-text", "prompt-to-prompt"),
-    ("edit-friendly", "none"),
-    ("edit-friendly", "prompt-to-prompt"),
-    ("edit-friendly skip .12", "p2p cross .6 self .2"),
-]
+METRICS = ("lpips_alex", "psnr", "psnr_outside", "alignment_accuracy")
+INVERSIONS = ("ddim", "negative-prompt", "null-text", "direct", "cycle-diffusion", "edit-friendly")
+LINES = ["nothing", "autoencoder", "sdedit:strength=.5", "sdedit:strength=.7"]
+LINES += [f"{name}{editor}" for name in INVERSIONS for editor in ("", " + prompt-to-prompt")]
+LINES += ["edit-friendly:skip=.12 + prompt-to-prompt:cross=.6,self=.2", "ddim + diffedit"]
+SHOWN = [LINES[3], "ddim", "negative-prompt + prompt-to-prompt", "null-text + prompt-to-prompt"]
+SHOWN += ["edit-friendly", "edit-friendly + prompt-to-prompt", LINES[-2]]
 
 
-def edited(
-    model, some: list[Pair], inputs: list[np.ndarray], pair: tuple[str, str]
-) -> tuple[list[np.ndarray], float]:
-    """The pictures of one batch, and seconds a picture."""
-    inversion, editor = pair
-    start = time.perf_counter()
-    if inversion == "nothing":
-        return inputs, 0.0
-    if inversion == "autoencoder":
-        pixels = torch.cat([images.to_tensor(x) for x in inputs])
-        seen = images.to_images(model.decode(model.encode(pixels)))
-        return [np.asarray(x) for x in seen], (time.perf_counter() - start) / len(some)
-    method, seeds = INVERSIONS[inversion], [p.number for p in some]
-    if inversion == "null-text":  # fitted to the guidance that the model stores for such methods
-        method = ns.NullText(guidance=model.defaults["methods"]["ddim"]["edit"])
-    code = ns.invert(model, inputs, [p.source for p in some], method, seed=seeds)
-    result = ns.edit(model, code, [p.target for p in some], editor=EDITORS[editor])
-    return [np.asarray(x) for x in result.images], (time.perf_counter() - start) / len(some)
+def methods(model) -> list[str]:
+    """LINES; null-text is fitted to the guidance that the model stores for such methods."""
+    own = model.defaults.get("methods", {}).get("ddim", {}).get("edit", 7.5)
+    return [line.replace("null-text", f"null-text:guidance={own:g}") for line in LINES]
 
 
-def masks(model, some: list[Pair], inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Where DiffEdit finds each edit, boolean and a little widened."""
-    code = ns.invert(model, inputs, [p.source for p in some], ns.DDIM())
-    found = ns.edit(model, code, [p.target for p in some], editor=ns.DiffEdit()).mask
-    wide = []
-    for mask in found if isinstance(found, list) else [found]:
-        x = torch.from_numpy(np.asarray(mask.convert("L"), np.float32) / 255)[None, None]
-        wide.append((torch.nn.functional.max_pool2d(x, 9, 1, 4)[0, 0] > 0.5).numpy())
-    return wide
-
-
-def psnr(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> float | None:
-    """Over the pixels of ``inside``; None where there are too few to say."""
-    if inside.mean() < 0.02:
-        return None
-    error = (a.astype(float) - b.astype(float))[inside]
-    return float(min(60.0, -10 * np.log10(max((error**2).mean(), 1e-9) / 255**2)))
-
-
-def measure(model, data: Folder, some: list[Pair], judge: Classifier, out: Path) -> None:
-    """Runs what results.jsonl does not have yet."""
-    lpips, have = LPIPS("alex"), {(d["inversion"], d["editor"], d["pair"]) for d in read(out)}
-    (out / "pictures").mkdir(exist_ok=True)
+def masks(model, some: list[Pair], data: Folder, out: Path) -> list[np.ndarray]:
+    """Where DiffEdit finds each edit, a little widened; kept in OUT/masks.npz."""
+    path = out / "masks.npz"
+    if path.exists():
+        return list(np.load(path)["masks"])
+    found = []
     for start in range(0, len(some), BATCH):
-        batch = some[start : start + BATCH]
-        inputs, outside = [p.image(data) for p in batch], None
-        for pair in PAIRS:
-            if all((*pair, start + i) in have for i in range(len(batch))):
-                continue
-            if outside is None:
-                outside = [~m for m in masks(model, batch, inputs)]
-            pictures, seconds = edited(model, batch, inputs, pair)
-            x, y = (torch.cat([images.to_tensor(v) for v in side]) for side in (inputs, pictures))
-            with torch.no_grad():
-                away = lpips(x.float(), y.float()).tolist()
-            read_as = judge.name(y.float())
-            rows = []
-            for i, one in enumerate(batch):
-                name = f"{start + i}-{'-'.join(pair)}.png".replace(" ", "_")
-                Image.fromarray(pictures[i]).save(out / "pictures" / name)
-                rows.append(
-                    {
-                        "inversion": pair[0],
-                        "editor": pair[1],
-                        "pair": start + i,
-                        "rule": one.rule,
-                        "target": one.target,
-                        "lpips": away[i],
-                        "success": read_as[i][one.column] == one.wanted,
-                        "outside": psnr(pictures[i], inputs[i], outside[i]),
-                        "seconds": seconds,
-                    }
-                )
-            write(out, rows)
-            print(f"{' + '.join(pair)}: pairs {start}-{start + len(batch) - 1}", flush=True)
+        part = some[start : start + BATCH]
+        code = ns.invert(
+            model, [p.image(data) for p in part], [p.source for p in part], ns.DDIM(), steps=20
+        )
+        result = ns.edit(model, code, [p.target for p in part], editor=ns.DiffEdit())
+        for mask in result.mask if isinstance(result.mask, list) else [result.mask]:
+            found.append(grown(np.asarray(mask.convert("L"), np.float32) / 255, 4))
+        print(f"masks: {len(found)} of {len(some)}", flush=True)
+    np.savez_compressed(path, masks=np.stack(found))
+    return found
 
 
-def table(out: Path) -> str:
-    """results.jsonl as a markdown table, one row a method and editor."""
-    lines = read(out)
-    rows = [
-        "| inversion | editor | LPIPS to the input | colour as asked | kind as asked | "
-        "outside the mask, dB | edits | s an edit |",
-        "|---|---|---|---|---|---|---|---|",
+def cases(some: list[Pair], data: Folder, where: list[np.ndarray]) -> list[Case]:
+    """The pairs as a benchmark's cases."""
+    return [
+        Case(
+            id=f"{i:03d}",
+            image=pair.image(data),
+            source=pair.source,
+            target=pair.target,
+            mask=mask,
+            kind=pair.rule,
+            about={"column": pair.column, "wanted": pair.wanted},
+        )
+        for i, (pair, mask) in enumerate(zip(some, where, strict=True))
     ]
-    for inversion, editor in PAIRS:
-        some = where(lines, inversion=inversion, editor=editor)
+
+
+def scoring(judge: Classifier, model: str):
+    """METRICS, and whether the classifier reads the edit as asked."""
+    plain = Scoring(METRICS, Judges(alignment=model))
+
+    def measure(case: Case, picture: np.ndarray, mask: np.ndarray | None) -> dict:
+        read = judge.name(images.to_tensor(picture).float())[0]
+        success = float(read[case.about["column"]] == case.about["wanted"])
+        return {**plain(case, picture, mask), "as_classified": success}
+
+    return measure
+
+
+def table(rows: list[dict], lines: list[str]) -> str:
+    """One row a method: means with 95 % intervals."""
+    head = ["method", "LPIPS to the input", "colour as asked", "kind as asked"]
+    head += ["outside the mask, dB", "edits", "s an edit"]
+    text = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for line in lines:
+        some = [costed(row) for row in rows if row["method"] == line and row["status"] == "ok"]
         if not some:
             continue
-        shares = [
-            f"{np.mean([d['success'] for d in part]):.0%}" if (part := where(some, rule=r)) else ""
-            for r in ("colour", "kind")
-        ]
-        outside = [d["outside"] for d in some if d["outside"] is not None]
-        rows.append(
-            f"| {inversion} | {editor} | {np.mean([d['lpips'] for d in some]):.3f} | {shares[0]} | "
-            f"{shares[1]} | {np.mean(outside):.1f} | {len(some)} | "
-            f"{np.mean([d['seconds'] for d in some]):.2f} |"
-        )
-    return "\n".join(rows) + "\n"
+        cells = [cell(mean([row["lpips_alex"] for row in some]))]
+        for rule in ("colour", "kind"):
+            shares = [row["as_classified"] for row in some if row["kind"] == rule]
+            cells.append(f"{np.mean(shares):.0%}" if shares else "")
+        outside = [min(r["psnr_outside"], 60.0) for r in some if r["psnr_outside"] is not None]
+        outside = [value for value in outside if not math.isnan(value)]
+        cells += [f"{np.mean(outside):.1f}", str(len(some))]
+        cells.append(f"{np.mean([row['seconds'] for row in some]):.2f}")
+        text.append(f"| {line} | " + " | ".join(cells) + " |")
+    return "\n".join(text) + "\n"
 
 
-def gallery(data: Folder, some: list[Pair], out: Path, count: int = 8) -> None:
-    """The first pairs under the main methods, side by side."""
-    from noisespace.sheet import Cell
-    from noisespace.sheet import sheet as draw
-
+def gallery(some: list[Case], lines: list[str], out: Path, count: int = 10) -> None:
+    """The first cases under the main methods, side by side."""
+    shown = [line for line in lines if line in SHOWN or line.startswith("null-text:")]
+    shown = [line for line in shown if line.count("+") or not line.startswith("null-text:")]
     rows = []
-    for i, one in enumerate(some[:count]):
-        cells = [Cell(one.image(data), "input", one.source)]
-        for pair in SHOWN:
-            name = f"{i}-{'-'.join(pair)}.png".replace(" ", "_")
-            cells.append(
-                Cell(np.asarray(Image.open(out / "pictures" / name)), " + ".join(pair), one.target)
-            )
+    for case in some[:count]:
+        cells = [Cell(case.pixels(), "input", case.source)]
+        for line in shown:
+            picture = Image.open(out / "pictures" / slug(line) / f"{slug(case.id)}.png")
+            cells.append(Cell(np.asarray(picture.convert("RGB")), line, case.target))
         rows.append(cells)
     draw(rows, "Edits of held-out photographs").save(out / "gallery.png")
 
@@ -189,15 +143,28 @@ def main() -> None:
     parser.add_argument("--colours", type=int, default=60)
     parser.add_argument("--kinds", type=int, default=60)
     parser.add_argument("--model", default="photos")
-    parser.add_argument("--resume", action="store_true", help="go on with what OUT has")
-    options = started(parser)
-    model = ns.load(options.model)
-    data = read_folder(options.data, model.resolution, options.out / "pixels.npy")
+    options = parser.parse_args()
+    out, model = options.out, ns.load(options.model)
+    out.mkdir(parents=True, exist_ok=True)
+    data = read_folder(options.data, model.resolution, out / "pixels.npy")
     some = pairs(data, options.colours, options.kinds)
-    measure(model, data, some, load_classifier(options.classifier), options.out)
-    (options.out / "table.md").write_text(table(options.out))
-    gallery(data, some, options.out)
-    print(table(options.out))
+    lines = methods(model)
+    found = cases(some, data, masks(model, some, data, out))
+    measure = scoring(load_classifier(options.classifier), options.model)
+    run_bench(
+        model,
+        found,
+        parse_lines(lines),
+        measure,
+        out,
+        Plan(metrics=(*METRICS, "as_classified"), batch=BATCH, keep=True),
+        lambda done, total: print(f"{done} of {total}", flush=True),
+    )
+    rows = read_rows(out)
+    write_summary(summarise(rows, "edit-friendly + prompt-to-prompt"), out)
+    (out / "table.md").write_text(table(rows, lines))
+    gallery(found, lines, out)
+    print(table(rows, lines))
 
 
 if __name__ == "__main__":
