@@ -70,6 +70,7 @@ class DiffusionStage(Stage):
     text_length: int = 32  # tokens
     dropout: float = 0.1  # of the caption, so that guidance works
     snr_gamma: float = 5.0  # min-SNR weighting, arXiv 2303.09556
+    debias: float = Field(0.0, ge=0, le=1)  # times SNR ** -debias; 0.5: arXiv 2310.08442
 
 
 class AlignmentStage(Stage):

@@ -90,7 +90,8 @@ class DiffusionTask:
         x0 = self.latents[part.of(rows)]
         errors = self.errors(x0, part.of(noise), part.of(t), part.of(captions))
         snr = ALPHA_BAR / (1 - ALPHA_BAR)
-        weight = (snr.clamp(max=self.config.snr_gamma) / snr)[part.of(t)]
+        weight = snr.clamp(max=self.config.snr_gamma) / snr * snr**-self.config.debias
+        weight = weight[part.of(t)]
         return (weight.to(errors) * errors).mean()
 
     def errors(self, x0: Tensor, noise: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
