@@ -6,8 +6,8 @@
 LPIPS (AlexNet) to the input, the share that a classifier of real photographs reads as asked, PSNR
 to the input outside DiffEdit's mask of the edit (one mask an edit, the same for all methods), and
 seconds an edit in batches of ten. "nothing" is the input itself, "autoencoder" the input encoded
-and decoded. The same command goes on with a run that was stopped. Writes OUT/rows, OUT/summary.*,
-OUT/table.md, OUT/pictures and OUT/gallery.png.
+and decoded. The same command goes on with a run that was stopped. Writes OUT/bench (rows, pictures),
+OUT/summary.*, OUT/table.md and OUT/gallery.png.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def gallery(some: list[Case], lines: list[str], out: Path, count: int = 10) -> N
     for case in some[:count]:
         cells = [Cell(case.pixels(), "input", case.source)]
         for line in shown:
-            picture = Image.open(out / "pictures" / slug(line) / f"{slug(case.id)}.png")
+            picture = Image.open(out / "bench" / "pictures" / slug(line) / f"{slug(case.id)}.png")
             cells.append(Cell(np.asarray(picture.convert("RGB")), line, case.target))
         rows.append(cells)
     draw(rows, "Edits of held-out photographs").save(out / "gallery.png")
@@ -156,11 +156,11 @@ def main() -> None:
         found,
         parse_lines(lines),
         measure,
-        out,
+        out / "bench",
         Plan(metrics=(*METRICS, "as_classified"), batch=BATCH, keep=True),
         lambda done, total: print(f"{done} of {total}", flush=True),
     )
-    rows = read_rows(out)
+    rows = read_rows(out / "bench")
     write_summary(summarise(rows, "edit-friendly + prompt-to-prompt"), out)
     (out / "table.md").write_text(table(rows, lines))
     gallery(found, lines, out)
