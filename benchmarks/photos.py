@@ -6,8 +6,8 @@
 LPIPS (AlexNet) to the input, the share that a classifier of real photographs reads as asked, PSNR
 to the input outside DiffEdit's mask of the edit (one mask an edit, the same for all methods), and
 seconds an edit in batches of ten. "nothing" is the input itself, "autoencoder" the input encoded
-and decoded. The same command goes on with a run that was stopped. Writes OUT/bench (rows, pictures),
-OUT/summary.*, OUT/table.md and OUT/gallery.png.
+and decoded. The same command goes on with a run that was stopped. Writes OUT/bench (rows and
+pictures), OUT/summary.*, OUT/table.md and OUT/gallery.png.
 """
 
 from __future__ import annotations
