@@ -1,5 +1,6 @@
 """The trainer on a folder of captioned images: it learns, resumes exactly, says what is wrong."""
 
+import copy
 import errno
 import json
 import os
@@ -19,15 +20,24 @@ from typer.testing import CliRunner
 import noisespace as ns
 from noisespace.cli import app
 from noisespace.errors import InputError
+from noisespace.models import alignment as alignments
 from noisespace.train import folder as folders
 from noisespace.train import loop
+from noisespace.train import memorised as memory
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder
-from noisespace.train.captioned import deciding
-from noisespace.train.classifier import Classifier, Labels, load_classifier
-from noisespace.train.config import Stage, load_config, preset, presets
+from noisespace.train.captioned import all_captions, deciding, evaluate_captions, nearest
+from noisespace.train.classifier import (
+    Classifier,
+    ClassifierTask,
+    Labels,
+    build_classifier,
+    load_classifier,
+)
+from noisespace.train.config import ClassifierStage, Stage, load_config, preset, presets
 from noisespace.train.dataset import Part
-from noisespace.train.folder import View, read_folder
-from noisespace.train.memorised import memorised
+from noisespace.train.evaluate import evaluate_alignment
+from noisespace.train.folder import Folder, View, read_folder
+from noisespace.train.memorised import SHOWN, memorised
 from noisespace.train.run import alone, run
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
@@ -49,6 +59,8 @@ SMALL = {
     "alignment": {"steps": 20, "batch": 16, "channels": [8, 16], "depths": [1, 1], "warmup": 2},
     "classifier": {"steps": 60, "batch": 16, "channels": [8, 16], "depths": [1, 1], "warmup": 5},
 }
+
+SOME_CLASSIFIER = ClassifierStage(batch=8, channels=(8, 16), depths=(1, 1))
 
 
 def picture(colour, where, size=32):
@@ -429,6 +441,97 @@ def test_a_wrong_caption_is_another_and_a_near_one(data):
         assert wrong in seen.vocabulary()
         assert wrong != own
         assert len(set(own.split()) & set(wrong.split())) >= 3
+
+
+@pytest.fixture(scope="module")
+def towers():
+    return ns.load_alignment("scenes", "cpu")
+
+
+def test_judges_may_be_elsewhere_than_the_pictures(towers, data):
+    """On an accelerator networks and pictures meet from two devices; here from two widths."""
+    wide = copy.copy(towers)
+    wide.towers = copy.deepcopy(towers.towers).double()
+    seen = read_folder(data, 32)
+    items = [View(i) for i in range(8)]
+    texts = seen.vocabulary()
+    assert nearest(wide, texts, [seen.pictures(items)]) == nearest(
+        towers, texts, [seen.pictures(items)]
+    )
+    own = [seen.captions[v.index] for v in items]
+    found = wide(seen.pictures(items), own)
+    torch.testing.assert_close(found, towers(seen.pictures(items), own), atol=1e-5, rtol=1e-4)
+    assert evaluate_alignment(wide, 2).keys() == {"shape", "colour", "background", "texture"}
+
+
+def test_all_images_are_never_looked_at_at_once(towers, data, tmp_path, monkeypatch):
+    seen, original, counts = read_folder(data, 32), Folder.pictures, []
+    labels = Labels.of(seen, ["colour"])
+    judge = Classifier(build_classifier(SOME_CLASSIFIER, labels, 32, 0).eval(), labels, None)
+    texts = towers.prompts(seen.vocabulary())
+
+    def everything():
+        return judge.accuracy(seen), evaluate_captions(towers, seen), copies()
+
+    def copies():
+        return memorised(seen.pictures([View(0)]), seen, tmp_path / "a.png")
+
+    whole = everything()
+    monkeypatch.setattr(folders, "AT_ONCE", 5)
+    monkeypatch.setattr(alignments, "AT_ONCE", 4)
+    monkeypatch.setattr(memory, "AT_ONCE", 5)
+
+    def spy(self, items):
+        counts.append(len(items))
+        return original(self, items)
+
+    monkeypatch.setattr(Folder, "pictures", spy)
+    assert everything() == whole
+    assert max(counts) <= SHOWN
+    torch.testing.assert_close(towers.prompts(seen.vocabulary()), texts)
+
+
+def test_what_no_unseen_image_has_is_not_counted(towers, data):
+    seen = read_folder(data, 32)
+    only = tuple(
+        {**row, "mark": row["colour"] if not kept else None}
+        for row, kept in zip(seen.about, seen.kept, strict=True)
+    )
+    texts = tuple(f"{text} {kept}" for text, kept in zip(seen.captions, seen.kept, strict=True))
+    found = evaluate_captions(towers, replace(seen, about=only, captions=texts))
+    assert set(found) == {"caption", "colour", "where"}
+
+
+def test_captions_of_unseen_images_alone_can_be_found(data):
+    """Where every image has a caption of its own, none of the unseen is among those of training."""
+    seen = read_folder(data, 32)
+    texts = tuple(f"number {i}" for i in range(len(seen.captions)))
+    own = replace(seen, captions=texts)
+    assert set(all_captions(own)) == set(texts)
+    assert set(all_captions(seen)) == set(seen.captions)
+
+
+def test_values_of_nought_count(data):
+    labels = Labels({"count": ("0", "1")})
+
+    class Known(Classifier):
+        def name(self, pictures):
+            return [{"count": "1"}] * len(pictures)
+
+    judge = Known(None, labels, None)
+    rows = [{"count": 0}, {"count": 1}, {"count": None}, {"count": ""}]
+    assert judge.agreement(torch.zeros(4, 3, 8, 8), rows) == {"count": 0.5}
+
+
+def test_a_batch_of_which_the_table_says_nothing_teaches_nothing(data):
+    seen = read_folder(data, 32)
+    labels = Labels.of(seen, ["colour"])
+    unknown = replace(seen, about=tuple({**row, "colour": None} for row in seen.about))
+    module = build_classifier(SOME_CLASSIFIER, labels, 32, 0)
+    loss = ClassifierTask(module, SOME_CLASSIFIER, unknown, labels, 0).loss(0)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(float(p.grad.abs().max()) == 0 for p in module.parameters() if p.grad is not None)
 
 
 # ---- bad input

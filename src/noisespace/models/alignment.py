@@ -20,6 +20,7 @@ from noisespace.models.loading import EMBEDDED, check_part, find, quietly, read_
 
 CLASSES = ("CLIPModel", "VisionTextDualEncoderModel")
 INSIDE = "alignment"  # the folder of a model's own towers
+AT_ONCE = 1024  # prompts embedded in one go
 Prompts = Sequence[str] | Tensor  # in words, or embedded by ``Alignment.prompts``
 Stamp = tuple[tuple[str | int, ...], ...]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -56,7 +57,8 @@ class Alignment:
             raise InputError(
                 f"expected a list of {len(pixels)} prompts, one a picture; got {given}"
             )
-        return (self.pictures(pixels) * self.prompts(prompts)).sum(1)
+        seen = self.pictures(pixels)
+        return (seen * self.prompts(prompts).to(seen)).sum(1)
 
     def seen(self, pixels: Tensor) -> Any:
         """What the vision tower makes of pictures."""
@@ -81,18 +83,22 @@ class Alignment:
         if isinstance(prompts, str):
             raise InputError(f"expected a list of prompts, got {prompts!r}")
         known = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        texts = list(known)
+        parts = [self._read(texts[i : i + AT_ONCE]) for i in range(0, len(texts), AT_ONCE)]
+        return torch.cat(parts)[[known[prompt] for prompt in prompts]]
+
+    @torch.no_grad()
+    def _read(self, texts: list[str]) -> Tensor:
         ids = self.tokenizer(
-            list(known),
+            texts,
             padding="max_length",
             max_length=self.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
         ).input_ids
         device = next(self.towers.parameters()).device
-        with torch.no_grad():
-            out = self.towers.text_model(input_ids=ids.to(device)).pooler_output
-            embedded = functional.normalize(self.towers.text_projection(out), dim=1)
-        return embedded[[known[prompt] for prompt in prompts]]
+        out = self.towers.text_model(input_ids=ids.to(device)).pooler_output
+        return functional.normalize(self.towers.text_projection(out), dim=1)
 
     def odds(self, pixels: Tensor, prompts: Prompts, others: Prompts) -> Tensor:
         """log p(prompt | picture) against one other prompt a row, (rows,): a two-way classifier."""

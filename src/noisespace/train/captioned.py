@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,9 @@ def unseen(data: Folder, count: int, name: str) -> list[View]:
 def reconstruction(pipe: StableDiffusionPipeline, data: Folder, sheets: Path) -> dict[str, float]:
     """PSNR in dB of the autoencoder on all unseen images."""
     items = [View(i) for i in data.numbers(unseen=True)]
-    values = psnr(pipe.vae, data.pictures(items))
+    values = torch.cat([psnr(pipe.vae, x) for x in data.parts(items)])
     worst = [items[i] for i in values.argsort()[:8].tolist()]
-    x = data.pictures(worst)
+    x = data.pictures(worst).to(pipe.vae.device)
     y = pipe.vae.decode(pipe.vae.encode(x).latent_dist.mode()).sample
     save_grid(torch.cat([x, y]), sheets / "reconstruction-worst.png")
     return {
@@ -84,20 +84,28 @@ def tune_guidance(
 ) -> tuple[float, dict[str, float]]:
     """The guidance whose samples the alignment model most often gives their own prompt."""
     prompts = [data.captions[v.index] for v in unseen(data, TUNED_ON, "guidance")]
-    shares = {}
+    shares, known = {}, all_captions(data)
     for w in GUIDANCES:
-        named = nearest(alignment, data.vocabulary(), sample(pipe, prompts, w))
+        named = nearest(alignment, known, [sample(pipe, prompts, w)])
         shares[w] = round(sum(a == b for a, b in zip(named, prompts, strict=True)) / TUNED_ON, 4)
     best = max(GUIDANCES, key=lambda w: (shares[w], -w))
     return best, {str(w): share for w, share in shares.items()}
 
 
 @torch.no_grad()
-def nearest(alignment: Alignment, captions: Sequence[str], pictures: Tensor) -> list[str]:
-    """For each picture the caption that the alignment model puts nearest to it."""
-    texts = alignment.prompts(captions)
-    parts = [(alignment.pictures(x) @ texts.T).argmax(1) for x in pictures.split(64)]
-    return [str(captions[i]) for i in torch.cat(parts).tolist()]
+def nearest(alignment: Alignment, captions: Sequence[str], pictures: Iterable[Tensor]) -> list[str]:
+    """For each picture, of several tensors, the caption that the alignment model puts nearest."""
+    texts, found = alignment.prompts(captions), []
+    for x in (some for part in pictures for some in part.split(64)):
+        seen = alignment.pictures(x)
+        found += (seen @ texts.T.to(seen)).argmax(1).tolist()
+    return [captions[i] for i in found]
+
+
+def all_captions(data: Folder) -> tuple[str, ...]:
+    """The distinct captions, those of unseen images too: where each image has its own, no unseen
+    image's caption is among those of training."""
+    return tuple(dict.fromkeys((*data.vocabulary(), *data.captions)))
 
 
 def agreement(
@@ -105,7 +113,7 @@ def agreement(
 ) -> dict[str, Any]:
     """The share of samples that show what was asked, and of real pictures for comparison."""
     captions = [data.captions[view.index] for view in asked]
-    named = nearest(judges.alignment, data.vocabulary(), pictures)
+    named = nearest(judges.alignment, all_captions(data), [pictures])
     right = sum(a == b for a, b in zip(named, captions, strict=True)) / len(captions)
     found: dict[str, Any] = {"pictures": len(pictures), "caption": round(right, 4)}
     if judges.classifier is not None:
@@ -116,13 +124,13 @@ def agreement(
 
 
 def evaluate_captions(alignment: Alignment, data: Folder) -> dict[str, float]:
-    """How often the nearest caption of the vocabulary is an unseen image's own, in [0, 1].
+    """How often the nearest of all captions is an unseen image's own, in [0, 1].
 
     And how often it at least says the same in each column of the table that captions decide.
     """
     items = [View(i) for i in data.numbers(unseen=True)]
-    known = {data.captions[i]: data.about[i] for i in reversed(data.numbers(unseen=False))}
-    named = nearest(alignment, data.vocabulary(), data.pictures(items))
+    known = dict(zip(data.captions, data.about, strict=True))
+    named = nearest(alignment, all_captions(data), data.parts(items))
     right = [text == data.captions[v.index] for text, v in zip(named, items, strict=True)]
     shares = {"caption": round(sum(right) / len(items), 4)}
     for column in deciding(data):
@@ -131,7 +139,8 @@ def evaluate_captions(alignment: Alignment, data: Folder) -> dict[str, float]:
             for text, view in zip(named, items, strict=True)
             if (value := data.value(view, column)) is not None
         ]
-        shares[column] = round(sum(a == b for a, b in rows) / len(rows), 4)
+        if rows:  # there may be no unseen image of which the table tells
+            shares[column] = round(sum(a == b for a, b in rows) / len(rows), 4)
     return shares
 
 

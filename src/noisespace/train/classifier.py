@@ -25,6 +25,7 @@ from noisespace.train.folder import Folder, View
 
 MOST_VALUES = 1000
 UNKNOWN = -100  # torch's number for a label that is not there
+NOTHING = (None, "")  # what a table says of an image whose attribute is not known
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Labels:
         found = {}
         for name in attributes:
             rows = [data.about[i].get(name) for i in data.numbers(unseen=False)]
-            values = sorted({str(v) for v in rows if v not in (None, "")})
+            values = sorted({str(v) for v in rows if v not in NOTHING})
             if not 2 <= len(values) <= MOST_VALUES:
                 columns = sorted({key for row in data.about for key in row})
                 raise InputError(
@@ -96,16 +97,14 @@ class ClassifierTask:
         items = part.of(self.data.draw(rng, self.config.batch))
         x = shrunk(self.data.pictures(items), self.config.size)
         x = spoil(x, self.config.spoiled, rng, generator).to(self.module.device)
-        losses = []
-        for name, logits in self.labels.split(self.module(x).logits).items():
+        logits, losses = self.module(x).logits, []
+        for name, own in self.labels.split(logits).items():
             wanted = self.labels.numbers(name, [self.data.value(item, name) for item in items])
             if (wanted != UNKNOWN).any():
-                smooth = self.config.smooth
-                wanted = wanted.to(logits.device)
-                losses.append(
-                    functional.cross_entropy(logits.float(), wanted, label_smoothing=smooth)
-                )
-        return torch.stack(losses).mean()
+                smooth, wanted = self.config.smooth, wanted.to(own.device)
+                losses.append(functional.cross_entropy(own.float(), wanted, label_smoothing=smooth))
+        # a part of a batch may have no image whose attributes are known: nothing to learn from it
+        return torch.stack(losses).mean() if losses else 0 * logits.float().sum()
 
     def sheet(self, path: Path, step: int) -> None:
         log = path.with_name("classifier-validation.jsonl")
@@ -138,10 +137,16 @@ class Classifier:
 
     def agreement(self, pictures: Tensor, wanted: Sequence[dict[str, Any]]) -> dict[str, float]:
         """The share of pictures with the wanted value, by attribute, among those that have one."""
-        named = self.name(pictures)
+        return self.shares(self.name(pictures), wanted)
+
+    def shares(
+        self, named: Sequence[dict[str, str]], wanted: Sequence[dict[str, Any]]
+    ) -> dict[str, float]:
+        """The same of what was named already."""
         shares = {}
         for key in self.labels.values:
-            rows = [(a[key], str(b[key])) for a, b in zip(named, wanted, strict=True) if b.get(key)]
+            both = zip(named, wanted, strict=True)
+            rows = [(a[key], str(b[key])) for a, b in both if b.get(key) not in NOTHING]
             if rows:
                 shares[key] = round(sum(a == b for a, b in rows) / len(rows), 4)
         return shares
@@ -149,7 +154,8 @@ class Classifier:
     def accuracy(self, data: Folder) -> dict[str, float]:
         """The agreement with what is known of all unseen pictures."""
         items = [View(i) for i in data.numbers(unseen=True)]
-        return self.agreement(data.pictures(items), [data.about[v.index] for v in items])
+        named = [row for part in data.parts(items) for row in self.name(part)]
+        return self.shares(named, [data.about[v.index] for v in items])
 
 
 def export_classifier(judge: Classifier, folder: Path) -> None:

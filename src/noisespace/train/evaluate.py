@@ -129,7 +129,7 @@ def evaluate_alignment(alignment: Alignment, count: int = 300) -> dict[str, floa
         for asked in ASKED:
             others = variants(scene, asked)
             texts = alignment.prompts([other.caption for other in others])
-            right[asked] += others[int((texts @ picture).argmax())] == scene
+            right[asked] += others[int((texts.to(picture) @ picture).argmax())] == scene
     return {asked: round(found / count, 3) for asked, found in right.items()}
 
 

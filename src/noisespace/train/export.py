@@ -45,7 +45,7 @@ def draw_prompts(
     first_seed: int = 0,
     batch: int = 25,
 ) -> Tensor:
-    """Samples one picture a prompt: (n, 3, h, w) in [-1, 1]; seeds count up from ``first_seed``."""
+    """One picture a prompt, (n, 3, h, w) in [-1, 1], on the CPU; seeds from ``first_seed`` on."""
     parts, call = [], cast(Any, pipe)
     for start in range(0, len(prompts), batch):
         some = list(prompts[start : start + batch])
@@ -57,7 +57,7 @@ def draw_prompts(
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="pt",
         ).images
-        parts.append(pictures * 2 - 1)
+        parts.append((pictures * 2 - 1).cpu())
     return torch.cat(parts)
 
 
@@ -132,10 +132,10 @@ def assemble_half(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
     return assemble(copy.deepcopy(pipe.vae).half(), pipe.tokenizer, networks)
 
 
-def load_exported(folder: Path) -> StableDiffusionPipeline:
-    """An exported folder in float32, ready to sample."""
+def load_exported(folder: Path, device: torch.device | str = "cpu") -> StableDiffusionPipeline:
+    """An exported folder in float32, ready to sample on that device."""
     pipe = StableDiffusionPipeline.from_pretrained(
         folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
     )
     pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipe.to(device)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from noisespace.errors import InputError
 from noisespace.files import write_json
 from noisespace.models.alignment import load_alignment
@@ -77,15 +79,16 @@ def publish_snapshot(out: Path) -> str:
 def finish(trained: Trained, out: Path, folder: Path) -> dict[str, Any]:
     """Publishes, evaluates the published (rounded) weights, publishes again with the figures."""
     publish(trained, folder)
-    pipe, count, data = load_exported(folder), trained.config.evaluate, trained.data
+    device, count, data = PartialState().device, trained.config.evaluate, trained.data
+    pipe, towers = load_exported(folder, device), load_alignment(folder, str(device))
     if isinstance(data, Folder):
         if trained.classifier is not None:
             export_classifier(trained.classifier, out / "classifier")
-        judges = Judges(load_alignment(folder), trained.classifier)
+        judges = Judges(towers, trained.classifier)
         report = evaluate_captioned(pipe, data, judges, count, out)
     else:
         report = evaluate(pipe, count=count, sheets=out)
-        report["alignment"] = evaluate_alignment(load_alignment(folder), count)
+        report["alignment"] = evaluate_alignment(towers, count)
     write_json(out / "evaluation.json", report, force=True)
     publish(trained, folder, report)
     return report
@@ -102,7 +105,7 @@ def finish_alone(
         shares = load_classifier(folder).accuracy(data)  # type: ignore[arg-type]
     else:
         export_alignment(made, folder)
-        towers = load_alignment(folder)
+        towers = load_alignment(folder, str(PartialState().device))
         known = isinstance(data, Folder)
         shares = (
             evaluate_captions(towers, data)

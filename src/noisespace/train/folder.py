@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ LARGEST_VOCABULARY = 4096
 LARGER = 1.25  # an image may be enlarged by as much
 UNOPENED = 0.1  # share of captions that are told without the opening that all have
 NEAREST = 12  # captions that a caption is held against
+AT_ONCE = 256  # images that are looked at together, where all are
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ class Folder:
             array = np.asarray(resized)
         x = torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 127.5 - 1
         return x.flip(2) if view.mirrored else x
+
+    def parts(self, items: list[View]) -> Iterator[Tensor]:
+        """The pictures of many items, some at a time."""
+        for start in range(0, len(items), AT_ONCE):
+            yield self.pictures(items[start : start + AT_ONCE])
 
     def caption(self, item: View, rng: random.Random) -> str:
         """The image's caption, now and then without the opening that all captions have."""

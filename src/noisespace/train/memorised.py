@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from noisespace.train.folder import Folder, View
+from noisespace.train.folder import AT_ONCE, Folder, View
 from noisespace.train.pictures import save_grid
 
 SIDE = 32  # pixels at which pictures are compared
@@ -42,9 +42,8 @@ def memorised(pictures: Tensor, data: Folder, path: Path) -> dict[str, Any]:
 
 
 def small(data: Folder, items: list[View]) -> Tensor:
-    """Many pictures as thumbnails, read in parts."""
-    parts = [items[i : i + 256] for i in range(0, len(items), 256)]
-    return torch.cat([thumbnail(data.pictures(part)) for part in parts])
+    """Many pictures as thumbnails."""
+    return torch.cat([thumbnail(part) for part in data.parts(items)])
 
 
 def thumbnail(x: Tensor) -> Tensor:
@@ -54,6 +53,9 @@ def thumbnail(x: Tensor) -> Tensor:
 def neighbours(x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """(distance, number) of the nearest of ``known``, as it is or mirrored, for each of ``x``."""
     flat = known.flatten(1)
-    both = torch.stack([torch.cdist(v.flatten(1), flat) for v in (x, x.flip(3))]).amin(0)
-    away, which = both.min(1)
+    found = []
+    for some in x.split(AT_ONCE):  # (AT_ONCE, known) distances at a time
+        both = torch.stack([torch.cdist(v.flatten(1), flat) for v in (some, some.flip(3))])
+        found.append(both.amin(0).min(1))
+    away, which = (torch.cat(part) for part in zip(*found, strict=True))
     return away / flat.shape[1] ** 0.5, which
