@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 import noisespace as ns
 from noisespace.cli import app
+from noisespace.cli.training import parse_setting
 from noisespace.errors import InputError
 from noisespace.models import alignment as alignments
 from noisespace.train import folder as folders
@@ -384,12 +386,53 @@ def test_every_preset_is_whole():
         ({"autoencoder__crop": 6}, "multiple of 4"),
         ({"autoencoder__crop": 64}, "at most 32"),
         ({"precision": "int8"}, "precision"),
+        ({"autoencoder__crop": 12, "autoencoder__coarse": 0.5}, "crop must be a multiple of 8"),
+        ({"autoencoder__channels": [12, 24, 24]}, "channels must be multiples of 8"),
+        ({"autoencoder__channels": []}, "channels must be multiples of 8"),
+        ({"diffusion__channels": [16, 24]}, "channels must be multiples of 16"),
+        ({"diffusion__channels": [16, 32]}, "attention must have 2 entries"),
+        ({"diffusion__heads": [1, 2, 3]}, "heads must divide channels"),
+        ({"diffusion__text_hidden": 30}, "text_hidden must be a multiple of 4"),
+        ({"diffusion__pool": 0}, "pool"),
+        ({"diffusion__rate": float("inf")}, "finite"),
+        ({"diffusion__dropout": 2}, "dropout"),
+        ({"alignment__depths": [1]}, "depths must have 3 entries"),
+        ({"alignment__size": 4}, "alignment.size"),
+        ({"classifier__depths": [1]}, "depths must have 3 entries"),
+        ({"classifier__steps": None}, "classifier.steps"),
+        ({"seed": 10**30}, "seed"),
+        ({"preset": "night"}, "name the preset in place of smoke"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(given, word):
-    size = {"size": 32, "diffusion__channels": [8, 16, 16]}
+    """With the settings: networks that cannot be built are not found out after the first stage."""
+    size = {"size": 32, "diffusion__channels": [16, 16, 16]}
     with pytest.raises(InputError, match=word):
         load_config("smoke", "x", **{**size, **given})
+
+
+def test_a_setting_can_be_taken_back():
+    assert load_config("night", "x").autoencoder.crop == 64
+    assert load_config("night", "x", autoencoder__crop=None).autoencoder.crop is None
+    assert parse_setting("autoencoder__crop=null") == ("autoencoder__crop", None)
+
+
+@pytest.mark.parametrize("text", ['{"diffusion": 3}', '{"preset": ["night"]}', '{"preset": null}'])
+def test_files_of_settings_that_hold_none_are_refused(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json: (diffusion|preset) is"):
+        load_config(tmp_path / "a.json", "x", diffusion__steps=3)
+
+
+def test_a_told_command_gives_the_same_settings():
+    """Through a shell: values have spaces and quotation marks."""
+    given = {"attributes": ["a kind", "b"], "autoencoder__channels": [8, 16], "seed": 3}
+    settings = load_config("night", "FOLDER", autoencoder__crop=None, size=64, **given)
+    words = shlex.split(settings.command)[2:]
+    assert words[:3] == ["night", "--data", "FOLDER"]
+    assert words[3::2] == ["--set"] * len(words[4::2])
+    again = dict(parse_setting(word) for word in words[4::2])
+    assert load_config("night", "FOLDER", **again) == settings
 
 
 def test_labels_know_what_is_missing(data):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from noisespace.errors import InputError
+from noisespace.train.shapes import check_channels, check_heads, check_lengths, check_text
 
 CONFIGS = Path(__file__).parent / "configs"
 STAGES = ("autoencoder", "diffusion", "alignment", "classifier")
@@ -17,7 +19,7 @@ STAGES = ("autoencoder", "diffusion", "alignment", "classifier")
 class Stage(BaseModel):
     """What every stage's loop needs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=0)
@@ -41,10 +43,15 @@ class AutoencoderStage(Stage):
     batch: int = Field(12, gt=0)
     rate: float = Field(2e-3, gt=0)
     channels: tuple[int, ...] = (24, 48, 64)
-    latent_channels: int = 4
-    kl: float = 1e-4
+    latent_channels: int = Field(4, gt=0)
+    kl: float = Field(1e-4, ge=0)
     crop: int | None = Field(None, gt=0)  # pixels of the windows trained on; None: whole pictures
     coarse: float = Field(0.0, ge=0, le=1)  # share of the steps that decode shrunken latents
+
+    @model_validator(mode="after")
+    def _networks_can_be_built(self) -> AutoencoderStage:
+        check_channels(self.channels, 8)
+        return self
 
     @property
     def factor(self) -> int:
@@ -60,17 +67,25 @@ class DiffusionStage(Stage):
     rate: float = Field(1e-3, gt=0)
     ema: float = 0.998
     warmup: int = 200
-    pool: int = 80_000  # pictures encoded once
+    pool: int = Field(80_000, gt=0)  # pictures encoded once
     channels: tuple[int, ...] = (64, 96, 128)
     attention: tuple[bool, ...] = (False, True, True)  # cross-attention by resolution
     heads: tuple[int, ...] = (2, 4, 4)
-    layers: int = 1
+    layers: int = Field(1, gt=0)
     text_hidden: int = 128
-    text_layers: int = 2
-    text_length: int = 32  # tokens
-    dropout: float = 0.1  # of the caption, so that guidance works
-    snr_gamma: float = 5.0  # min-SNR weighting, arXiv 2303.09556
+    text_layers: int = Field(2, gt=0)
+    text_length: int = Field(32, gt=2)  # tokens
+    dropout: float = Field(0.1, ge=0, le=1)  # of the caption, so that guidance works
+    snr_gamma: float = Field(5.0, gt=0)  # min-SNR weighting, arXiv 2303.09556
     debias: float = Field(0.0, ge=0, le=1)  # times SNR ** -debias; 0.5: arXiv 2310.08442
+
+    @model_validator(mode="after")
+    def _networks_can_be_built(self) -> DiffusionStage:
+        check_channels(self.channels, 16)
+        check_lengths(self.channels, attention=self.attention, heads=self.heads)
+        check_heads(self.channels, self.heads)
+        check_text(self.text_hidden)
+        return self
 
 
 class AlignmentStage(Stage):
@@ -82,12 +97,19 @@ class AlignmentStage(Stage):
     channels: tuple[int, ...] = (48, 96, 192)
     depths: tuple[int, ...] = (1, 1, 1)
     text_hidden: int = 128
-    text_layers: int = 2
-    text_length: int = 32  # tokens
-    embedding: int = 64  # of a picture and of a caption
-    size: int | None = Field(None, gt=0)  # pixels that the vision tower takes; None: the data's
+    text_layers: int = Field(2, gt=0)
+    text_length: int = Field(32, gt=2)  # tokens
+    embedding: int = Field(64, gt=0)  # of a picture and of a caption
+    size: int | None = Field(None, ge=8)  # pixels that the vision tower takes; None: the data's
     spoiled: float = Field(0.3, ge=0, le=1)  # share of blurred, and of noisy, pictures
     words: float = Field(0.2, ge=0)  # weight of reading the caption's words off the picture
+
+    @model_validator(mode="after")
+    def _networks_can_be_built(self) -> AlignmentStage:
+        check_channels(self.channels)
+        check_lengths(self.channels, depths=self.depths)
+        check_text(self.text_hidden)
+        return self
 
 
 class ClassifierStage(Stage):
@@ -100,21 +122,27 @@ class ClassifierStage(Stage):
     fall: Literal["linear", "cosine"] = "cosine"
     channels: tuple[int, ...] = (32, 64, 128, 256)
     depths: tuple[int, ...] = (1, 1, 1, 1)
-    size: int | None = Field(None, gt=0)  # pixels that it takes; None: the data's
+    size: int | None = Field(None, ge=8)  # pixels that it takes; None: the data's
     spoiled: float = Field(0.3, ge=0, le=1)  # share of blurred, and of noisy, pictures
     smooth: float = Field(0.1, ge=0, lt=1)  # label smoothing
+
+    @model_validator(mode="after")
+    def _network_can_be_built(self) -> ClassifierStage:
+        check_channels(self.channels)
+        check_lengths(self.channels, depths=self.depths)
+        return self
 
 
 class Config(BaseModel):
     """A whole run; ``data`` is "scenes" or a folder of captioned images."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     preset: str = "scenes"  # the settings that these began as
     data: str = "scenes"
-    size: int = Field(64, gt=0)  # pixels a side
+    size: int = Field(64, ge=8)  # pixels a side
     mirror: bool = True  # pictures of a folder, half of the time
-    seed: int = 0
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the networks' products
     evaluate: int = Field(300, ge=1)  # pictures behind each figure at the end
     attributes: tuple[str, ...] = ()  # columns of a folder's table that a classifier learns
@@ -135,6 +163,11 @@ class Config(BaseModel):
             raise ValueError(
                 f"autoencoder crop must be a multiple of {self.autoencoder.factor} of at most "
                 f"{self.size}"
+            )
+        if self.autoencoder.coarse and (crop or self.size) // self.autoencoder.factor % 2:
+            raise ValueError(
+                f"autoencoder coarse halves latents, so {'size' if crop is None else 'crop'} must "
+                f"be a multiple of {2 * self.autoencoder.factor}"
             )
         return self
 
@@ -163,17 +196,15 @@ class Config(BaseModel):
 
     @property
     def command(self) -> str:
-        """The command that trains with these settings; a folder is not named."""
+        """The command that trains with these settings, for a shell; a folder is not named."""
         plain, given = preset(self.preset).model_dump(mode="json"), self.model_dump(mode="json")
-        words = [
-            f"--set {k}={json.dumps(given[k])}"
-            for k in ("size", "mirror", "seed", "precision", "evaluate", "attributes")
-            if given[k] != plain[k]
-        ]
+        own = ("size", "mirror", "seed", "precision", "evaluate", "attributes")
+        changed = {k: given[k] for k in own if given[k] != plain[k]}
         for stage in STAGES:
-            for field, value in given[stage].items():
-                if value != plain[stage][field]:
-                    words.append(f"--set {stage}__{field}={json.dumps(value)}")
+            some = given[stage].items()
+            changed |= {f"{stage}__{k}": v for k, v in some if v != plain[stage][k]}
+        said = {k: json.dumps(v, separators=(",", ":")) for k, v in changed.items()}
+        words = [f"--set {shlex.quote(f'{k}={v}')}" for k, v in said.items()]
         data = [] if self.data == "scenes" else ["--data FOLDER"]
         return " ".join([f"noisespace train {self.preset}", *data, *words])
 
@@ -215,7 +246,7 @@ def load_config(source: str | Path, data: str | Path | None = None, **overrides:
     if name not in presets():
         values = read_settings(Path(source))
     base = values.setdefault("preset", "scenes")
-    if base not in presets():
+    if not isinstance(base, str) or base not in presets():
         raise InputError(f"{name}: preset is {base!r}, expected one of {', '.join(presets())}")
     values = merged(read_settings(presets()[base]), values)
     if data is not None:
@@ -223,18 +254,23 @@ def load_config(source: str | Path, data: str | Path | None = None, **overrides:
     if values.get("data") == "":
         raise InputError(f"{name}: needs a folder of captioned images; name it with --data FOLDER")
     for key, value in overrides.items():
-        if value is None:
-            continue
         stage, _, field = key.rpartition("__")
-        (values.setdefault(stage, {}) if stage else values)[field] = value
+        if key == "preset":
+            raise InputError(f"{name}: got preset={value!r}; name the preset in place of {name}")
+        place = values.setdefault(stage, {}) if stage else values
+        if not isinstance(place, dict):
+            raise InputError(f"{name}: {stage} is {place!r}, expected an object of settings")
+        place[field] = value
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        got = "" if not where else f", got {first['input']!r}"
+        own = first["type"] == "value_error"  # a sentence of ours, about several values
+        got = "" if own else f", got {first['input']!r}"
         where = f"{where}: " if where else ""
-        raise InputError(f"{name}: {where}{first['msg']}{got}") from None
+        told = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{name}: {where}{told}{got}") from None
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from noisespace.train.config import AlignmentStage, DiffusionStage
+from noisespace.train.shapes import TEXT_HEADS
 
 
 def build_tokenizer(words: Sequence[str], length: int) -> CLIPTokenizer:
@@ -52,7 +53,7 @@ def text_config(config: DiffusionStage | AlignmentStage, tokenizer: CLIPTokenize
         hidden_size=config.text_hidden,
         intermediate_size=2 * config.text_hidden,
         num_hidden_layers=config.text_layers,
-        num_attention_heads=4,
+        num_attention_heads=TEXT_HEADS,
         max_position_embeddings=config.text_length,
         projection_dim=config.text_hidden,
         bos_token_id=tokenizer.bos_token_id,
