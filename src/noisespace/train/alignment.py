@@ -62,15 +62,17 @@ def contrast(pictures: Tensor, texts: Tensor, scale: Tensor, same: Tensor) -> Te
 
     ``same`` (n, n): which captions are equal; a picture belongs to all captions equal to its own.
     The last m texts belong to no picture (as in NegCLIP, arXiv 2210.01936): without them a batch
-    can be told apart by colours alone, and shapes are never learned.
+    can be told apart by colours alone, and shapes are never learned. Never in half the width:
+    logits reach 100, and are told apart by less than their last bit would say.
     """
-    pictures, texts = functional.normalize(pictures, dim=1), functional.normalize(texts, dim=1)
-    logits = scale.clamp(max=SHARPEST).exp() * pictures @ texts.T
-    n = len(pictures)
-    wanted = same / same.sum(1, keepdim=True)
-    by_picture = functional.pad(wanted, (0, len(texts) - n))
-    forth = functional.cross_entropy(logits, by_picture)
-    return (forth + functional.cross_entropy(logits[:, :n].T, wanted)) / 2
+    with torch.autocast(pictures.device.type, enabled=False):
+        pictures, texts = (functional.normalize(v.float(), dim=1) for v in (pictures, texts))
+        logits = scale.clamp(max=SHARPEST).exp() * pictures @ texts.T
+        n = len(pictures)
+        wanted = same / same.sum(1, keepdim=True)
+        by_picture = functional.pad(wanted, (0, len(texts) - n))
+        forth = functional.cross_entropy(logits, by_picture)
+        return (forth + functional.cross_entropy(logits[:, :n].T, wanted)) / 2
 
 
 def shrunk(x: Tensor, size: int | None) -> Tensor:
@@ -143,7 +145,7 @@ class AlignmentTask:
         pictures, words = self.seen(x)
         loss = contrast(pictures, texts, self.module["towers"].logit_scale, same)
         told = self.spelled(captions, words.shape[1])
-        missed = functional.binary_cross_entropy_with_logits(words, told, reduction="sum")
+        missed = functional.binary_cross_entropy_with_logits(words.float(), told, reduction="sum")
         return loss + self.config.words * missed / len(captions)
 
     @torch.no_grad()
