@@ -24,10 +24,12 @@ from noisespace.cli.training import parse_setting
 from noisespace.errors import InputError
 from noisespace.models import alignment as alignments
 from noisespace.train import folder as folders
-from noisespace.train import loop
+from noisespace.train import loop, processes
 from noisespace.train import memorised as memory
+from noisespace.train.alignment import contrast
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder
 from noisespace.train.captioned import all_captions, deciding, evaluate_captions, nearest
+from noisespace.train.checkpoint import read_header
 from noisespace.train.classifier import (
     Classifier,
     ClassifierTask,
@@ -63,6 +65,22 @@ SMALL = {
 }
 
 SOME_CLASSIFIER = ClassifierStage(batch=8, channels=(8, 16), depths=(1, 1))
+
+
+class Tiny:
+    """A stage of one layer."""
+
+    name = "autoencoder"
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.module = torch.nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last)
+
+    def loss(self, step, part):
+        return self.module(torch.ones(1, 2, 3, 3)).square().mean()
+
+    def sheet(self, path, step):
+        pass
 
 
 def picture(colour, where, size=32):
@@ -221,6 +239,27 @@ def test_a_run_goes_on_bit_for_bit(small, data, tmp_path, monkeypatch):
         assert all(torch.equal(a[key], b[key]) for key in a), stage
 
 
+def test_a_log_without_a_checkpoint_begins_anew(tmp_path):
+    """As a kill before the first checkpoint leaves it, with a line cut short."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "autoencoder.jsonl").write_text('{"step": 20, "loss": 9.0}\n{"step": 4')
+    loop.fit(Tiny(), load_config("scenes", autoencoder__steps=2), out)
+    lines = (out / "autoencoder.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2]
+
+
+def test_a_run_goes_on_with_its_optimiser_laid_out_as_it_was(tmp_path):
+    """Another order in memory takes other routes through the optimiser, slower or rounded apart."""
+    settings = load_config("scenes", autoencoder__steps=2)
+    loop.fit(Tiny(), settings, tmp_path)
+    again = loop.Fitting(Tiny(), settings, tmp_path)
+    for parameter, state in again.optimiser.state.items():
+        assert state["exp_avg"].stride() == parameter.stride()
+        assert state["exp_avg_sq"].stride() == parameter.stride()
+    assert any(p.stride() != p.contiguous().stride() for p in again.optimiser.state)
+
+
 def test_an_interrupted_run_keeps_its_last_step(small, data, tmp_path, monkeypatch):
     update = loop.Fitting.update
 
@@ -232,8 +271,6 @@ def test_an_interrupted_run_keeps_its_last_step(small, data, tmp_path, monkeypat
     monkeypatch.setattr(loop.Fitting, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(small, tmp_path / "out", data=data)
-    from noisespace.train.checkpoint import read_header
-
     assert read_header(tmp_path / "out" / "autoencoder.safetensors")["step"] == 4
 
 
@@ -317,21 +354,83 @@ def test_parts_share_a_batch_without_rest():
     assert [len(p) for p in parts] == [4, 4, 4]
 
 
-def test_a_batch_that_does_not_split_is_refused(small, data, tmp_path):
-    with pytest.raises(InputError, match="batch 8 does not split into 3 equal parts"):
-        run(small, tmp_path / "out", data=data, autoencoder__accumulate=3)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"autoencoder__accumulate": 3}, "autoencoder: batch 8 does not split into 3 equal parts"),
+        ({"alignment__accumulate": 16}, "16 equal parts of at least 2 pictures"),
+        ({"classifier__accumulate": 3, "attributes": ("colour",)}, "classifier: batch 16"),
+    ],
+)
+def test_a_batch_that_does_not_split_is_refused(small, data, given, words, tmp_path):
+    """That of a later stage too, before the first one is trained."""
+    with pytest.raises(InputError, match=words):
+        run(small, tmp_path / "out", data=data, **given)
+    assert not (tmp_path / "out" / "autoencoder.safetensors").exists()
+
+
+def twice(*command):
+    """What two processes of one run give; accelerate's own launcher starts but one on a CPU."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    return subprocess.run(
+        [*launch, *command], capture_output=True, text=True, env=environment, timeout=900
+    )
+
+
+# A stage of one number, of which the second process is interrupted.
+WORK = """
+import os, signal, sys, types
+from pathlib import Path
+import torch
+from noisespace.train import loop
+from noisespace.train.config import load_config
+from noisespace.train.processes import processes
+
+class Task:
+    name, module = "autoencoder", torch.nn.Linear(1, 1)
+    def loss(self, step, part):
+        if step == 3 and part.index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # as a launcher sends it on
+        return self.module(torch.ones(1)).square().mean()
+    def sheet(self, path, step):
+        pass
+
+settings = load_config("scenes", autoencoder__steps=1000)
+try:
+    loop.fit(Task(), settings, Path(sys.argv[1]))
+except KeyboardInterrupt:
+    print("stopped", processes().process_index, flush=True)
+"""
+
+
+def test_processes_stop_after_the_same_step(tmp_path):
+    (tmp_path / "work.py").write_text(WORK)
+    done = twice(str(tmp_path / "work.py"), str(tmp_path))
+    assert sorted(done.stdout.split("\n")) == ["", "stopped 0", "stopped 1"], done.stderr[-2000:]
+    assert read_header(tmp_path / "autoencoder.safetensors")["step"] == 4
+
+
+def test_only_the_first_process_writes_the_end(small, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes.PartialState, "is_main_process", False)
+    args = ["train", str(small), "--data", str(data), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("noisespace.train.run.run_alone", lambda *_, **__: None)
+    done = CliRunner().invoke(app, [*args, "--only", "alignment"])
+    assert (done.exit_code, done.output) == (0, "")
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_processes_learn_what_one_does(small, data, tmp_path):
-    """Through accelerate's launcher, on the CPU; only the sums' order differs."""
+    """On the CPU; only the sums' order differs.
+
+    Two that knew nothing of each other would fail: they cannot share a folder.
+    """
     given = ["--data", str(data), "--set", "autoencoder__steps=3", "--set", "diffusion__steps=3"]
     given += ["--set", "alignment__steps=1", "--set", "evaluate=2", "--set", "diffusion__pool=32"]
     given += ["--set", "autoencoder__warmup=0", "--set", "diffusion__warmup=0"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m"]
-    two = [*launch, "noisespace.cli", "train", str(small), "--out", str(tmp_path / "two"), *given]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(two, capture_output=True, text=True, env=environment, timeout=300)
+    command = ["-m", "noisespace.cli", "train", str(small), "--out", str(tmp_path / "two")]
+    done = twice(*command, *given)
     assert done.returncode == 0, done.stderr[-2000:]
     run(
         small,
@@ -350,6 +449,16 @@ def test_two_processes_learn_what_one_does(small, data, tmp_path):
         if key.startswith("model."):
             torch.testing.assert_close(a[key], b[key], atol=1e-4, rtol=1e-3)
     assert (tmp_path / "two" / "model" / "model_index.json").exists()
+
+
+def test_the_contrast_is_not_computed_in_half_the_width():
+    """Logits of up to 100 would be told apart to 0.5 only."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(8, 16, generator=generator) for _ in range(2))
+    scale, same = torch.tensor(4.6), torch.eye(8)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = contrast(x, x + 0.3 * y, scale, same)
+    assert float(half) == float(contrast(x, x + 0.3 * y, scale, same))
 
 
 # ---- rates, presets, judges

@@ -47,6 +47,8 @@ def train(
     """
     if only not in (None, "alignment", "classifier"):
         raise InputError(f'--only must be "alignment" or "classifier", got {only!r}')
+    if snapshot and (only or resume):
+        raise InputError("--snapshot trains nothing: leave out --only and --resume")
     overrides = dict(parse_setting(text) for text in setting or [])
     out = out or Path("runs") / Path(data or config).stem
     if out.exists() and not out.is_dir():
@@ -54,25 +56,28 @@ def train(
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # its advice on image processors that nothing here uses
-    from accelerate import PartialState
-
     from noisespace.train.config import load_config
     from noisespace.train.finish import finish as publish
     from noisespace.train.finish import finish_alone, publish_snapshot
+    from noisespace.train.processes import processes
     from noisespace.train.run import run, run_alone
 
     load_config(config, data, **overrides)
+    main = processes().is_main_process  # it alone writes and tells the end
     if snapshot:
-        document = {"model": publish_snapshot(out)}
-        finish(document, [document["model"]], as_json)
+        if main:
+            document = {"model": publish_snapshot(out)}
+            finish(document, [document["model"]], as_json)
         return
     if only:
         found = run_alone(only, config, out, resume, data, **overrides)
+        if not main:
+            return
         report = finish_alone(only, found, out)
         document, lines = {only: str(out / only)}, [str(out / only)]
     else:
         trained = run(config, out, resume, data, **overrides)
-        if not PartialState().is_main_process:
+        if not main:
             return
         report = publish(trained, out, out / "model")
         document, lines = {"model": str(out / "model")}, [str(out / "model")]

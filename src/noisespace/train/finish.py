@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from noisespace.errors import InputError
 from noisespace.files import write_json
 from noisespace.models.alignment import load_alignment
@@ -19,6 +17,7 @@ from noisespace.train.evaluate import evaluate, evaluate_alignment
 from noisespace.train.export import export, export_alignment, load_exported
 from noisespace.train.folder import Folder
 from noisespace.train.loop import Outcome
+from noisespace.train.processes import processes
 from noisespace.train.run import Trained, load_run
 
 # Guidance by method, tuned once by benchmarks/tune_scenes.py on scenes used for nothing else
@@ -79,7 +78,7 @@ def publish_snapshot(out: Path) -> str:
 def finish(trained: Trained, out: Path, folder: Path) -> dict[str, Any]:
     """Publishes, evaluates the published (rounded) weights, publishes again with the figures."""
     publish(trained, folder)
-    device, count, data = PartialState().device, trained.config.evaluate, trained.data
+    device, count, data = processes().device, trained.config.evaluate, trained.data
     pipe, towers = load_exported(folder, device), load_alignment(folder, str(device))
     if isinstance(data, Folder):
         if trained.classifier is not None:
@@ -105,7 +104,7 @@ def finish_alone(
         shares = load_classifier(folder).accuracy(data)  # type: ignore[arg-type]
     else:
         export_alignment(made, folder)
-        towers = load_alignment(folder, str(PartialState().device))
+        towers = load_alignment(folder, str(processes().device))
         known = isinstance(data, Folder)
         shares = (
             evaluate_captions(towers, data)
@@ -113,5 +112,5 @@ def finish_alone(
             else evaluate_alignment(towers, settings.evaluate)
         )
     report = {"samples": outcome.samples, "seconds": round(outcome.seconds), **shares}
-    write_json(out / "evaluation.json", report, force=True)
+    write_json(out / f"{stage}-evaluation.json", report, force=True)  # beside that of a whole run
     return report

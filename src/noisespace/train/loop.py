@@ -9,28 +9,25 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import Any, Protocol
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import reduce
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from noisespace.errors import InputError, RunError
+from noisespace.files import write_bytes
 from noisespace.train.checkpoint import load_checkpoint, save_checkpoint
 from noisespace.train.config import Config, Stage
 from noisespace.train.curve import draw_curve
 from noisespace.train.dataset import Part
+from noisespace.train.processes import any_of, check_parts, mean_of, processes, stopping
 
 LOG_EVERY = 20  # steps
 
@@ -103,13 +100,8 @@ class Fitting:
     def __init__(self, task: Task, settings: Config, out: Path) -> None:
         self.task, self.out = task, out
         self.stage: Stage = getattr(settings, task.name)
-        self.state: Any = PartialState()
-        parts = self.stage.accumulate * self.state.num_processes
-        if self.stage.batch % parts:
-            raise InputError(
-                f"{task.name}: batch {self.stage.batch} does not split into {parts} equal parts "
-                f"({self.state.num_processes} processes, accumulate {self.stage.accumulate})"
-            )
+        self.state = processes()
+        check_parts(settings, (task.name,))
         self.precision = getattr(torch, settings.precision)
         self.module = task.module.to(self.state.device).train()
         self.optimiser = torch.optim.AdamW(
@@ -129,9 +121,10 @@ class Fitting:
         check_space(self.path, self.module)
         if self.path.exists():
             self.header = load_checkpoint(self.path, self.module, self.ema, self.optimiser)
-            self.scaler.load_state_dict(self.header.get("scaler", {}))
-            if self.state.is_main_process:
-                cut_log(self.log_path, self.header["step"])
+            if self.header.get("scaler"):
+                self.scaler.load_state_dict(self.header["scaler"])
+        if self.state.is_main_process:
+            cut_log(self.log_path, self.header["step"])
 
     @property
     def log_path(self) -> Path:
@@ -139,44 +132,41 @@ class Fitting:
 
     def train(self) -> None:
         """All steps that are left."""
-        began = saved = shown = time.monotonic()
-        before, mean = self.header["seconds"], self.header["loss"]
-        main = self.state.is_main_process
-        with (
-            bar(main) as progress,
-            self.log_path.open("a", encoding="utf-8") as log,
-            stopping() as stop,
-        ):
-            job = progress.add_task(
-                self.task.name, total=self.stage.steps, completed=self.header["step"], note=""
-            )
-            for step in range(self.header["step"], self.stage.steps):
-                value = self.update(step)
+        before, self.began = self.header["seconds"], time.monotonic()
+        self.saved = self.shown = self.began
+        first, last = self.header["step"], self.stage.steps
+        with bar(self.state.is_main_process) as progress, stopping() as stop:
+            job = progress.add_task(self.task.name, total=last, completed=first, note="")
+            for step in range(first, last):
+                value, mean = self.update(step), self.header["loss"]
                 mean = value if step == 0 else mean + (value - mean) / min(step + 1, 50)
                 progress.update(job, advance=1, note=f"loss {mean:.4f}")
-                now = time.monotonic()
                 self.header = {
                     "step": step + 1,
                     "samples": (step + 1) * self.stage.batch,
-                    "seconds": before + now - began,
+                    "seconds": before + time.monotonic() - self.began,
                     "loss": mean,
                 }
-                if not main:
-                    continue
-                last = step + 1 == self.stage.steps or stop.is_set()
-                if last or (step + 1) % LOG_EVERY == 0:
-                    log.write(json.dumps(self.header) + "\n")
-                    log.flush()
-                if last or now - saved > self.stage.save_every:
-                    saved = now
-                    self.save()
-                if stop.is_set():
+                stopped = any_of(stop.is_set())
+                if self.state.is_main_process:
+                    self.keep(step + 1, stopped)
+                if stopped:
+                    self.state.wait_for_everyone()  # a launcher ends all when the first one ends
                     raise KeyboardInterrupt
-                if last or now - shown > self.stage.sheet_every:
-                    shown = now
-                    with averaged(self.module, self.ema):
-                        self.task.sheet(self.out / f"{self.task.name}-sheet.png", step + 1)
         self.state.wait_for_everyone()
+
+    def keep(self, step: int, stopped: bool) -> None:
+        """Writes what is due after a step: log, checkpoint, sheet."""
+        now, last = time.monotonic(), stopped or step == self.stage.steps
+        if last or step % LOG_EVERY == 0:
+            append(self.log_path, self.header)
+        if last or now - self.saved > self.stage.save_every:
+            self.saved = now
+            self.save()
+        if not stopped and (last or now - self.shown > self.stage.sheet_every):
+            self.shown = now
+            with averaged(self.module, self.ema):
+                self.task.sheet(self.out / f"{self.task.name}-sheet.png", step)
 
     def save(self) -> None:
         """The checkpoint, and the curve so far."""
@@ -242,36 +232,6 @@ def check_space(path: Path, module: nn.Module) -> None:
         )
 
 
-def mean_of(tensor: Tensor) -> Tensor:
-    """The mean of a tensor over all processes."""
-    shared: Any = reduce(tensor, "mean")
-    return shared
-
-
-@contextmanager
-def stopping() -> Iterator[Event]:
-    """An event that Ctrl-C or a SIGTERM sets, so that a run ends after a step, not inside of one.
-
-    A second one ends it at once. Outside the main thread, which alone gets them, it is never set.
-    """
-    asked = Event()
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        signals = ()
-    before = {number: signal.signal(number, ask) for number in signals}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @contextmanager
 def averaged(module: nn.Module, ema: dict[str, Tensor]) -> Iterator[None]:
     """The module with its averaged weights, not training; afterwards as it was."""
@@ -286,12 +246,21 @@ def averaged(module: nn.Module, ema: dict[str, Tensor]) -> Iterator[None]:
         module.load_state_dict(current)
 
 
+def append(path: Path, record: dict[str, Any]) -> None:
+    """Adds a line of JSON; InputError where the disk is full."""
+    try:
+        with path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def cut_log(path: Path, step: int) -> None:
     """Drops the lines beyond the checkpoint that a killed run had still written."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step(line) <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        kept = [line + "\n" for line in lines if _step(line) <= step]
+        write_bytes(path, "".join(kept).encode(), force=True)
 
 
 def _step(line: str) -> float:

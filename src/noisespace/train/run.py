@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from noisespace.errors import InputError
@@ -28,6 +27,7 @@ from noisespace.train.folder import Folder, read_folder
 from noisespace.train.loop import Outcome, fit, outcome_of
 from noisespace.train.pictures import save_grid
 from noisespace.train.pool import make_pool, pool_scale
+from noisespace.train.processes import check_parts, processes
 
 COMPARED = 128  # pictures, seen and unseen, whose loss by noise level is told
 SHEET_GUIDANCE = 3.0  # of the sample sheets, before the model's own is tuned
@@ -65,7 +65,7 @@ def run(
     """
     settings, out = load_config(config, data, **overrides), Path(out)
     with alone(out):
-        prepare(settings, out, resume)
+        prepare(settings, out, resume, stages_of(settings))
         seen = dataset(settings, out)
         labels_of(settings, seen)  # refused now, not after hours
         vae = build_autoencoder(settings.autoencoder, seen.size, settings.seed)
@@ -89,7 +89,7 @@ def run_alone(
     """Trains one of SEPARATE, which needs no other stage: (what it gives, what it took, ...)."""
     settings, out = load_config(config, data, **overrides), Path(out)
     with alone(out):
-        prepare(settings, out, resume)
+        prepare(settings, out, resume, (stage,))
         seen = dataset(settings, out)
         return *SEPARATE[stage](settings, seen, out), settings, seen
 
@@ -97,11 +97,15 @@ def run_alone(
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Holds a run's folder; InputError where another run does. It ends with the process."""
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = (out / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from None
+    with held as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -109,9 +113,15 @@ def alone(out: Path) -> Iterator[None]:
         yield
 
 
-def prepare(settings: Config, out: Path, resume: bool) -> None:
+def stages_of(settings: Config) -> tuple[str, ...]:
+    """The stages of a whole run."""
+    return STAGES if settings.attributes else tuple(s for s in STAGES if s != "classifier")
+
+
+def prepare(settings: Config, out: Path, resume: bool, stages: tuple[str, ...]) -> None:
     """Checks that a run may go on in its folder, and writes the settings there."""
-    state = PartialState()
+    state = processes()
+    check_parts(settings, stages)
     refuse_a_second_run(out, resume, settings)
     state.wait_for_everyone()  # before one of several processes writes what the others look for
     if state.is_main_process:
@@ -123,7 +133,7 @@ def prepare(settings: Config, out: Path, resume: bool) -> None:
 def dataset(settings: Config, out: Path) -> Dataset:
     """The data set that the settings name; what is read of a folder is kept in ``out``."""
     if settings.data != "scenes":
-        with PartialState().main_process_first():  # the others find what it kept
+        with processes().main_process_first():  # the others find what it kept
             cache = out / "pixels.npy"
             return read_folder(Path(settings.data), settings.size, cache, mirror=settings.mirror)
     if settings.size != Scenes.size:
@@ -195,7 +205,7 @@ def train_diffusion(
     """The second stage, on the latents of a trained autoencoder."""
     stage, seed = settings.diffusion, settings.seed
     vae.eval().requires_grad_(False)
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         items, latents, scale = make_pool(vae, data, stage.pool, seed, out / "pool.safetensors")
     vae.register_to_config(scaling_factor=scale)
     tokenizer, networks = build_networks(settings, data)
