@@ -11,7 +11,8 @@ from noisespace.files import write_bytes
 
 def draw_curve(log: Path, path: Path) -> None:
     """Draws the running mean of the loss in ``log`` (JSON lines) over the steps, as a PNG."""
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    text = log.read_text(encoding="utf-8") if log.exists() else ""  # a first step saved unlogged
+    rows = [json.loads(line) for line in text.splitlines()]
     if not rows:
         return
     figure, axes = blank()
