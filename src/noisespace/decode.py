@@ -28,14 +28,18 @@ def load(image: Any, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
     if isinstance(image, Image.Image):
         return _rgb(lambda: image, "the image", max_pixels)
     if isinstance(image, (str, Path)):
-        data = read_bytes(Path(image), max_bytes)
-        return _rgb(lambda: Image.open(BytesIO(data), formats=FORMATS), str(image), max_pixels)
+        return unpack(read_bytes(Path(image), max_bytes), str(image), max_pixels=max_pixels)
     if not hasattr(image, "__array__"):
         raise InputError(
             f"got {type(image).__name__} as the image, expected a path, a PIL image or a uint8 "
             "array (height, width, 3)"
         )
     return checked(np.asarray(image).copy(), max_pixels)
+
+
+def unpack(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The bytes of an image file, called ``name`` in errors, as ``load`` gives a path's."""
+    return _rgb(lambda: Image.open(BytesIO(data), formats=FORMATS), name, max_pixels)
 
 
 def checked(array: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from noisespace.errors import InputError
 
@@ -45,6 +47,16 @@ def write_bytes(path: str | Path, data: bytes, *, force: bool = False) -> None:
 
     Raises InputError in one sentence (exists, unwritable, disk full).
     """
+    with replacing(path, force=force) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: str | Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """A file to write bit by bit, which takes its name in the end, or goes where that fails.
+
+    Raises InputError as ``write_bytes`` does.
+    """
     path = check_writable(path, force=force)
     temporary = None
     try:
@@ -53,7 +65,7 @@ def write_bytes(path: str | Path, data: bytes, *, force: bool = False) -> None:
             dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
         ) as file:
             temporary = Path(file.name)
-            file.write(data)
+            yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
         # NamedTemporaryFile makes private files; give the result the rights of a plain open()

@@ -738,5 +738,5 @@ def test_attributes_of_scenes_are_refused(tmp_path):
 def test_folders_are_kept_once(data, tmp_path, monkeypatch):
     cache = tmp_path / "pixels.npy"
     first = read_folder(data, 32, cache)
-    monkeypatch.setattr(folders, "read_pixels", None)  # would fail if it were called
+    monkeypatch.setattr("noisespace.train.pixels.read_pixels", None)  # not called again
     assert np.array_equal(read_folder(data, 32, cache).pixels, first.pixels)

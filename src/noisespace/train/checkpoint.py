@@ -47,7 +47,13 @@ def load_checkpoint(
     header = read_header(path)
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    model.load_state_dict(_part(tensors, "model"))
+    try:
+        model.load_state_dict(_part(tensors, "model"))
+    except RuntimeError:
+        raise InputError(
+            f"{path}: is of other networks than the captions and settings now ask for; put them "
+            "back as they were, or name another folder"
+        ) from None
     for key, value in _part(tensors, "ema").items():
         ema[key].copy_(value)
     if optimiser is not None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from noisespace import images
-from noisespace.decode import load
 from noisespace.errors import InputError
-from noisespace.files import write_bytes
-from noisespace.train.loop import bar
-from noisespace.train.tables import Record, records_of
+from noisespace.train.pixels import cached, identity, in_memory, keep
+from noisespace.train.tables import LEAST, records_of
 
-LEAST = 16  # images of either split
 LARGEST_VOCABULARY = 4096
+LARGEST_CAPTIONS = 10**6  # bytes of captions.json, which is read up to 1 MiB
+MULTIPLE = 32  # of sizes that are proposed: whatever shrinks a picture in the presets
 LARGER = 1.25  # an image may be enlarged by as much
 UNOPENED = 0.1  # share of captions that are told without the opening that all have
 NEAREST = 12  # captions that a caption is held against
@@ -141,114 +138,63 @@ class Folder:
         return tuple(sorted(counts, key=lambda text: (-counts[text], text)))
 
     def patterns(self) -> list:
-        return list(self.vocabulary()[:LARGEST_VOCABULARY])
+        """The most frequent captions: as many as are soon searched and fit into captions.json."""
+        found, room = [], LARGEST_CAPTIONS
+        for text in self.vocabulary()[:LARGEST_VOCABULARY]:
+            room -= len(json.dumps(text)) + len(",\n")
+            if room >= 0:
+                found.append(text)
+        return found
 
     def value(self, item: View, column: str) -> Any:
         """What the folder's table says of an item in one column, None where it says nothing."""
         return self.about[item.index].get(column)
 
 
-def read_folder(folder: Path, size: int, cache: Path | None = None, mirror: bool = True) -> Folder:
+def read_folder(
+    folder: Path, size: int, cache: Path | None = None, mirror: bool = True, begun: bool = False
+) -> Folder:
     """The images of a folder at ``size`` pixels, cut to squares from the middle.
 
     Captions come from ``metadata.jsonl`` (file_name, and text or caption), ``metadata.csv`` (the
     same columns), or ``captions.json`` beside an ``images.npz`` (either ``images``, uint8
     (n, h, w, 3), or ``data`` and ``offsets``, files one after the other). A column ``split`` that
-    says val or test keeps an image from training; without it one in twenty is kept. Images that
-    cannot be read are reported, skipped and counted. ``cache``: where the pixels are kept, so that
-    a run that goes on need not read them again.
+    says val or test keeps an image from training; without it one in twenty is kept, at least
+    LEAST. Images that cannot be read are reported, skipped and counted. ``cache``: where the pixels
+    are kept, so that a run that goes on need not read them again; ``begun``: it did begin.
 
-    Raises InputError for a folder without captions, for too few images, and for images that are
-    smaller than ``size``.
+    Raises InputError for a folder without captions, for too few images, for images that are
+    smaller than ``size``, and for others than a run began with.
     """
-    records = list(records_of(folder))
+    records = records_of(folder)
     if len(records) < 2 * LEAST:
         raise InputError(f"{folder}: has {len(records)} captioned images, expected {2 * LEAST}")
-    told = json.dumps([size, [(_key(r.source), r.caption, r.unseen) for r in records]])
+    told = json.dumps([size, [(identity(r.source), r.caption, r.unseen) for r in records]])
     made_by = hashlib.sha256(told.encode()).hexdigest()
-    found = cached(cache, made_by)
-    if found is None:
-        found = read_pixels(records, size)
-        if cache is not None:
-            keep(cache, made_by, *found)
-    pixels, good, side = found
-    if side < size / LARGER:
-        raise InputError(
-            f"{folder}: its images have about {side} pixels a side, the settings ask for {size}; "
-            f"use --set size={64 if side < 128 else 128}, or larger images"
-        )
+    if cache is None:
+        pixels, good, side = in_memory(records, size)
+    else:
+        pixels, good, side = cached(cache, made_by) or keep(cache, made_by, records, size, begun)
+    check_side(folder, side, size)
     some = [records[i] for i in good]
     for what, unseen in (("training", False), ("validation", True)):
         count = sum(r.unseen == unseen for r in some)
         if count < LEAST:
             raise InputError(
-                f"{folder}: has {count} readable {what} images, expected at least {LEAST}"
+                f"{folder}: has {count} readable {what} images, expected at least {LEAST}: add "
+                "some, or change the column split"
             )
     captions, kept = tuple(r.caption for r in some), tuple(r.unseen for r in some)
     about = tuple(r.about for r in some)
     return Folder(folder.name, size, pixels, captions, kept, about, mirror)
 
 
-def read_pixels(records: list[Record], size: int) -> tuple[np.ndarray, list[int], int]:
-    """(pixels (n, size, size, 3) uint8, the numbers of the records that could be read, ...).
-
-    And the median of the images' shorter sides.
-    """
-    pixels = np.empty((len(records), size, size, 3), np.uint8)
-    good, bad, sides = [], [], [0]
-    with bar() as progress:
-        job = progress.add_task("reading", total=len(records), note="")
-        for number, one in enumerate(records):
-            try:
-                source = one.source
-                if isinstance(source, bytes):
-                    source = Image.open(BytesIO(source))
-                array = load(source)
-                pixels[len(good)] = square(array, size)
-                sides.append(min(array.shape[:2]))
-                good.append(number)
-            except (InputError, OSError) as error:
-                bad.append(str(error))
-            progress.update(job, advance=1)
-        for line in bad[:5]:
-            progress.console.print(f"skipped: {line}", highlight=False, markup=False)
-        if bad:
-            progress.console.print(f"{len(bad)} of {len(records)} images could not be read")
-    return pixels[: len(good)], good, sorted(sides)[len(sides) // 2]
-
-
-def square(array: np.ndarray, size: int) -> np.ndarray:
-    """The middle of a picture at ``size`` x ``size``."""
-    height, width = array.shape[:2]
-    side = min(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
-    return images.resize(array[top : top + side, left : left + side], (size, size))
-
-
-def _key(source: Any) -> str:
-    """What tells one image from another without reading it again."""
-    if isinstance(source, Path):
-        known = source.stat() if source.exists() else None
-        return f"{source} {known.st_size} {known.st_mtime_ns}" if known else str(source)
-    data = source if isinstance(source, bytes) else np.ascontiguousarray(source).tobytes()
-    return hashlib.sha256(data).hexdigest()
-
-
-def cached(path: Path | None, made_by: str) -> tuple[np.ndarray, list[int], int] | None:
-    """What ``keep`` wrote of the same images, not loaded before it is looked at."""
-    if path is None or not path.with_suffix(".json").exists() or not path.exists():
-        return None
-    notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    if notes["made_by"] != made_by or "side" not in notes:
-        return None
-    return np.load(path, mmap_mode="r"), notes["good"], notes["side"]
-
-
-def keep(path: Path, made_by: str, pixels: np.ndarray, good: list[int], side: int) -> None:
-    """Writes the pixels, then the notes that say what they are."""
-    path.with_suffix(".json").unlink(missing_ok=True)
-    buffer = BytesIO()
-    np.save(buffer, pixels)
-    write_bytes(path, buffer.getvalue(), force=True)
-    notes = json.dumps({"made_by": made_by, "good": good, "side": side})
-    write_bytes(path.with_suffix(".json"), notes.encode(), force=True)
+def check_side(folder: Path, side: int, size: int) -> None:
+    """InputError where images of ``side`` pixels would have to be enlarged too much."""
+    if side >= size / LARGER:
+        return
+    fitting = int(side * LARGER) // MULTIPLE * MULTIPLE
+    what = f"use --set size={fitting}, or larger images" if fitting else "use larger images"
+    raise InputError(
+        f"{folder}: its images have about {side} pixels a side, the settings ask for {size}; {what}"
+    )

@@ -134,8 +134,9 @@ def dataset(settings: Config, out: Path) -> Dataset:
     """The data set that the settings name; what is read of a folder is kept in ``out``."""
     if settings.data != "scenes":
         with processes().main_process_first():  # the others find what it kept
-            cache = out / "pixels.npy"
-            return read_folder(Path(settings.data), settings.size, cache, mirror=settings.mirror)
+            begun = any((out / f"{stage}.safetensors").exists() for stage in STAGES)
+            where = (Path(settings.data), settings.size, out / "pixels.npy")
+            return read_folder(*where, mirror=settings.mirror, begun=begun)
     if settings.size != Scenes.size:
         raise InputError(f"got size {settings.size}, expected {Scenes.size}: scenes have no other")
     return Scenes()
