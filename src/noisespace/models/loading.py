@@ -37,6 +37,12 @@ CLASSES: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 SCHEDULER = re.compile(r"(Flax)?(DDIM|DDPM|PNDM|LMSDiscrete|Euler|Heun|DPM|KDPM|DEIS|UniPC)\w*$")
+# What is fetched of a repository, which often holds the same weights three times over: a pipeline's
+# parts in their folders, or one model (CLIP, BLIP) at the top
+FILES = [
+    *("*.json", "*/*.json", "*/*.txt", "*/*model.safetensors", "*/*model-*.safetensors"),
+    *("vocab.txt", "merges.txt", "model.safetensors", "model-*.safetensors"),
+]
 MAX_JSON = 2**20
 DTYPES = {
     "float64": torch.float64,
@@ -123,19 +129,7 @@ def find(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        # one weight file a part: a repository often holds the same weights three times over
-        return Path(
-            snapshot_download(
-                name,
-                allow_patterns=[
-                    "*.json",
-                    "*/*.json",
-                    "*/*.txt",
-                    "*/*model.safetensors",
-                    "*/*model-*.safetensors",
-                ],
-            )
-        )
+        return Path(snapshot_download(name, allow_patterns=FILES))
     except Exception as error:  # the Hub's client raises a dozen kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
