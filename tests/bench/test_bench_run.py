@@ -17,6 +17,7 @@ from noisespace.bench.readers import read_cases
 from noisespace.bench.rows import Parts, Row, read_rows, read_table
 from noisespace.bench.run import Plan, run_bench
 from noisespace.errors import InputError
+from noisespace.files import alone
 from noisespace.metadata import read_record
 from tiny import double, tiny_pixels, tiny_sd
 
@@ -300,7 +301,7 @@ def test_a_killed_run_goes_on(model, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     go(model, whole, batch=2, rows=4)
     shutil.copytree(whole, out)
-    parts = sorted((out / "rows").iterdir())
+    parts = sorted((out / "rows").glob("part-*"))
     assert [p.name for p in parts[:2]] == ["part-00001.parquet", "part-00002.parquet"]
     for part in parts[2:]:
         part.unlink()
@@ -311,7 +312,28 @@ def test_a_killed_run_goes_on(model, tmp_path):
     proxy, tally = counted(model)
     assert go(proxy, out).rows == 18
     assert tally.rows == 0  # nothing is left to do
-    assert not list((out / "rows").glob(".*"))
+    assert not list((out / "rows").glob(".*.tmp"))
+
+
+def test_what_failed_is_tried_again_when_asked(model, tmp_path):
+    def broken(case, picture, mask):
+        return measure(case, picture, mask) if case.id != "c1" else 1 / 0
+
+    assert go(model, tmp_path, ["nothing", DDIM], measure=broken).failed == 2
+    again, tally = counted(model)
+    assert go(again, tmp_path, ["nothing", DDIM]).failed == 2  # a failure is a row that is there
+    assert tally.rows == 0
+    assert go(again, tmp_path, ["nothing", DDIM], retry=True).failed == 0
+    go(model, tmp_path / "whole", ["nothing", DDIM])
+    mine, plain = ([{**r, "batch": 0} for r in fixed(f)] for f in (tmp_path, tmp_path / "whole"))
+    for one, other in zip(mine, plain, strict=True):
+        assert one == pytest.approx(other)  # batched otherwise: to rounding
+
+
+def test_two_runs_do_not_share_a_folder(model, tmp_path):
+    go(model, tmp_path, ["nothing"])
+    with alone(tmp_path / "rows"), pytest.raises(InputError, match="another run is going on"):
+        go(model, tmp_path, ["nothing"])
 
 
 def test_another_run_is_refused(model, tmp_path):

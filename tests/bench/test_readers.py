@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from noisespace.bench.cases import Case, digest
+from noisespace.bench.judges import Judges
 from noisespace.bench.readers import read_cases
+from noisespace.bench.scoring import Scoring
 from noisespace.errors import InputError
 
 ROW = {"image": "a.png", "source": "a cat", "target": "a dog"}
@@ -97,6 +99,16 @@ def test_tables(tmp_path, name):
     assert two.target == 'a "red", big dog'
     assert one.size() == one.pixels().shape[:2] == (6, 8)
     assert (one.where() == (np.arange(8) < 4)[None].repeat(6, 0)).all()
+
+
+def test_a_table_may_tell_the_true_edits(tmp_path):
+    known, unknown = read_cases(
+        layouts.table(tmp_path, [{**ROW, "truth": "b.png"}, {**ROW, "truth": ""}])
+    )
+    assert (known.true_edit() == np.asarray(Image.open(tmp_path / "b.png"))).all()
+    assert unknown.true_edit() is None
+    found = Scoring(("psnr",), Judges())(known, known.true_edit(), None)
+    assert found["psnr_truth"] == np.inf > found["psnr"]
 
 
 def test_any_data_set_can_be_reconstructed(tmp_path):
@@ -235,6 +247,12 @@ BAD = {
             layouts.picture(f / "big.png", (9, 9)).parent
         ),
         r"mask is bool \(6, 8\), expected bool of the image's size \(9, 9\)",
+    ),
+    "table: size of the true edit": (
+        lambda f: bad_table({"truth": "a.png", "image": "big.png"})(
+            layouts.picture(f / "big.png", (9, 9)).parent
+        ),
+        r"true edit has \(6, 8\) pixels, expected the image's size \(9, 9\)",
     ),
     "jsonl: no object": (
         lambda f: written(f, "cases.jsonl", "[1]\n"),

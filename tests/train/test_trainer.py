@@ -22,6 +22,7 @@ import noisespace as ns
 from noisespace.cli import app
 from noisespace.cli.training import parse_setting
 from noisespace.errors import InputError
+from noisespace.files import alone
 from noisespace.models import alignment as alignments
 from noisespace.train import folder as folders
 from noisespace.train import loop, processes
@@ -42,7 +43,7 @@ from noisespace.train.dataset import Part
 from noisespace.train.evaluate import evaluate_alignment
 from noisespace.train.folder import Folder, View, read_folder
 from noisespace.train.memorised import SHOWN, memorised
-from noisespace.train.run import alone, run
+from noisespace.train.run import run
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
 SMALL = {

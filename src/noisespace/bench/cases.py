@@ -25,8 +25,8 @@ class Case:
     """One image with its source and target prompt. Nothing is decoded before it is asked for.
 
     ``image``: a path or uint8 (H, W, 3); ``mask``: boolean (H, W), or what makes it: where the edit
-    may act; ``truth``: the true edit, uint8 (H, W, 3); ``kind``: the data set's own category;
-    ``about``: what else it tells, such as ``blend``, the edited word in either prompt.
+    may act; ``truth``: the true edit, a path or pixels of the same size; ``kind``: the data set's
+    own category; ``about``: what else it tells, such as ``blend``, the edited word of each prompt.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Case:
     source: str
     target: str
     mask: Mask | None = None
-    truth: np.ndarray | None = None
+    truth: Path | np.ndarray | None = None
     kind: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -58,6 +58,21 @@ class Case:
                 f"image's size {tuple(size)} (height, width)"
             )
         return mask
+
+    def true_edit(self) -> np.ndarray | None:
+        """The true edit, uint8 (H, W, 3); None where it is not known.
+
+        Raises InputError for one of another size than the image's.
+        """
+        if self.truth is None:
+            return None
+        truth, size = load(self.truth), self.size()
+        if truth.shape[:2] != size:
+            raise InputError(
+                f"case {self.id}: its true edit has {truth.shape[:2]} pixels, expected the image's "
+                f"size {size} (height, width)"
+            )
+        return truth
 
     def size(self) -> tuple[int, int]:
         """(height, width) of the image; of a file, by its header alone."""
@@ -101,7 +116,7 @@ def digest(cases: Iterable[Case]) -> str:
     whole = hashlib.sha256()
     for case in cases:
         data = read_bytes(case.image) if isinstance(case.image, Path) else _bytes(case.image)
-        parts = [data, _bytes(case.where()), _bytes(case.truth)]
+        parts = [data, _bytes(case.where()), _bytes(case.true_edit())]
         told = [case.id, case.source, case.target, case.kind]
         told += [hashlib.sha256(part).hexdigest() for part in parts]
         whole.update(json.dumps(told).encode())

@@ -34,8 +34,9 @@ def read_cases(
     (target = source); "random" reconstructs under another case's source prompt, as null-text
     inversion's study does (arXiv 2211.09794, sec. 4).
 
-    Raises InputError for a layout that is not known, and for missing images, masks of another
-    size, unknown columns, an id that is there twice, and a data set without cases.
+    Raises InputError for a layout that is not known, and for missing images, masks and
+    true edits of another size, unknown columns, an id that is there twice, and a data set without
+    cases.
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise InputError(f"limit must be a whole number from 1 on, got {limit!r}")
@@ -50,7 +51,8 @@ def read_cases(
         texts = [case.source for case in cases]
         chosen = [reconstructed(case, texts, seed, captions == "random") for case in chosen]
     for case in chosen:
-        case.where()  # a mask of another size is told before any network runs
+        case.where()  # a mask of another size is told before any network runs,
+        case.true_edit()  # and so is a true edit
     return chosen
 
 

@@ -137,9 +137,13 @@ def read_table(out: str | Path) -> Any:
 
 
 def read_rows(out: str | Path) -> list[dict[str, Any]]:
-    """The rows of a benchmark's folder, in the order in which they were written."""
+    """The rows of a benchmark's folder, in the order in which they were written.
+
+    Of a case and method that were tried again, the last row counts.
+    """
     table = read_table(out)
-    return [] if table is None else table.to_pylist()
+    rows = [] if table is None else table.to_pylist()
+    return list({(row["id"], row["method"]): row for row in rows}.values())
 
 
 def open_run(out: Path, about: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from noisespace.bench.methods import Method, check_methods
 from noisespace.bench.rows import Parts, Row, open_run, read_rows
 from noisespace.bench.work import Loaded, Measure, Work, failed
 from noisespace.errors import InputError, reason
+from noisespace.files import alone
 from noisespace.images import fitted_size
 from noisespace.models.base import Model
 from noisespace.result import model_record
@@ -28,7 +29,8 @@ class Plan:
     ``seed``: each case has its own under it; ``size``: the working size, as ``invert`` takes it;
     ``metrics``: the names of what is measured, told in bench.json. What follows makes no difference
     to what is measured: ``batch``, cases that run together; ``keep``, whether pictures are kept;
-    ``rows`` and ``seconds``, how often a part is written.
+    ``rows`` and ``seconds``, how often a part is written; ``retry``, whether what failed before is
+    tried again.
     """
 
     seed: int = 0
@@ -38,6 +40,7 @@ class Plan:
     keep: bool = False
     rows: int = 64
     seconds: float = 60.0
+    retry: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,36 @@ def run_bench(
 
     A run that was stopped goes on where it was: rows that ``out`` has are not made again. Whatever
     fails for one case is a row that says why. Ctrl-C writes what is done. Raises InputError, before
-    any network runs, for methods that the model cannot run and for an ``out`` of another run.
+    any network runs, for methods that the model cannot run, for an ``out`` of another run, and
+    while another process works in it.
     """
     out, cases = Path(out), checked(cases, "the benchmark")
     if plan.batch < 1:
         raise InputError(f"batch must be a whole number from 1 on, got {plan.batch!r}")
     check_methods(model, methods, cases, plan.size)
     open_run(out, about(model, cases, methods, plan))
-    have: Have = {(row["id"], row["method"]) for row in read_rows(out)}
+    with alone(out / "rows"):
+        work = Work(model, measure, plan.seed, plan.size, out if plan.keep else None)
+        make_rows(work, cases, methods, out, plan, progress)
+    found = read_rows(out)
+    return Done(len(found), sum(row["status"] != "ok" for row in found))
+
+
+def make_rows(
+    work: Work,
+    cases: Sequence[Case],
+    methods: Sequence[Method],
+    out: Path,
+    plan: Plan,
+    progress: Progress | None,
+) -> None:
+    """Makes the rows that ``out`` lacks."""
+    known = [row for row in read_rows(out) if row["status"] == "ok" or not plan.retry]
+    have: Have = {(row["id"], row["method"]) for row in known}
     total, done, groups = len(cases) * len(methods), len(have), sharing(methods)
-    work = Work(model, measure, plan.seed, plan.size, out if plan.keep else None)
     parts = Parts(out / "rows", plan.rows, plan.seconds)
     try:
-        for batch in batches(model, cases, plan):
+        for batch in batches(work.model, cases, plan):
             for rows in batch_rows(work, groups, batch, have):
                 parts.add(rows)
                 done += len(rows)
@@ -84,8 +104,6 @@ def run_bench(
                     progress(done, total)
     finally:  # Ctrl-C too
         parts.flush()
-    found = read_rows(out)
-    return Done(len(found), sum(row["status"] != "ok" for row in found))
 
 
 def about(

@@ -58,9 +58,9 @@ class Scoring:
         where = case.where() if case.mask is not None else mask
         edit = Edit(case.pixels(), picture, where, case.source or None, case.target or None)
         found = dict(by_case(measure([edit], self.names, self.judges))[0])
-        if case.truth is not None:
+        if (truth := case.true_edit()) is not None:
             names = [name for name in TRUTH if name in self.names]
-            true = measure([replace(edit, source=case.truth)], names, self.judges)
+            true = measure([replace(edit, source=truth)], names, self.judges)
             found |= {f"{name}_truth": value for name, value in by_case(true)[0].items()}
         scene = case.about.get("edit")
         if scene is not None and picture.shape == (64, 64, 3):

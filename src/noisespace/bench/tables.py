@@ -1,4 +1,4 @@
-"""One's own images: a CSV or JSON-lines table of image, source, target, mask, id and kind."""
+"""One's own images: a CSV or JSON-lines table of image, source, target, mask, truth, id, kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from noisespace.bench.layouts import Entry, Numbered, entry_of, inside, read_tex
 from noisespace.editing.masks import as_grey
 from noisespace.errors import InputError
 
-COLUMNS = ("image", "source", "target", "mask", "id", "kind")
+COLUMNS = ("image", "source", "target", "mask", "truth", "id", "kind")
 NEEDED = ("image", "source", "target")
 
 
@@ -28,6 +28,7 @@ class Row(Entry):
     source: str
     target: str
     mask: str = ""
+    truth: str = ""
     id: str = ""
     kind: str = ""
 
@@ -35,8 +36,8 @@ class Row(Entry):
 def table_cases(file: Path) -> list[Case]:
     """The cases of a table; paths are relative to it, and must not leave its folder.
 
-    A mask is a picture of the image's size, white where the edit may act. Rows without an id get
-    the image's name and a number.
+    A mask is a picture of the image's size, white where the edit may act; the truth is the true
+    edit, where it is known. Rows without an id get the image's name and a number.
     """
     cases, ids = [], Numbered()
     for number, value in csv_rows(file) if file.suffix.lower() == ".csv" else json_rows(file):
@@ -46,9 +47,10 @@ def table_cases(file: Path) -> list[Case]:
             raise InputError(f"{where}: its target is empty, expected what the image shall show")
         image = inside(file.parent, row.image, where)
         mask = partial(painted, inside(file.parent, row.mask, where)) if row.mask else None
+        truth = inside(file.parent, row.truth, where) if row.truth else None
         texts = row.source.strip(), row.target.strip()
-        name = row.id or ids(row.image)
-        cases.append(Case(name, image, *texts, mask, kind=row.kind, about={"data": file.name}))
+        name, about = row.id or ids(row.image), {"data": file.name}
+        cases.append(Case(name, image, *texts, mask, truth, row.kind, about))
     return cases
 
 
@@ -96,5 +98,6 @@ def check_columns(file: Path, given: list[str]) -> None:
     if missing or unknown:
         what = f"has no column {missing[0]!r}" if missing else f"has a column {unknown[0]!r}"
         raise InputError(
-            f"{file}: {what}, expected image, source, target and, if you like, mask, id, kind"
+            f"{file}: {what}, expected image, source, target and, if you like, mask, truth, "
+            "id, kind"
         )

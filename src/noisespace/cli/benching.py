@@ -21,7 +21,7 @@ def bench(
         typer.Option(
             "--data",
             help="scenes, or a folder or file: PIE-Bench, ImageNet-R-TI2I, TEdBench, COCO "
-            "captions, CSV or JSON lines of image, source, target[, mask].",
+            "captions, CSV or JSON lines of image, source, target[, mask, truth].",
         ),
     ] = "scenes",
     methods: Annotated[
@@ -55,6 +55,7 @@ def bench(
     size: o.Size = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Cases that run together.")] = 8,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the edited pictures.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed before.")] = False,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     as_json: o.Json = False,
@@ -91,7 +92,7 @@ def bench(
     missing = scoring.missing(cases[0])
     for name, reason in missing.items():
         say(f"note: {name}: {reason}")
-    plan = Plan(seed, working, names, batch, keep)
+    plan = Plan(seed, working, names, batch, keep, retry=retry)
     with clock.on("run"), progress("cases x methods") as show:
         done = run_bench(loaded, cases, chosen, scoring, out, plan, show)
     summary = summarise(read_rows(out), against)

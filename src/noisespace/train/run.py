@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from noisespace.errors import InputError
-from noisespace.files import remove_leftovers, write_json
+from noisespace.files import alone, remove_leftovers, write_json
 from noisespace.train.alignment import AlignmentTask, build_alignment
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder, encode_all
 from noisespace.train.checkpoint import load_checkpoint, read_header
@@ -64,7 +63,7 @@ def run(
     Raises InputError for bad settings, images or captions, or an ``out`` that holds a run already.
     """
     settings, out = load_config(config, data, **overrides), Path(out)
-    with alone(out):
+    with held(out):
         prepare(settings, out, resume, stages_of(settings))
         seen = dataset(settings, out)
         labels_of(settings, seen)  # refused now, not after hours
@@ -88,29 +87,15 @@ def run_alone(
 ) -> tuple[Any, Outcome, Config, Dataset]:
     """Trains one of SEPARATE, which needs no other stage: (what it gives, what it took, ...)."""
     settings, out = load_config(config, data, **overrides), Path(out)
-    with alone(out):
+    with held(out):
         prepare(settings, out, resume, (stage,))
         seen = dataset(settings, out)
         return *SEPARATE[stage](settings, seen, out), settings, seen
 
 
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Holds a run's folder; InputError where another run does. It ends with the process."""
-    if not processes().is_main_process:
-        yield
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = (out / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}") from None
-    with held as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{out}: another run is going on in this folder") from None
-        yield
+def held(out: Path) -> AbstractContextManager[None]:
+    """A run's folder, held by the first of its processes."""
+    return alone(out) if processes().is_main_process else nullcontext()
 
 
 def stages_of(settings: Config) -> tuple[str, ...]:
