@@ -35,7 +35,7 @@ METHODS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=24)
+    parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--model", default="photos")
     options = parser.parse_args()
     model, lpips = ns.load(options.model), LPIPS("alex")

@@ -214,6 +214,16 @@ def variant(inside: Path) -> dict[str, str]:
 def quietly(make: Callable[[], Any], what: str) -> Any:
     """Calls a loader without its chatter; any failure becomes one sentence."""
     os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+    hush()
+    try:
+        return make()
+    except Exception as error:  # damaged files fail in a dozen ways
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{what} could not be loaded: {reason}") from None
+
+
+def hush() -> None:
+    """Ends the notes and progress bars that diffusers and transformers have for every file."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -221,11 +231,6 @@ def quietly(make: Callable[[], Any], what: str) -> Any:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     diffusers_logging.disable_progress_bar()
-    try:
-        return make()
-    except Exception as error:  # damaged files fail in a dozen ways
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{what} could not be loaded: {reason}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

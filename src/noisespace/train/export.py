@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from noisespace.models.loading import hush
 from noisespace.train.diffusion import SCHEDULE
 
 
@@ -74,6 +75,7 @@ def export(
     ``towers``: the alignment model and its tokenizer, for the folder's ``alignment``.
     ``patterns``: what captions of its pictures can be, for ``captions.json``.
     """
+    hush()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     networks = (pipe.vae, pipe.unet, pipe.text_encoder)
@@ -93,6 +95,7 @@ def export(
 
 def export_alignment(towers: tuple[Any, Any], folder: Path) -> None:
     """Writes an alignment model, in float16, as a folder of its own."""
+    hush()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     save_towers(towers, temporary)
@@ -134,6 +137,7 @@ def assemble_half(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
 
 def load_exported(folder: Path, device: torch.device | str = "cpu") -> StableDiffusionPipeline:
     """An exported folder in float32, ready to sample on that device."""
+    hush()
     pipe = StableDiffusionPipeline.from_pretrained(
         folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
     )
