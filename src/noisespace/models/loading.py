@@ -15,7 +15,7 @@ import torch
 
 from noisespace.errors import InputError
 
-EMBEDDED = {"scenes": Path(__file__).parent / "scenes"}
+EMBEDDED = {name: Path(__file__).parent / name for name in ("scenes", "photos")}
 PIPELINES = {
     "StableDiffusionPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
     "StableDiffusionImg2ImgPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
