@@ -53,7 +53,7 @@ DTYPES = {
 
 
 def load(name: str | os.PathLike, dtype: str = "float32", device: str = "auto") -> Any:
-    """A model by name ("scenes"), folder (a diffusers pipeline) or Hub id ("owner/name").
+    """A model by name ("scenes", "photos"), folder (a diffusers pipeline) or Hub id ("owner/name").
 
     ``dtype``: "float64", "float32", "bfloat16" or "float16" (not on a CPU); ``device``: "auto",
     "cpu", "cuda", "cuda:1", "mps". Raises InputError, in one sentence, for anything that is not a

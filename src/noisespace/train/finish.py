@@ -20,7 +20,8 @@ from noisespace.train.loop import Outcome
 from noisespace.train.processes import processes
 from noisespace.train.run import Trained, load_run
 
-# Guidance by method, tuned once by benchmarks/tune_scenes.py on scenes used for nothing else
+# Guidance by method, tuned once on pictures used for nothing else: benchmarks/tune_scenes.py on
+# scenes, benchmarks/tune_photos.py on training images
 METHODS = {
     "scenes": {
         "edit-friendly": {"invert": 1.0, "edit": 2.0},
@@ -36,7 +37,22 @@ METHODS = {
         "belm": {"edit": 1.5},
         "imagic": {"edit": 1.5},
         "unitune": {"edit": 1.5},
-    }
+    },
+    "photos": {
+        "edit-friendly": {"invert": 1.0, "edit": 5.0},
+        "cycle-diffusion": {"edit": 7.5},
+        "ddim": {"edit": 5.0},
+        "fixed-point": {"edit": 5.0},
+        "direct": {"edit": 5.0},
+        "negative-prompt": {"edit": 3.0},
+        "prox-npi": {"edit": 3.0},
+        "sdedit": {"edit": 7.5},
+        # not tuned by themselves: as the deterministic methods above
+        "edict": {"edit": 5.0},
+        "belm": {"edit": 5.0},
+        "imagic": {"edit": 5.0},
+        "unitune": {"edit": 5.0},
+    },
 }
 
 
