@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +41,24 @@ from noisespace.train.folder import Folder, read_folder
 BATCH = 10
 METRICS = ("lpips_alex", "psnr", "psnr_outside", "alignment_accuracy")
 INVERSIONS = ("ddim", "negative-prompt", "null-text", "direct", "cycle-diffusion", "edit-friendly")
-LINES = ["nothing", "autoencoder", "sdedit:strength=.5", "sdedit:strength=.7"]
+FEWER = "edit-friendly:skip=.12 + prompt-to-prompt:cross=.6,self=.2"
+LINES = ["nothing", "autoencoder", *(f"sdedit:strength={s}" for s in (".3", ".5", ".7"))]
 LINES += [f"{name}{editor}" for name in INVERSIONS for editor in ("", " + prompt-to-prompt")]
-LINES += ["edit-friendly:skip=.12 + prompt-to-prompt:cross=.6,self=.2", "ddim + diffedit"]
-SHOWN = [LINES[3], "ddim", "negative-prompt + prompt-to-prompt", "null-text + prompt-to-prompt"]
-SHOWN += ["edit-friendly", "edit-friendly + prompt-to-prompt", LINES[-2]]
+LINES += [FEWER, "ddim + diffedit"]
+# at other settings of their knobs, so that no method stands at one alone
+LINES += ["ddim @ guidance=2", "ddim + prompt-to-prompt @ guidance=2"]
+LINES += ["negative-prompt @ guidance=1.5", "negative-prompt + prompt-to-prompt @ guidance=1.5"]
+LINES += ["null-text:guidance=2 + prompt-to-prompt", "cycle-diffusion:skip=.2"]
+LINES += ["edit-friendly:skip=.12", "edit-friendly:skip=.24"]
+SHOWN = ["sdedit:strength=.7", "ddim", "negative-prompt + prompt-to-prompt @ guidance=1.5"]
+SHOWN += ["null-text:guidance=2 + prompt-to-prompt", "edit-friendly"]
+SHOWN += ["edit-friendly + prompt-to-prompt", FEWER]
 
 
 def methods(model) -> list[str]:
     """LINES; null-text is fitted to the guidance that the model stores for such methods."""
     own = model.defaults.get("methods", {}).get("ddim", {}).get("edit", 7.5)
-    return [line.replace("null-text", f"null-text:guidance={own:g}") for line in LINES]
+    return [re.sub("^null-text(?!:)", f"null-text:guidance={own:g}", line) for line in LINES]
 
 
 def masks(model, some: list[Pair], data: Folder, out: Path) -> list[np.ndarray]:
@@ -121,14 +129,12 @@ def table(rows: list[dict], lines: list[str]) -> str:
     return "\n".join(text) + "\n"
 
 
-def gallery(some: list[Case], lines: list[str], out: Path, count: int = 10) -> None:
+def gallery(some: list[Case], out: Path, count: int = 10) -> None:
     """The first cases under the main methods, side by side."""
-    shown = [line for line in lines if line in SHOWN or line.startswith("null-text:")]
-    shown = [line for line in shown if line.count("+") or not line.startswith("null-text:")]
     rows = []
     for case in some[:count]:
         cells = [Cell(case.pixels(), "input", case.source)]
-        for line in shown:
+        for line in SHOWN:
             picture = Image.open(out / "bench" / "pictures" / slug(line) / f"{slug(case.id)}.png")
             cells.append(Cell(np.asarray(picture.convert("RGB")), line, case.target))
         rows.append(cells)
@@ -163,7 +169,7 @@ def main() -> None:
     rows = read_rows(out / "bench")
     write_summary(summarise(rows, "edit-friendly + prompt-to-prompt"), out)
     (out / "table.md").write_text(table(rows, lines))
-    gallery(found, lines, out)
+    gallery(found, out)
     print(table(rows, lines))
 
 

@@ -147,7 +147,7 @@ def read_rows(out: str | Path) -> list[dict[str, Any]]:
 
 
 def open_run(out: Path, about: Mapping[str, Any]) -> None:
-    """Makes a run's folder, or goes on with the one that is there.
+    """Makes a run's folder, or goes on with the one that is there, which may get more methods.
 
     Raises InputError for a folder of something else, and of a run with other settings.
     """
@@ -155,7 +155,10 @@ def open_run(out: Path, about: Mapping[str, Any]) -> None:
     about = json.loads(json.dumps({"format": FORMAT, **about}))  # as it will be read
     path = out / "bench.json"
     if path.exists():
-        same_run(path, about)
+        known = same_run(path, about)["methods"]
+        more = [method for method in about["methods"] if method not in known]
+        if more:
+            write_json(path, {**about, "methods": known + more}, force=True)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists and holds no benchmark; name another folder")
     else:
@@ -164,12 +167,16 @@ def open_run(out: Path, about: Mapping[str, Any]) -> None:
     remove_leftovers(out / "rows")
 
 
-def same_run(path: Path, about: Mapping[str, Any]) -> None:
-    """Raises InputError where a run's folder is about something else."""
+def same_run(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's folder is about; InputError where that is something else.
+
+    Its methods may be others, for a row says which it is of; but none of another meaning.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        keys = sorted(found.keys() | about.keys())
-    except (OSError, ValueError, AttributeError):
+        keys = sorted((found.keys() | about.keys()) - {"methods"})
+        own = {method["method"]: method for method in found["methods"]}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         raise InputError(f"{path}: is damaged; name another folder") from None
     for key in keys:
         if found.get(key) != about.get(key):
@@ -178,6 +185,12 @@ def same_run(path: Path, about: Mapping[str, Any]) -> None:
                 f"{path}: was made with {key} {before}, now it is {now}; go on with the former or "
                 "name another folder"
             )
+    for method in about["methods"]:
+        if own.get(method["method"], method) != method:
+            raise InputError(
+                f"{path}: means something else by {method['method']!r}; name another folder"
+            )
+    return found
 
 
 def short(value: Any) -> str:

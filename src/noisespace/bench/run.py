@@ -65,8 +65,9 @@ def run_bench(
     ``measure(case, picture, mask)`` gives the metrics of an edited picture, uint8 (H, W, 3) of the
     case's own size; ``mask``: where an editor found that it may act, boolean (H, W), or None.
 
-    A run that was stopped goes on where it was: rows that ``out`` has are not made again. Whatever
-    fails for one case is a row that says why. Ctrl-C writes what is done. Raises InputError, before
+    A run that was stopped goes on where it was, and one that is done takes further methods: rows
+    that ``out`` has are not made again. Whatever fails for one case is a row that says why. Ctrl-C
+    writes what is done. Raises InputError, before
     any network runs, for methods that the model cannot run, for an ``out`` of another run, and
     while another process works in it.
     """
@@ -91,8 +92,9 @@ def make_rows(
     progress: Progress | None,
 ) -> None:
     """Makes the rows that ``out`` lacks."""
+    names = {method.name for method in methods}
     known = [row for row in read_rows(out) if row["status"] == "ok" or not plan.retry]
-    have: Have = {(row["id"], row["method"]) for row in known}
+    have: Have = {(row["id"], row["method"]) for row in known if row["method"] in names}
     total, done, groups = len(cases) * len(methods), len(have), sharing(methods)
     parts = Parts(out / "rows", plan.rows, plan.seconds)
     try:
