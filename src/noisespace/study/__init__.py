@@ -1,0 +1,42 @@
+"""Studies of the noise space: what inversions do to noise maps, measured and drawn.
+
+``study.load(name)(model, Budget())`` gives a ``Finding``; ``noisespace study NAME`` saves it. Only
+names are here: a study's module is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from noisespace.errors import InputError
+
+if TYPE_CHECKING:
+    from noisespace.study.budget import Budget
+    from noisespace.study.finding import Finding
+
+    Study = Callable[[Any, Budget], Finding]
+
+# name on the command line -> what it asks; its module has the name, with an underscore for a dash
+STUDIES: dict[str, str] = {
+    "gaussian": "Where do noise maps point in two dimensions, where the score is exact?",
+    "statistics": "How large are noise maps, and how do successive ones agree?",
+    "operations": "What survives when noise maps are translated or painted?",
+    "fixed-maps": "What does another prompt do to a picture whose noise maps are kept?",
+    "reconstruction": "How well does each inversion give the picture back?",
+    "null-text": "How fast does null-text inversion converge, and what does it need for it?",
+    "skip-guidance": "What do skip and guidance trade against each other?",
+    "diversity": "How much do edits of one picture differ from seed to seed?",
+    "trade-off": "What structure does each method pay for reaching the target?",
+}
+
+
+def load(name: str) -> Study:
+    """The study of that name, ``(model, budget) -> Finding``. Raises InputError for another."""
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(STUDIES)}"
+        raise InputError(f"there is no study {name!r}: {hint}")
+    return importlib.import_module(f"noisespace.study.{name.replace('-', '_')}").study

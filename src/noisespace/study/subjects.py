@@ -1,0 +1,177 @@
+"""What studies are about: held-out scenes of one object, their true edits, native samples."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from noisespace.api import freeze
+from noisespace.code import Code, Info
+from noisespace.errors import InputError
+from noisespace.images import resize, to_images, to_tensor
+from noisespace.models.analytic import Mixture
+from noisespace.replay import replay
+from noisespace.rows import assemble, fresh_noise
+from noisespace.settings import generators
+from noisespace.study.finding import Row
+from noisespace.study.measure import Perceptual, psnr
+from noisespace.train.draw import random_scene
+from noisespace.train.judge import Verdict, judge
+from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
+from noisespace.train.render import SIZE
+from noisespace.train.scenes import Scene
+
+KINDS = ("colour", "background", "shape", "texture")
+
+
+@dataclass(frozen=True)
+class SceneEdit:
+    """A scene of one object, the attribute that is changed, and what comes out in truth."""
+
+    kind: str
+    scene: Scene
+    truth: Scene
+
+    @property
+    def outside(self) -> np.ndarray:
+        """Where nothing should change, bool (64, 64): three pixels off whatever does."""
+        if self.kind == "background":
+            return self.scene.mask() > 0.95
+        wide = torch.from_numpy(np.maximum(self.scene.mask(), self.truth.mask()))[None, None]
+        return max_pool2d(wide.float(), 7, 1, 3)[0, 0].numpy() <= 0.05
+
+
+def scene_edits(count: int, name: str, kinds: Sequence[str] = KINDS) -> list[SceneEdit]:
+    """Held-out scenes, the same for the same ``name``, with edits of the kinds in turn."""
+    rng, out = random.Random(f"study {name}"), []
+    for i in range(count):
+        scene, kind = random_scene(rng, held_out=True, objects=1), kinds[i % len(kinds)]
+        thing = scene.objects[0]
+        free = [c for c in COLOURS if c not in (thing.colour, scene.background)]
+        choices: Sequence[str] = {
+            "colour": free,
+            "background": free,
+            "shape": [s for s in SHAPES if s != thing.shape],
+            "texture": [t for t in TEXTURES if t != thing.texture],
+        }[kind]
+        out.append(SceneEdit(kind, scene, scene.edited(**{kind: rng.choice(choices)})))
+    return out
+
+
+def given(model: Any, count: int, name: str) -> tuple[Any, list[str]]:
+    """Images as ``invert`` takes them, and their prompts: held-out scenes with their captions.
+
+    Of a mixture: samples of its components, which are states (count, c, h, w).
+    """
+    if not isinstance(model, Mixture):
+        scenes = [edit.scene for edit in scene_edits(count, name)]
+        return scenes, [scene.caption for scene in scenes]
+    names, drawn = list(model.means), generators([random.Random(name).getrandbits(32)])[0]
+    prompts = [names[i % len(names)] for i in range(count)]
+    means = torch.stack([model.means[p].double() for p in prompts])
+    return means + model.std * torch.randn(means.shape, generator=drawn).double(), prompts
+
+
+def need_text(model: Any, name: str) -> None:
+    """Refuses a model that knows no prompts, or no pictures, before anything runs."""
+    if not model.has_text or isinstance(model, Mixture):
+        raise InputError(
+            f"the study {name} edits pictures by their prompts, which the model {model.name} does "
+            "not know: use the model scenes"
+        )
+
+
+def native(
+    model: Any, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float = 1.0
+) -> Code:
+    """DDPM samples (eta = 1) as a code: their own path and the noise maps that made them.
+
+    What is inverted nowhere: replayed under their prompts these maps give the samples back.
+    """
+    grid, drawn = model.grid(steps), generators(seeds)
+    side = model.resolution // model.factor
+    shape = (model.channels, side, side)
+    if isinstance(model, Mixture):
+        shape = tuple(next(iter(model.means.values())).shape)
+    start = torch.stack([torch.randn(shape, generator=g, dtype=model.state) for g in drawn])
+    start = start.to(model.device)
+    info = Info(guidance=guidance, edit_guidance=guidance, prompts=tuple(prompts))
+    code = Code(grid, start.expand(steps + 1, *start.shape), 1.0, info=info)
+    text, null = model.embed(list(prompts)), model.embed([""] * len(prompts))
+    cast = assemble((text, None), null, (guidance, guidance), True)
+    noise = fresh_noise(code, drawn)
+    states = [start, *(s.x[:, 0] for s in replay(model.denoise, code, cast, None, noise))]
+    return freeze(model, replace(code, path=torch.stack(states), correct="all"))
+
+
+def seeds_of(budget_seed: int, count: int) -> list[int]:
+    """One seed an image, those of different studies' seeds apart."""
+    return [10_000 * budget_seed + i for i in range(count)]
+
+
+def joined(codes: Sequence[Code]) -> Code:
+    """Codes that were made alike, as one batch."""
+    first, infos = codes[0], [code.info for code in codes]
+    residual = None
+    if first.residual is not None:
+        residual = torch.cat([c.residual for c in codes if c.residual is not None], 1)
+    code = replace(first, path=torch.cat([c.path for c in codes], 1), residual=residual)
+    tuples = ("prompts", "negative", "seeds", "fit", "image")
+    return code.with_info(**{n: tuple(v for i in infos for v in getattr(i, n)) for n in tuples})
+
+
+def decoded(model: Any, latents: Tensor) -> list[np.ndarray]:
+    """Latents (b, c, h, w) as pictures uint8 (h, w, 3)."""
+    with torch.no_grad():
+        return to_images(model.decode(latents))
+
+
+def autoencoded(model: Any, pictures: Sequence[Any]) -> list[np.ndarray]:
+    """What the autoencoder alone makes of pictures: the bound of every figure in pixels."""
+    pixels = torch.cat([to_tensor(np.asarray(p)) for p in pictures])
+    with torch.no_grad():
+        return decoded(model, model.encode(pixels.to(model.device, model.state)))
+
+
+def judged(pictures: Sequence[Any]) -> list[Verdict]:
+    """What the rendering judge reads; pictures of other sizes are brought to the scenes' own."""
+    return judge([resize(np.asarray(p), (SIZE, SIZE)) for p in pictures])
+
+
+def as_asked(edit: SceneEdit, verdict: Verdict) -> bool:
+    """Whether a picture is read as the true edit: shape, colour and background, and what changed.
+
+    The texture counts where it is what was to change: it is too fine for the others' sake.
+    """
+    thing = edit.truth.objects[0]
+    right = (verdict.shape, verdict.colour) == (thing.shape, thing.colour)
+    right = verdict.found and right and verdict.background == edit.truth.background
+    return right and (edit.kind != "texture" or verdict.texture == thing.texture)
+
+
+def scores(
+    edits: Sequence[SceneEdit], pictures: Sequence[Any], perceptual: Perceptual | None
+) -> list[Row]:
+    """Of each edit: PSNR outside it and to the truth (dB), LPIPS to the input, as asked or not."""
+    arrays = [np.asarray(p) for p in pictures]
+    inputs = [edit.scene.render() for edit in edits]
+    looks = perceptual(inputs, arrays) if perceptual else [None] * len(arrays)
+    return [
+        {
+            "kind": edit.kind,
+            "outside": psnr(array, before, edit.outside),
+            "truth": psnr(array, edit.truth.render()),
+            "lpips": look,
+            "asked": as_asked(edit, verdict),
+        }
+        for edit, array, before, look, verdict in zip(
+            edits, arrays, inputs, looks, judged(arrays), strict=True
+        )
+    ]
