@@ -14,6 +14,7 @@ from noisespace.cli import (
     editing,
     inverting,
     sampling,
+    study,
     training,
 )
 from noisespace.cli.outcome import exits
@@ -52,6 +53,7 @@ COMMANDS = {
     "compare": comparing.compare,
     "attention": attention.attention,
     "bench": benching.bench,
+    "study": study.study,
     "train": training.train,
     "models": training.models,
 }

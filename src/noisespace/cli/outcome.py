@@ -115,6 +115,11 @@ class Shown:
     def __init__(self, bars: Any, task: Any, label: str) -> None:
         self._bars, self._task, self._label = bars, task, label
 
+    @property
+    def visible(self) -> bool:
+        """Whether there is a terminal to show it on."""
+        return not self._bars.disable
+
     def __call__(self, done: int, total: int) -> None:
         self._bars.update(self._task, completed=done, total=total)
 

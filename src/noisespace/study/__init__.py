@@ -33,10 +33,19 @@ STUDIES: dict[str, str] = {
 }
 
 
+WITHOUT_MODEL = ("gaussian",)  # their data and score are formulas
+
+
+def known(name: str) -> str:
+    """The name itself. Raises InputError, with the nearest one, for a study that there is not."""
+    if name in STUDIES:
+        return name
+    near = difflib.get_close_matches(name, STUDIES, 1)
+    hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(STUDIES)}"
+    raise InputError(f"there is no study {name!r}: {hint}")
+
+
 def load(name: str) -> Study:
     """The study of that name, ``(model, budget) -> Finding``. Raises InputError for another."""
-    if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(STUDIES)}"
-        raise InputError(f"there is no study {name!r}: {hint}")
-    return importlib.import_module(f"noisespace.study.{name.replace('-', '_')}").study
+    module = known(name).replace("-", "_")
+    return importlib.import_module(f"noisespace.study.{module}").study

@@ -10,7 +10,7 @@ from noisespace.study.finding import Row
 from noisespace.study.kept import Kept
 from noisespace.study.measure import mean, psnr, where
 from noisespace.study.painting import recoloured
-from noisespace.study.style import Tile, curve, dress, figure, legend, mosaic
+from noisespace.study.style import Tile, below, curve, dress, figure, legend, mosaic
 from noisespace.train.scenes import Scene
 
 SHARES = {"colour": "new colour reached", "texture": "old texture kept"}
@@ -43,7 +43,7 @@ def draw_colour(rows: list[Row]) -> Figure:
             curve(axes, settings, [100 * mean(some, key, setting=s) for s in settings], name, j)
         axes.set_ylim(-5, 105)
         dress(axes, "strength", "share of pictures, %" if axes is panels[0] else "", title)
-    legend(panels[0], loc="center left")
+    below(made, panels[0])
     return made
 
 

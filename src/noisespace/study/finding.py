@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 
 from noisespace.files import write_bytes, write_json
 from noisespace.study import STUDIES
+from noisespace.study.measure import Row
 from noisespace.study.style import rendered
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

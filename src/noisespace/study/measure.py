@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from noisespace.study.finding import Row
+Row = dict[str, Any]
 
 BEST = 60.0  # dB: what equal pictures count as
 # the 97.5 % quantiles of Student's t, by degrees of freedom from 1 on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from noisespace.study.measure import interval
 
 TEXT, HEAD = 9, 10  # points: of ticks and notes, of labels and headings
 DPI = 150
@@ -87,6 +89,28 @@ def legend(axes: Axes, **options: Any) -> None:
     axes.legend(**{"fontsize": TEXT, "framealpha": 0.9, "edgecolor": "none", **options})
 
 
+def below(made: Figure, axes: Axes, columns: int = 3) -> None:
+    """The names of a panel's curves under the whole figure, where no curve runs."""
+    handles, names = axes.get_legend_handles_labels()
+    options = {"fontsize": TEXT, "frameon": False, "ncols": columns}
+    made.legend(handles, names, loc="outside lower center", **options)
+
+
+def strip(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+    """Every value of each group as a dot on the group's line, their mean with its interval."""
+    for place, (name, found) in enumerate(groups.items()):
+        look, y = mark(name, place), len(groups) - 1 - place
+        apart = np.linspace(-0.22, 0.22, len(found)) if len(found) > 1 else np.zeros(len(found))
+        dots = {"color": look.colour, "alpha": 0.45, "markersize": 4}
+        axes.plot(found, y + apart, look.marker, **dots)
+        mean, half = interval(found)
+        bars = {"capsize": 4, "markersize": 8, "markeredgecolor": "white", "zorder": 4}
+        half = 0.0 if np.isnan(half) else half
+        axes.errorbar(mean, y, xerr=half, fmt=look.marker, color=look.colour, ecolor=INK, **bars)
+    axes.set_yticks(range(len(groups)), list(reversed(groups)))
+    axes.set_ylim(-0.6, len(groups) - 0.4)
+
+
 def curve(axes: Axes, x: Any, y: Any, name: str, place: int = 0, **options: Any) -> None:
     """A curve in a method's look, or by its place in the figure."""
     look = mark(name, place)
@@ -142,6 +166,7 @@ def mosaic(
     noted = any(shown.note and shown.picture is not None for row in rows for shown in row)
     height = tile + (0.25 if noted else 0.08)
     made = figure(tile * len(heads), height * len(rows) + 0.4, dpi)
+    made.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0, wspace=0)  # type: ignore
     axes = made.subplots(len(rows), len(heads), squeeze=False)
     for i, row in enumerate(rows):
         for j, shown in enumerate(row):

@@ -1,0 +1,139 @@
+"""How well each inversion gives the picture back (claims C1, C2, C3 and C8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from noisespace.models.analytic import Mixture
+from noisespace.study.budget import Budget, Task
+from noisespace.study.draw_reconstruction import draw_guidance, draw_samples, draw_steps
+from noisespace.study.exactness import exact_tasks, exactness
+from noisespace.study.finding import Finding, claim
+from noisespace.study.inverting import (
+    COST,
+    LEFT_OUT,
+    TUNED,
+    Batch,
+    Setting,
+    methods,
+    reconstruction,
+)
+from noisespace.study.measure import Row, mean, order, summary, values, where, words
+from noisespace.study.sampling import quality, sample_tasks
+from noisespace.study.subjects import given, seeds_of
+
+FIRST = 1.0  # the order of Euler's method
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``steps`` of all inversions, ``further`` ones of DDIM alone; ``guided`` steps at each w.
+
+    ``samples`` of each sampler; ``settings``: etas, steps, skips and guidances of the exactness.
+    """
+
+    images: int = 4
+    steps: tuple[int, ...] = (10, 20, 50, 100)
+    further: tuple[int, ...] = (200, 500, 1000)
+    guided: int = 50
+    guidances: tuple[float, ...] = (1.0, 1.5, 3.0, 7.5)
+    samples: int = 8
+    sampled: tuple[int, ...] = (10, 20, 50, 100, 1000)
+    tuned: bool = True
+    settings: tuple[tuple[float, ...], ...] = ((0.1, 1.0), (10, 100), (0.0, 0.36), (1.0, 3.5, 15.0))
+
+
+QUICK = Plan(
+    2, (10,), (20, 40), 10, (1.0, 7.5), 4, (5, 20), False, ((1.0,), (10,), (0.36,), (3.5,))
+)
+
+
+def study(model: Any, budget: Budget) -> Finding:
+    """Errors by steps and guidance, samples by steps and eta, exactness by all settings."""
+    plan = budget.plan(Plan(), QUICK)
+    images, prompts = given(model, plan.images, f"reconstruction {budget.seed}")
+    batch = Batch(images, prompts, seeds_of(budget.seed, plan.images))
+    pictures = not isinstance(model, Mixture)
+    tasks = inversion_tasks(model, batch, plan, plan.tuned and pictures)
+    if pictures:
+        options = (plan.samples, plan.sampled, budget.seed, budget.kept)
+        tasks += sample_tasks(model, *options)
+    tasks += exact_tasks(model, batch.part(0, 1), plan.settings)
+    rows = budget.collect(tasks)
+    numbers = {"n": plan.images, "left out": list(LEFT_OUT), **summarise(rows, plan.guided)}
+    figures = {"steps": draw_steps(rows), "guidance": draw_guidance(rows, plan.guided)}
+    if pictures:
+        figures["samples"] = draw_samples(rows)
+    return Finding("reconstruction", "Reconstruction", numbers, rows, figures)
+
+
+def inversion_tasks(model: Any, batch: Batch, plan: Plan, tuned: bool) -> list[Task]:
+    """Every method at w = 1 by steps, and at the guided number of steps by w."""
+    tasks, count = [], len(batch)
+    for name in methods():
+        further = plan.further if name == "ddim" else ()
+        settings = [(n, 1.0) for n in (*plan.steps, *further)]
+        settings += [(plan.guided, w) for w in plan.guidances]
+        for n, w in dict.fromkeys(settings):
+            if name in TUNED and (w == 1 or not tuned):  # at w = 1 there is nothing to tune
+                continue
+            key = {"part": "inversion", "method": name, "steps": n, "guidance": w}
+            cost = n * count * (COST.get(name, 1.0) + (1 if w == 1 else 2))
+            work = partial(reconstruction, model, Setting(name, n, w), batch)
+            tasks.append(Task(key, cost, work))
+    return tasks
+
+
+def summarise(rows: list[Row], guided: int) -> Row:
+    """Errors by method, the order of DDIM, and the four claims."""
+    numbers: Row = {"by steps": {}, "by guidance": {}}
+    parts = (
+        ("by steps", "steps", {"guidance": 1.0}),
+        ("by guidance", "guidance", {"steps": guided}),
+    )
+    for part, by, fixed in parts:
+        for name in dict.fromkeys(values(rows, "method", part="inversion", **fixed)):
+            some = where(rows, part="inversion", method=name, **fixed)
+            numbers[part][name] = {
+                f"{v:g}": {key: mean(some, key, **{by: v}) for key in ("rms", "psnr", "bound")}
+                for v in sorted({r[by] for r in some})
+            }
+    numbers["order of DDIM"] = ddim_order(rows)
+    numbers["exactness"], exact = exactness(rows)
+    claims = {"C1": linear(rows, numbers), "C2": accumulates(rows, guided), "C8": exact}
+    if where(rows, part="sampling"):
+        numbers["samples"], claims["C3"] = quality(rows)
+    return {**numbers, "claims": claims}
+
+
+def ddim_order(rows: list[Row]) -> Row:
+    """The order of DDIM inversion: error ~ (step size)^order, fitted image by image."""
+    some = where(rows, part="inversion", method="ddim", guidance=1.0)
+    found = []
+    for image in sorted({r["image"] for r in some}):
+        own = where(some, image=image)
+        found.append(order([r["steps"] for r in own], [r["rms"] for r in own]))
+    return summary(found)
+
+
+def linear(rows: list[Row], numbers: Row) -> Row:
+    """C1: the error falls about linearly with the step size, and is small at the end."""
+    found = numbers["order of DDIM"]
+    some = where(rows, part="inversion", method="ddim", guidance=1.0)
+    most, least = max(values(some, "steps")), min(values(some, "steps"))
+    end, start = (mean(some, "rms", steps=n) for n in (most, least))
+    return claim(
+        abs(found["mean"] - FIRST) <= 0.3 and end < start * least / most * 2.5,
+        f"error ~ (step size)^{words(found, '.2f')}; in latents {start:.3f} at {least} steps, "
+        f"{end:.4f} at {most}",
+    )
+
+
+def accumulates(rows: list[Row], guided: int) -> Row:
+    """C2: under guidance the code that DDIM inverted at w = 1 reconstructs badly."""
+    some = where(rows, part="inversion", method="ddim", steps=guided)
+    most = max(values(some, "guidance"))
+    off, on = (mean(some, "rms", guidance=w) for w in (1.0, most))
+    return claim(on > 3 * off, f"error in latents {off:.3f} at guidance 1, {on:.3f} at {most:g}")
