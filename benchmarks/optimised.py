@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,30 +22,9 @@ from results import read, started, where, write
 
 import noisespace as ns
 from noisespace import images
+from noisespace.study.tuned import variants as methods
 
 BATCH = 25
-
-
-def methods(w: float) -> dict[str, object]:
-    """What is compared; every optimisation at the same guidance."""
-    null = ns.NullText(guidance=w)
-    return {
-        "ddim": ns.DDIM(),
-        "null-text": null,
-        "null-text, 10 iterations": replace(null, iterations=10),
-        "null-text, adam": replace(null, solver="adam"),
-        "null-text, random caption": null,
-        "null-text, 10 iterations, random caption": replace(null, iterations=10),
-        "negative-prompt": ns.NegativePrompt(),
-        "prompt-tuning": ns.PromptTuning(guidance=w),
-        "edict": ns.EDICT(),
-        "belm": ns.BELM(),
-        "ablation: random pivot": replace(null, solver="adam", pivot="random"),
-        "ablation: global null": replace(null, share="global"),
-        "ablation: no pivot": replace(null, pivot="none"),
-        "ablation: textual inversion": ns.TextualInversion(guidance=w),
-        "ablation: textual inversion, pivot": ns.TextualInversion(guidance=w, pivot=True),
-    }
 
 
 def captions(name: str, some: list) -> list[str]:

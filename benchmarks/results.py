@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from noisespace.study.measure import where as where
+
 
 def started(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The options, and OUT made; refuses to mix runs unless asked to go on."""
@@ -27,8 +29,3 @@ def write(out: Path, lines: Iterable[dict]) -> None:
     """Adds measurements."""
     with (out / "results.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def where(lines: list[dict], **wanted) -> list[dict]:
-    """The lines with these values."""
-    return [d for d in lines if all(d.get(k) == v for k, v in wanted.items())]

@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from editors import Case, psnr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from paired import kept
 from PIL import Image
 from results import read, where
 
-INK, MUTED = "#1d1d1f", "#6b6b70"
+from noisespace.study.style import Tile, figure
+from noisespace.study.style import mosaic as mosaic_of
+
+INK, DPI = "#1d1d1f", 78
 COLOURS = ("#3b6fb6", "#c8553d", "#8a8a8e", "#3d8f5f")
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A picture of a mosaic and the line under it; without a picture the text stands alone."""
-
-    picture: np.ndarray | None
-    note: str = ""
-
-
-def figure(width: float, height: float) -> Figure:
-    made = Figure(figsize=(width, height), dpi=78, layout="constrained", facecolor="white")
-    FigureCanvasAgg(made)
-    return made
-
-
 def mosaic(rows: Sequence[Sequence[Tile]], heads: Sequence[str], path: Path) -> None:
-    """Rows of pictures under column headings."""
-    made = figure(1.28 * len(heads), 1.5 * len(rows) + 0.3)
-    axes = made.subplots(len(rows), len(heads), squeeze=False)
-    for i, row in enumerate(rows):
-        for j, tile in enumerate(row):
-            here = axes[i, j]
-            here.set_xticks([])
-            here.set_yticks([])
-            for spine in here.spines.values():
-                spine.set_visible(False)
-            if i == 0:
-                here.set_title(heads[j], fontsize=8, color=INK)
-            if tile.picture is None:
-                here.text(0.5, 0.5, tile.note, fontsize=8, color=MUTED, ha="center", va="center")
-                continue
-            here.set_xlabel(tile.note, fontsize=7, color=MUTED, labelpad=2)
-            here.imshow(tile.picture, interpolation="nearest")
+    """Rows of pictures under column headings, as a file."""
+    made = mosaic_of(rows, heads, tile=1.28, sizes=(8, 7), dpi=DPI)
     made.savefig(path)
     with Image.open(path) as picture:
         picture.convert("RGB").save(path, optimize=True)
@@ -69,7 +40,7 @@ def draw_steps(out: Path) -> None:
     lines = read(out)
     pivot = where(lines, what="pivot")
     weights = list(dict.fromkeys(d["w"] for d in where(lines, what="null", method="null-text")))
-    made = figure(4.3 * (1 + len(weights)), 3.9)
+    made = figure(4.3 * (1 + len(weights)), 3.9, DPI)
     panels = made.subplots(1, 1 + len(weights), sharey=True, squeeze=False)[0]
     names = {
         "adjacent": "to the next step",

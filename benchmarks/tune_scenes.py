@@ -13,6 +13,7 @@ import random
 import numpy as np
 
 import noisespace as ns
+from noisespace.study.measure import psnr
 from noisespace.train.draw import random_scene
 from noisespace.train.palette import COLOURS, TEXTURES
 
@@ -25,11 +26,6 @@ METHODS = {
     "prox-npi": (ns.ProxNPI(), (1.0,), (1.5, 2.0, 3.0, 4.5)),
     "sdedit": (ns.SDEdit(), (1.0,), (1.5, 2.0, 3.0, 4.5)),
 }
-
-
-def psnr(a, b) -> float:
-    error = np.mean((np.asarray(a, float) - np.asarray(b, float)) ** 2)
-    return float(-10 * np.log10(error / 255**2))
 
 
 def cases(count: int) -> list:

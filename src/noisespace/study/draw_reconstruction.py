@@ -19,11 +19,12 @@ def draw_steps(rows: list[Row]) -> Figure:
     own = where(some, method="ddim")
     steps = sorted({r["steps"] for r in own})
     means = [mean(own, "rms", steps=n) for n in steps]
-    p = order(steps, means)
-    middle = np.exp(np.mean(np.log(means))), np.exp(np.mean(np.log(steps)))
-    line = [middle[0] * (middle[1] / n) ** p for n in steps]
-    label = f"fit to ddim: order {p:.2f}"
-    axes.plot([1 / n for n in steps], line, color=INK, linewidth=0.9, label=label)
+    if len(steps) > 1:
+        p = order(steps, means)
+        middle = np.exp(np.mean(np.log(means))), np.exp(np.mean(np.log(steps)))
+        line = [middle[0] * (middle[1] / n) ** p for n in steps]
+        label = f"fit to ddim: order {p:.2f}"
+        axes.plot([1 / n for n in steps], line, color=INK, linewidth=0.9, label=label)
     axes.set_xscale("log")
     ticks = [n for n in (10, 20, 50, 100, 200, 500, 1000) if n <= max(steps)]
     axes.set_xticks([1 / n for n in ticks], [f"1/{n}" for n in ticks])

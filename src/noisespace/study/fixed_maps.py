@@ -48,10 +48,13 @@ class Plan:
     steps: int = 100
 
 
+QUICK = Plan(images=6, steps=20)
+
+
 def study(model: Any, budget: Budget) -> Finding:
     """Native samples under another prompt, by their own maps and by those of an inversion."""
     need_text(model, "fixed-maps")
-    plan = budget.plan(Plan(), Plan(images=6, steps=20))
+    plan = budget.plan(Plan(), QUICK)
     edits = scene_edits(plan.images, f"fixed maps {budget.seed}", EDITED)
     seeds, tasks = seeds_of(budget.seed, plan.images), []
     for start in range(0, plan.images, BATCH):

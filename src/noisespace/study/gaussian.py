@@ -36,12 +36,15 @@ class Plan:
     steps: int = 40
 
 
+QUICK = Plan(images=LEAST)
+
+
 def study(model: Any, budget: Budget) -> Finding:
     """Walks of native sampling and of edit-friendly codes of the same points; their noise's angles.
 
     ``model`` is not used: the data are the Gaussian of the paper and the score is exact.
     """
-    plan = budget.plan(Plan(), Plan(images=LEAST))
+    plan = budget.plan(Plan(), QUICK)
     gaussian = Mixture({"": torch.full((2, 1, 1), MEAN, dtype=torch.float64)})
     seeds = seeds_of(budget.seed, max(plan.images, LEAST))
 

@@ -31,12 +31,15 @@ class Plan:
     steps: int = 100
 
 
+QUICK = Plan(images=10, steps=40)
+
+
 def study(model: Any, budget: Budget) -> Finding:
     """Variance of z_t and correlation of z_t with z_{t-1}, by step, over native and inverted maps.
 
     Native maps are those of samples of the same prompts; the others are of the pictures.
     """
-    plan = budget.plan(Plan(), Plan(images=10, steps=40))
+    plan = budget.plan(Plan(), QUICK)
     images, prompts = given(model, plan.images, f"statistics {budget.seed}")
     seeds = seeds_of(budget.seed, plan.images)
     tasks = []

@@ -42,13 +42,13 @@ MARKS = {
     "ddim, stopped": Mark(PURPLE, "v", SHORT),
     "sdedit": Mark(VERMILLION, "X", "--"),
     "negative-prompt": Mark(SKY, "P", "-"),
-    "prox-npi": Mark(SKY, "h", ":"),
+    "prox-npi": Mark(SKY, "1", ":"),
     "direct": Mark(GREY, ">", "--"),
     "fixed-point": Mark(GREY, "d", "-"),
     "null-text": Mark(ORANGE, "*", "-"),
     "prompt-tuning": Mark(PURPLE, "p", "--"),
-    "edict": Mark(GREEN, "H", ":"),
-    "belm": Mark(BLUE, "8", "--"),
+    "edict": Mark(GREEN, "+", ":"),
+    "belm": Mark(BLUE, "x", "--"),
 }
 OTHERS = tuple(
     Mark(colour, marker, line)
