@@ -132,8 +132,8 @@ def linear(rows: list[Row], numbers: Row) -> Row:
     end, start = (mean(some, "rms", steps=n) for n in (most, least))
     return claim(
         abs(fine["mean"] - FIRST) <= 0.3 and end < 0.1 * start,
-        f"error ~ (step size)^p, p {words(fine, '.2f')} from {SMALL} steps on, {words(every, '.2f')} "
-        f"over all; rms in latents {start:.3f} at {least} steps, {end:.4f} at {most}",
+        f"error ~ (step size)^p, p {words(fine, '.2f')} from {SMALL} steps on (over all "
+        f"{words(every, '.2f')}); rms in latents {start:.3f} at {least} steps, {end:.4f} at {most}",
     )
 
 

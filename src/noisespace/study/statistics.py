@@ -97,17 +97,22 @@ def statistics(code: Code) -> list[Row]:
 
 
 def summarise(rows: list[Row]) -> Row:
-    """Means over the steps of each kind, intervals over images; and claim C9's first half."""
+    """Means of each kind over the middle steps, intervals over images; and claim C9's first half.
+
+    Of the noisiest and the cleanest tenth of the steps only the figures tell: towards the clean end
+    the deviations that residuals are divided by vanish.
+    """
     numbers: Row = {}
     last = max(row["step"] for row in rows)
     for kind in KINDS:
         found = numbers[kind] = {}
+        some = [r for r in where(rows, kind=kind) if 0.1 * last <= r["step"] <= 0.9 * last]
         for key in ("variance", "correlation"):
-            images = sorted({row["image"] for row in where(rows, kind=kind)})
-            found[key] = summary(mean(rows, key, kind=kind, image=i) for i in images)
+            images = sorted({row["image"] for row in some})
+            found[key] = summary(mean(some, key, image=i) for i in images)
         for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-            at = {"kind": kind, "step": round(share * last)}
-            found[f"variance at step {at['step']}"] = mean(rows, "variance", **at)
+            step = round(share * last)
+            found[f"variance at step {step}"] = mean(rows, "variance", kind=kind, step=step)
     numbers["claims"] = {"C9, variance": larger(numbers), "C9, correlation": opposed(numbers)}
     return numbers
 
