@@ -26,14 +26,9 @@ from noisespace.bench.scene_judge import verdicts
 from noisespace.bench.scenes import KINDS, grown
 from noisespace.bench.scenes import SceneEdit as Case
 from noisespace.bench.scenes import scene_edits as cases
+from noisespace.study.measure import psnr
 
 BATCH = 10
-
-
-def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | None = None) -> float:
-    error = (np.asarray(a, float) - np.asarray(b, float)) ** 2
-    mean = error.mean() if where is None else error[where].mean()
-    return float(min(60.0, -10 * np.log10(max(mean, 1e-9) / 255**2)))
 
 
 def scores(some: list[Case], pictures: Sequence) -> list[dict]:

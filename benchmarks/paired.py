@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from editors import Case
 from PIL import Image
 
 from noisespace import images
-from noisespace.study.measure import interval
+from noisespace.study.measure import summary
 
 
 def untouched(model, some: list[Case]) -> dict[str, list[np.ndarray]]:
@@ -30,6 +30,12 @@ def keep(out: Path, name: str, start: int, pictures: Sequence) -> None:
 def kept(out: Path, name: str, scene: int) -> np.ndarray:
     """A picture that ``keep`` kept."""
     return np.asarray(Image.open(out / "pictures" / f"{name} {scene}.png"))
+
+
+def interval(values: Iterable[float]) -> tuple[float, float]:
+    """The mean, and half of its 95 % interval."""
+    found = summary(values)
+    return found["mean"], found["high"] - found["mean"]
 
 
 def paired(a: list[dict], b: list[dict], key: str) -> tuple[float, float]:

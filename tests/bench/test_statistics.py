@@ -38,7 +38,7 @@ def test_there_is_no_interval_of_nothing_one_or_infinite_values():
         assert (found.n, found.infinite) == (n, infinite)
 
 
-@pytest.mark.parametrize("kind", ["bca", "percentile"])
+@pytest.mark.parametrize("kind", ["bca", "percentile", "student"])
 def test_equal_values_have_an_interval_of_no_width(kind):
     found = st.mean([0.3] * 7, st.Bootstrap(kind=kind))
     assert found.low == found.high == found.mean == pytest.approx(0.3)
@@ -63,7 +63,7 @@ def test_bca_leans_to_the_side_of_the_skew():
     assert leaning.high > plain.high
 
 
-@pytest.mark.parametrize("kind", ["bca", "percentile"])
+@pytest.mark.parametrize("kind", ["bca", "percentile", "student"])
 def test_the_interval_of_many_normal_values_is_the_textbooks(kind):
     x = draw(400)
     half = 1.959964 * x.std(ddof=1) / 20
@@ -71,7 +71,7 @@ def test_the_interval_of_many_normal_values_is_the_textbooks(kind):
     assert (found.low, found.high) == pytest.approx((x.mean() - half, x.mean() + half), abs=4e-3)
 
 
-@pytest.mark.parametrize("kind", ["bca", "percentile"])
+@pytest.mark.parametrize("kind", ["bca", "percentile", "student"])
 def test_coverage_is_about_95_percent(kind):
     rng, trials = np.random.default_rng(1), 400
     bootstrap = st.Bootstrap(resamples=500, kind=kind)
@@ -80,6 +80,17 @@ def test_coverage_is_about_95_percent(kind):
         found = st.mean(rng.normal(1.0, 2.0, size=40), bootstrap)
         inside += found.low <= 1.0 <= found.high
     assert 0.91 <= inside / trials <= 0.98
+
+
+def test_students_t_is_the_tables():
+    """Two-sided quantiles of 95 and 99 %, NIST/SEMATECH e-Handbook, 1.3.6.7.2."""
+    table = {1: (12.706, 63.657), 4: (2.776, 4.604), 29: (2.045, 2.756), 1000: (1.962, 2.581)}
+    for degrees, wanted in table.items():
+        found = [st.student(degrees, level) for level in (0.95, 0.99)]
+        assert found == pytest.approx(wanted, rel=4e-4)
+    x = np.array([1.0, 2.0, 3.0])
+    few = st.mean(x, st.Bootstrap(kind="student"))
+    assert few.high - 2 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from noisespace.study import (
     trade_off,
 )
 from noisespace.study.budget import Budget
+from noisespace.study.claims import FAILS, HOLDS, OPEN, combined
 from noisespace.study.finding import save
 from noisespace.study.kept import Kept
 
@@ -41,9 +42,9 @@ TINY = {
     null_text: null_text.Plan(1, 3, iterations=(1,), fewer=(1,), left=1),
     skip_guidance: skip_guidance.Plan(2, 4, (0.0, 0.5), (1.0, 2.0)),
     diversity: diversity.Plan(1, 2, 4),
-    trade_off: trade_off.Plan(2, 4, (0.25, 0.5), (1.0, 2.0), (0.5, 0.75), (0.5, 0.75)),
+    trade_off: trade_off.Plan(2, 4, (0.0, 0.25, 0.5), (1.0, 2.0, 3.0), *[(0.5, 0.75, 1.0)] * 2),
 }
-MODULES = {name: module for name, module in zip(STUDIES, TINY, strict=True)}
+MODULES = dict(zip(STUDIES, TINY, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,13 @@ def test_every_study_writes_all_its_files(name, model, tmp_path, monkeypatch):
     assert len(found.figures) >= 2
     numbers = json.loads((tmp_path / name / "numbers.json").read_text())
     assert numbers["n"] >= 1
-    assert all(set(claim) == {"holds", "words"} for claim in numbers["claims"].values())
     assert numbers["claims"]
+    for one in numbers["claims"]:
+        assert set(one) == {"id", "part", "verdict", "rule", "words", "numbers", "n"}
+        assert one["verdict"] in (HOLDS, FAILS, OPEN)
+        assert one["id"][0] == "C"
+        assert one["rule"]
+        assert one["numbers"]
     for made in found.figures.values():
         texts = [t for t in made.findobj(Text) if t.get_visible() and t.get_text().strip()]
         assert min(t.get_fontsize() for t in texts) >= 9
@@ -75,6 +81,11 @@ def test_every_study_writes_all_its_files(name, model, tmp_path, monkeypatch):
     again = load(name)(model, Budget(quick=True, kept=Kept(tmp_path / name, {}, resume=True)))
     assert again.rows == found.rows
     assert set(again.figures) == set(found.figures)
+
+
+def verdicts(numbers: dict) -> dict[str, str]:
+    """The verdict of every claim, over its parts."""
+    return combined(numbers["claims"])
 
 
 def rows_of(key: str, means: dict, by: str = "method", n: int = 4) -> list[dict]:
@@ -91,7 +102,7 @@ def test_gaussian_can_fail():
 
     def rows(native, ours):
         count = {"native": native, "edit-friendly": ours}
-        head = {"what": "angles", "walks": 9, "steps": 3, "step": 0}
+        head = {"what": "angles", "walks": 3000, "steps": 3, "step": 0}
         return [
             {**head, "kind": kind, "count": int(n)}
             for kind, found in count.items()
@@ -99,10 +110,11 @@ def test_gaussian_can_fail():
         ]
 
     flat, opposed = 180 * rng.random(9000), 180 * np.sqrt(rng.random(9000))
-    for native, ours, holds in ((flat, opposed, True), (flat, flat, False)):
-        claims = gaussian.summarise(rows(native, ours))["claims"]
-        assert claims["C9, angles"]["holds"] == holds
-    assert not gaussian.summarise(rows(opposed, opposed))["claims"]["C9, angles"]["holds"]
+    for native, ours, holds in ((flat, opposed, HOLDS), (flat, flat, FAILS)):
+        assert verdicts(gaussian.summarise(rows(native, ours))) == {"C9": holds}
+    assert verdicts(gaussian.summarise(rows(opposed, opposed))) == {"C9": FAILS}
+    few = [{**row, "walks": 9} for row in rows(flat, opposed)]
+    assert verdicts(gaussian.summarise(few)) == {"C9": OPEN}
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -110,23 +122,26 @@ def test_operations_can_fail(swap):
     ours, other = (20.0, 30.0) if swap else (30.0, 20.0)
     psnr = {"edit-friendly": ours, "cycle-diffusion, eta 1": other, "native": other}
     rows = [{**r, "what": "shift", "shift": 8} for r in rows_of("psnr", psnr, "kind")]
-    shares = {"color-edit": (0.6, 0.5), "sdedit": (0.9, 0.1)}
-    for kind, (colour, texture) in shares.items():
-        kind = {"color-edit": "sdedit", "sdedit": "color-edit"}[kind] if swap else kind
-        head = {"what": "colour", "kind": kind, "setting": 0.1, "truth": 20.0, "outside": 30.0}
-        rows += [{**head, "colour": colour, "texture": texture, "all": 0.5}]
-    claims = operations.summarise(rows)["claims"]
-    assert [claims[c]["holds"] for c in ("C10", "C11")] == [not swap] * 2
+    for kind in operations.PAINTS:
+        good = (kind == "color-edit") != swap
+        for i in range(4):
+            head = {"what": "colour", "kind": kind, "setting": 0.1, "truth": 20.0, "image": i}
+            head |= {"outside": 30.0 + 5 * good, "all": good}
+            rows += [{**head, "colour": True, "texture": good}]
+    expected = FAILS if swap else HOLDS
+    assert verdicts(operations.summarise(rows)) == {"C10": expected, "C11": expected}
+    few = [row for row in rows if row["image"] < 2]
+    assert verdicts(operations.summarise(few)) == {"C10": OPEN, "C11": OPEN}
 
 
 @pytest.mark.parametrize("swap", [False, True])
 def test_fixed_maps_can_fail(swap):
     outside = dict.fromkeys(fixed_maps.KINDS, 20.0) | {"edit-friendly": 10.0 if swap else 30.0}
     rows = [
-        {**r, "moved": 1.0, "layout kept": r["maps"] == "edit-friendly", "asked": True}
+        {**r, "moved": 1.0, "layout kept": (r["maps"] == "edit-friendly") != swap, "asked": True}
         for r in rows_of("outside", outside, "maps")
     ]
-    assert fixed_maps.summarise(rows)["claims"]["C12"]["holds"] == (not swap)
+    assert verdicts(fixed_maps.summarise(rows)) == {"C12": FAILS if swap else HOLDS}
 
 
 @pytest.mark.parametrize("bad", [False, True])
@@ -136,22 +151,27 @@ def test_reconstruction_can_fail(bad):
         for i in range(3):
             rms = 0.5 if bad else 5.0 / n * (1 + 0.1 * i)
             head = {"part": "inversion", "method": "ddim", "image": i, "psnr": 30.0, "bound": 31.0}
-            rows.append({**head, "steps": n, "guidance": 1.0, "rms": rms})
-            rows.append({**head, "steps": n, "guidance": 7.5, "rms": rms if bad else 9 * rms})
+            head |= {"steps": n, "evaluations": 1.0}
+            rows.append({**head, "guidance": 1.0, "rms": rms})
+            rows.append({**head, "guidance": 7.5, "rms": rms if bad else 9 * rms})
+            evaluations = 1.0 if bad else 2.0
+            edict = {**head, "method": "edict", "evaluations": evaluations}
+            rows.append({**edict, "guidance": 1.0, "rms": 1e-6})
     rows += [
-        {"part": "exact", "dtype": d, "method": m, "max": 1.0 if bad else 1e-12}
+        {"part": part, "dtype": d, "method": m, "max": 1.0 if bad else 1e-12, "rule": "cfg"}
         for d in exactness.ROUNDING
-        for m in exactness.METHODS
+        for part, methods in (("exact", exactness.METHODS), ("coupled", exactness.COUPLED))
+        for m in methods
     ]
     for n, apart in ((10, 0.3), (100, 0.1), (1000, 0.001)):
         for eta in (0.0, 1.0):
             worse = (eta == 0) == bad
             head = {"part": "sampling", "steps": n, "eta": eta, "right": True}
             rows += [{**head, "image": i, "residual": 0.1 + worse * apart} for i in range(3)]
-    claims = reconstruction.summarise(rows, 50)["claims"]
-    assert {c: found["holds"] for c, found in claims.items()} == dict.fromkeys(claims, not bad)
-    assert len(claims) == 4
-    assert len(sampling.NAMES) == 2
+    found = verdicts(reconstruction.summarise(rows, 50))
+    assert found == dict.fromkeys(("C1", "C2", "C3", "C8", "C17"), FAILS if bad else HOLDS)
+    few = [r for r in rows if not (r["part"] == "sampling" and r["steps"] == sampling.MANY)]
+    assert verdicts(reconstruction.summarise(few, 50))["C3"] == (FAILS if bad else OPEN)
 
 
 @pytest.mark.parametrize("bad", [False, True])
@@ -170,9 +190,8 @@ def test_null_text_can_fail(bad):
         for name, value in psnr.items()
         for i in range(3)
     ]
-    claims = null_text.summarise(rows)["claims"]
-    assert {c: found["holds"] for c, found in claims.items()} == dict.fromkeys(claims, not bad)
-    assert len(claims) == 4
+    found = verdicts(null_text.summarise(rows))
+    assert found == dict.fromkeys(("C4", "C5", "C6", "C7"), FAILS if bad else HOLDS)
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -184,10 +203,12 @@ def test_skip_guidance_can_fail(swap):
             asked = 0.5 - skip / 2 + w / 10
             if swap:
                 kept, asked = -kept, -asked
-            head = {"skip": skip, "guidance": w, "image": 0, "truth": kept, "lpips": None}
-            rows.append({**head, "outside": kept, "asked": asked})
+            head = {"skip": skip, "guidance": w, "truth": kept, "lpips": None}
+            for i in range(4):
+                some = {"image": i, "outside": kept + 0.1 * i, "asked": asked}
+                rows.append({**head, **some})
     found = skip_guidance.summarise(rows)
-    assert found["claims"]["C16"]["holds"] == (not swap)
+    assert verdicts(found) == {"C16": FAILS if swap else HOLDS}
     assert found["lpips"] == "unavailable"
     assert not any("lpips by" in name for name in found)
 
@@ -199,7 +220,8 @@ def test_diversity_can_fail(ours, ddim):
         {**r, "lpips between edits": None, "outside": 30.0, "asked": 1.0}
         for r in rows_of("difference", means)
     ]
-    assert diversity.summarise(rows)["claims"]["C14"]["holds"] == (ours > 0 and ddim == 0)
+    holds = ours > 0 and ddim == 0
+    assert verdicts(diversity.summarise(rows)) == {"C14": HOLDS if holds else FAILS}
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -211,11 +233,16 @@ def test_trade_off_can_fail(swap):
     for name in ("edit-friendly", *trade_off.RIVALS):
         better = (name == "edit-friendly") != swap
         for setting in (0.1, 0.3, 0.5):
-            for i in range(4):
+            for i in range(trade_off.ENOUGH):
                 head = {"method": name, "knob": "skip", "setting": setting, "image": i}
-                head |= {"outside": 20 + 10 * setting + 0.1 * i, "lpips": None}
+                head |= {"outside": 20 + 10 * setting + 0.01 * i, "lpips": None}
                 rows.append({**head, "truth": 20.0 + better, "asked": 0.4 + 0.5 * better})
-    found = trade_off.summarise(rows, 0)
-    assert found["claims"]["C13"]["holds"] == (not swap)
-    gap = found["edit-friendly less"]["ddim"]["asked"]["mean"]
+    found = trade_off.summarise(rows)
+    assert verdicts(found) == {"C13": FAILS if swap else HOLDS}
+    gap = found["edit-friendly less"]["ddim"]["asked at equal outside"]["mean"]
     assert gap == pytest.approx(-0.5 if swap else 0.5)
+    few = [row for row in rows if row.get("image", 0) < trade_off.ENOUGH - 1]
+    assert verdicts(trade_off.summarise(few)) == {"C13": OPEN}
+    measured = [{**row, "lpips": 0.1 * row.get("setting", 0)} for row in rows]
+    asked = "asked at equal lpips"
+    assert asked in trade_off.summarise(measured)["edit-friendly less"]["sdedit"]

@@ -52,7 +52,7 @@ def test_writes_goes_on_and_overwrites_only_with_force(tmp_path, monkeypatch):
     assert first.exit_code == 0, first.output
     document = json.loads(first.stdout)["studies"][0]
     assert document["name"] == "gaussian"
-    assert "C9, angles" in document["claims"]
+    assert [one["id"] for one in document["claims"]] == ["C9"]
     numbers = tmp_path / "gaussian" / "numbers.json"
     assert str(numbers) in document["files"]
     before = numbers.read_bytes()
@@ -62,7 +62,7 @@ def test_writes_goes_on_and_overwrites_only_with_force(tmp_path, monkeypatch):
     again = call(*asked, "--resume")
     assert again.exit_code == 0, again.output
     assert numbers.read_bytes() == before
-    assert "C9, angles" in again.stdout
+    assert "gaussian: C9 angles in two dimensions" in again.stdout
     refused(call(*asked, "--resume", "--seed", 1), "other settings")
     monkeypatch.undo()
     monkeypatch.setattr(gaussian, "LEAST", 20)

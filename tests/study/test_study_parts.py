@@ -13,19 +13,21 @@ from PIL import Image
 from noisespace.errors import InputError
 from noisespace.study import STUDIES, known, load
 from noisespace.study.budget import Budget, Task
-from noisespace.study.curves import between, gap
+from noisespace.study.claims import FAILS, HOLDS, OPEN, Check, claim, combined
+from noisespace.study.curves import gap
 from noisespace.study.finding import Finding, save, table
 from noisespace.study.kept import Kept
-from noisespace.study.measure import interval, order, paired, psnr, uniformity
+from noisespace.study.measure import order, paired, psnr, summary, uniformity
 from noisespace.study.style import MARKS, OTHERS, Tile, curve, dress, figure, heat_map, mosaic
 
 
 def test_figures_of_merit():
     assert order([10, 20, 40, 80], [0.8, 0.4, 0.2, 0.1]) == pytest.approx(1)
     assert order([10, 20, 40], [0.9, 0.225, 0.05625]) == pytest.approx(2)
-    mean, half = interval([1.0, 2.0, 3.0])
-    assert (mean, half) == (2, pytest.approx(4.30 / 3**0.5))
-    assert np.isnan(interval([1.0])[1])
+    found = summary([1.0, 2.0, 3.0])
+    assert (found["mean"], found["n"]) == (2, 3)
+    assert found["high"] - 2 == pytest.approx(4.303 / 3**0.5, abs=1e-3)
+    assert np.isnan(summary([1.0])["low"])
     black = np.zeros((4, 4, 3), np.uint8)
     assert psnr(black, black) == 60
     assert psnr(black, black + 255) == pytest.approx(0)
@@ -41,18 +43,44 @@ def test_uniformity_accepts_chance_and_refuses_a_slope():
     assert uniformity(slope)["p"] < 1e-6
 
 
-def test_curves_are_compared_where_both_reach():
-    high = np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
-    low = np.array([[2.5, 4.0], [4.0, 4.0]])
-    assert between(high, low) == pytest.approx(1)
-    assert np.isnan(between(high, low + np.array([[9.0], [0.0]])))
+def test_curves_are_compared_at_equal_structure():
     rows = [
-        {"setting": s, "image": i, "x": s + 0.1 * i, "y": 1.0} for s in (1, 2) for i in range(5)
+        {"setting": s, "image": i, "x": s + 0.1 * i, "y": 1.0} for s in (1, 2, 3) for i in range(5)
     ]
-    lower = [{**row, "y": 0.25} for row in rows]
+    lower = [{**row, "x": row["x"] + 0.5, "y": 0.25} for row in rows]
     found = gap(rows, lower, "x", "y")
-    assert found["low"] == found["high"] == pytest.approx(0.75)
-    assert found["shared"] == 1
+    assert [found[k] for k in ("mean", "low", "high")] == pytest.approx([0.75] * 3)
+    assert found["range"] == pytest.approx([1.7, 3.2])
+    apart = gap(rows, [{**row, "x": row["x"] + 9} for row in rows], "x", "y")
+    assert np.isnan(apart["mean"])
+    gone = [{**row, "y": None} if row["image"] == 0 else row for row in rows]
+    assert gap(gone, lower, "x", "y")["n"] == 4
+
+
+def test_verdicts_follow_from_intervals():
+    def found(low, high, n=9):
+        return {"mean": (low + high) / 2, "low": low, "high": high, "n": n}
+
+    for low, high, met in ((1, 2, True), (-1, 1, None), (-2, -1, False), (np.nan, 1, None)):
+        assert Check("a", found(low, high), above=0).met is met
+        assert Check("a", found(-high, -low), below=0).met is met
+    assert Check("a", found(-1, 1), above=-2, below=2).met is True
+    assert Check("a", found(3, 4), above=-2, below=2).met is False
+    assert Check("a", found(1, 3), above=-2, below=2).met is None
+    good = Check("a", found(1, 2), above=0)
+    open_ = Check("b", found(-1, 1), above=0)
+    bad = Check("c", found(-2, -1), above=0)
+    cases = {HOLDS: [good], OPEN: [good, open_], FAILS: [good, open_, bad]}
+    for verdict, checks in cases.items():
+        one = claim("C1", checks, 9)
+        assert one["verdict"] == verdict
+        rules = [*(f"{c.name} above 0" for c in checks), "at least 3 images"]
+        assert one["rule"] == "; ".join(rules)
+        assert set(one["numbers"]) == {c.name for c in checks}
+        assert claim("C1", checks, 2)["verdict"] == OPEN
+    assert claim("C1", [good], 2, least=1)["verdict"] == HOLDS
+    assert claim("C1", [], 9)["verdict"] == OPEN
+    assert combined([claim("C1", [good], 9), claim("C1", [bad], 9)]) == {"C1": FAILS}
 
 
 def test_rows_and_pictures_outlive_the_process(tmp_path):
@@ -107,7 +135,7 @@ def test_cells_are_no_formulas():
 
 
 def finding(**figures):
-    numbers = {"n": 1, "claims": {}, "odd": float("inf")}
+    numbers = {"n": 1, "claims": [], "odd": float("inf")}
     return Finding("gaussian", "A title", numbers, [{"a": 1}], figures)
 
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from noisespace.errors import InputError
 
 Values = Sequence[float] | np.ndarray
-Interval = Literal["bca", "percentile"]
+Interval = Literal["bca", "percentile", "student"]
 EXACT = 12  # most differences whose signs are all tried
 MOST = 2**22  # numbers at a time
 
@@ -27,7 +27,8 @@ MOST = 2**22  # numbers at a time
 class Bootstrap:
     """How an interval is drawn: resamples of the cases, with a seed of their own.
 
-    ``kind``: "bca" is bias-corrected and accelerated (Efron 1987), "percentile" the plain one.
+    ``kind``: "bca" is bias-corrected and accelerated (Efron 1987), "percentile" the plain one;
+    "student" draws nothing: Student's t, for so few cases that resamples of them are too alike.
     """
 
     level: float = 0.95
@@ -36,10 +37,10 @@ class Bootstrap:
     kind: Interval = "bca"
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < 1 or self.resamples < 1 or self.kind not in ("bca", "percentile"):
+        if not 0 < self.level < 1 or self.resamples < 1 or self.kind not in get_args(Interval):
             raise InputError(
-                f"got {self}, expected a level between 0 and 1, at least 1 resample, and kind bca "
-                "or percentile"
+                f"got {self}, expected a level between 0 and 1, at least 1 resample, and kind bca, "
+                "percentile or student"
             )
 
 
@@ -156,9 +157,12 @@ def holm(p: Values) -> list[float]:
 
 
 def interval(x: np.ndarray, bootstrap: Bootstrap) -> tuple[float, float]:
-    """The bootstrap interval of the mean of at least two finite values."""
+    """The interval of the mean of at least two finite values."""
     if np.ptp(x) == 0:
         return float(x[0]), float(x[0])
+    if bootstrap.kind == "student":
+        half = student(len(x) - 1, bootstrap.level) * x.std(ddof=1) / math.sqrt(len(x))
+        return float(x.mean() - half), float(x.mean() + half)
     means = resampled(x[:, None], bootstrap)[:, 0]
     tail = (1 - bootstrap.level) / 2
     shares = [tail, 1 - tail]
@@ -173,6 +177,17 @@ def interval(x: np.ndarray, bootstrap: Bootstrap) -> tuple[float, float]:
             shares[i] = normal.cdf(bias + z / max(1 - speed * z, 1e-3))
     low, high = np.quantile(means, shares)
     return float(low), float(high)
+
+
+def student(degrees: int, level: float) -> float:
+    """The t below which the share ``level`` of Student's |t| lies.
+
+    With t = sqrt(degrees) tan(angle) the density is proportional to cos(angle)^(degrees - 1).
+    """
+    angles = np.linspace(0, math.pi / 2, 20_001)
+    density = np.cos(angles) ** (degrees - 1)
+    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(np.interp(level * below[-1], below, angles))
 
 
 def resampled(x: np.ndarray, bootstrap: Bootstrap) -> np.ndarray:

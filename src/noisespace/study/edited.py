@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from noisespace.api import edit, invert
-from noisespace.study.measure import Perceptual, Row
+from noisespace.study.measure import Row
 from noisespace.study.subjects import SceneEdit, autoencoded, scores
-
-BATCH = 12
 
 
 def pictures_at(
@@ -30,13 +28,11 @@ def pictures_at(
     return [[np.asarray(p) for p in some] for some in found]
 
 
-def untouched(
-    model: Any, edits: Sequence[SceneEdit], perceptual: Perceptual | None
-) -> dict[str, list[Row]]:
+def untouched(model: Any, edits: Sequence[SceneEdit]) -> dict[str, list[Row]]:
     """The scores of the do-nothing edits: the inputs, and the autoencoder's pictures of them."""
     inputs = [e.scene.render() for e in edits]
     both = {"input": inputs, "autoencoder": autoencoded(model, inputs)}
-    found = {name: scores(edits, pictures, perceptual) for name, pictures in both.items()}
+    found = {name: scores(model, edits, pictures) for name, pictures in both.items()}
     return {
         name: [{"image": i, **row} for i, row in enumerate(rows)] for name, rows in found.items()
     }

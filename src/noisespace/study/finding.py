@@ -24,7 +24,8 @@ from noisespace.study.style import rendered
 class Finding:
     """``numbers``: the summary as JSON, with its "n" and its "claims"; ``rows``: what was measured.
 
-    ``figures``: by name, drawn on matplotlib's Agg canvas.
+    Claims are as ``noisespace.study.claims.claim`` gives them, in a list. ``figures``: by name,
+    drawn on matplotlib's Agg canvas.
     """
 
     name: str
@@ -39,17 +40,12 @@ class Finding:
         return STUDIES[self.name]
 
 
-def claim(holds: bool, words: str) -> Row:
-    """Whether a published claim holds here, and the figures that say so."""
-    return {"holds": bool(holds), "words": words}
-
-
 def lines(finding: Finding) -> list[str]:
     """Every claim of a finding as one line of text."""
-    claims = finding.numbers.get("claims", {})
     return [
-        f"{finding.name}: {name} {'holds' if found['holds'] else 'DOES NOT HOLD'}: {found['words']}"
-        for name, found in claims.items()
+        f"{finding.name}: {' '.join(filter(None, (one['id'], one['part'])))} {one['verdict']} "
+        f"(n = {one['n']}): {one['words']}"
+        for one in finding.numbers.get("claims", [])
     ]
 
 

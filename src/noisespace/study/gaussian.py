@@ -18,14 +18,16 @@ from noisespace.code import Code
 from noisespace.inversion import EditFriendly
 from noisespace.models.analytic import Mixture
 from noisespace.study.budget import Budget, Task
-from noisespace.study.finding import Finding, Row, claim
+from noisespace.study.claims import Check, claim, exact
+from noisespace.study.finding import Finding, Row
 from noisespace.study.measure import uniformity, where
-from noisespace.study.style import BLUE, INK, ORANGE, curve, dress, figure, legend
+from noisespace.study.style import BLUE, INK, ORANGE, dress, figure, legend, mark
 from noisespace.study.subjects import native, seeds_of
 
 MEAN, LEAST = 10.0, 1000
 KINDS = ("native", "edit-friendly")
 BINS = 18  # of 10 degrees each
+CHANCE = 0.001  # a p below which angles are not uniform
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def histogram(rows: list[Row], kind: str) -> np.ndarray:
 
 
 def summarise(rows: list[Row]) -> Row:
-    """The figures of both kinds, and claim C9's second half."""
+    """The figures of both kinds, and claim C9 in two dimensions."""
     numbers: Row = {"n": rows[0]["walks"], "steps": rows[0]["steps"]}
     for kind in KINDS:
         count = histogram(rows, kind)
@@ -131,27 +133,43 @@ def summarise(rows: list[Row]) -> Row:
             "share above 90": float(share[BINS // 2 :].sum()),
             "density at 180 against uniform": float(share[-1] * BINS),
         }
-    own, ours = (numbers[kind] for kind in KINDS)
-    holds = own["p"] > 0.001 and ours["fullest bin begins at"] == 170 and ours["p"] < 0.001
-    numbers["claims"] = {
-        "C9, angles": claim(
-            holds,
-            f"native angles are uniform (chi-square {own['chi2']:.1f} of {own['degrees']} degrees, "
-            f"p {own['p']:.2f}); {ours['share above 90']:.0%} of the edit-friendly ones are above "
-            f"90 degrees, {ours['density at 180 against uniform']:.1f} times as many near 180 as "
-            "uniformly",
-        )
-    }
+    numbers["claims"] = [opposed(numbers)]
     return numbers
+
+
+def opposed(numbers: Row) -> Row:
+    """C9 in two dimensions: native angles are uniform, edit-friendly ones peak at 180 degrees."""
+    own, ours = (numbers[kind] for kind in KINDS)
+    walks = numbers["n"]
+    checks = [
+        Check("p of uniformity (chi-square), native", exact(own["p"], walks), above=CHANCE),
+        Check(
+            "p of uniformity, edit-friendly",
+            exact(ours["p"], walks),
+            below=CHANCE,
+            form=".1g",
+        ),
+        Check(
+            "where the fullest bin of edit-friendly angles begins",
+            exact(ours["fullest bin begins at"], walks),
+            above=179 - 180 / BINS,
+            unit="degrees",
+            form=".0f",
+        ),
+    ]
+    return claim("C9", checks, walks, least=LEAST, part="angles in two dimensions")
 
 
 def draw_angles(rows: list[Row], numbers: Row) -> Figure:
     """Densities of the angles between successive maps."""
     made = figure(6.0, 3.6)
-    axes, middles = made.subplots(), (np.arange(BINS) + 0.5) * 180 / BINS
-    for kind in KINDS:
-        count = histogram(rows, kind)
-        curve(axes, middles, 100 * count / count.sum(), kind)
+    axes, edges = made.subplots(), np.linspace(0, 180, BINS + 1)
+    for kind, hatch in zip(KINDS, ("", "//"), strict=True):
+        count, look = histogram(rows, kind), mark(kind)
+        shares = 100 * count / count.sum()
+        axes.stairs(shares, edges, fill=True, color=look.colour, alpha=0.2)
+        style = {"color": look.colour, "linestyle": look.line, "linewidth": 1.6}
+        axes.stairs(shares, edges, **style, hatch=hatch, label=kind)
     axes.axhline(100 / BINS, color=INK, linewidth=0.8, label="uniform")
     axes.set_ylim(0)
     axes.set_xticks(range(0, 181, 30))

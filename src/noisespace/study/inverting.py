@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from noisespace.api import invert, reconstruct
+from noisespace.api import freeze, invert, reconstruct
+from noisespace.bench.costs import costing
+from noisespace.guidance import Guidance
 from noisespace.inversion import (
     BELM,
     DDIM,
@@ -75,6 +76,8 @@ class Batch:
 class Setting:
     """A method by its name, on so many steps, to be replayed at ``w``; ``method``: not the usual.
 
+    ``rule``: how a live code's predictions are mixed, where that is not classifier-free guidance.
+
     Deterministic ascents invert at guidance 1, as published, and are replayed at w: that is what
     fails. Methods that are exact at the w that they were inverted with are given it.
     """
@@ -83,6 +86,7 @@ class Setting:
     steps: int
     w: float
     method: Any = None
+    rule: Guidance | None = None
 
     @property
     def inversion(self) -> Any:
@@ -102,18 +106,25 @@ def reconstruction(
     """Of each image: how far a replay ends from its latents, and the PSNR of its picture.
 
     "rms", "max": of the difference of latents; "psnr" and "bound" (the autoencoder's own), in dB,
-    where there is a picture; "seconds" an image, of the inversion. ``keep`` is given the pictures.
+    where there is a picture; of the inversion "seconds" an image, and "evaluations" of the network
+    an image and step. ``keep`` is given the pictures.
     """
     options = {"steps": setting.steps, "guidance": setting.guidance, "seed": list(batch.seeds)}
-    start = time.perf_counter()
-    code = invert(model, batch.images, list(batch.prompts), setting.inversion, **options)
-    seconds = (time.perf_counter() - start) / len(batch)
+    images, prompts = batch.images, list(batch.prompts)
+    code, cost = costing(model, lambda m: invert(m, images, prompts, setting.inversion, **options))
+    steps = max(1, code.steps - code.first)
+    if setting.rule is not None:
+        code = freeze(model, replace(code, rule=setting.rule))
     result = reconstruct(model, code, guidance=setting.w)
     rows = [
         {"image": i, "rms": float(x.square().mean().sqrt()), "max": float(x.abs().max())}
         for i, x in enumerate(result.latents - code.path[-1])
     ]
-    rows = [{**row, "seconds": seconds} for row in rows]
+    about = {
+        "seconds": cost.seconds / len(batch),
+        "evaluations": cost.evaluations / len(batch) / steps,
+    }
+    rows = [{**row, **about} for row in rows]
     if isinstance(batch.images, Tensor):
         return rows
     for i, picture in enumerate(result.images if keep else ()):

@@ -1,57 +1,49 @@
-"""What studies measure by: PSNR, intervals, orders of convergence, the judge, LPIPS."""
+"""What studies measure by: PSNR, LPIPS and alignment, means with intervals, orders, uniformity."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
+from noisespace.bench import pixels
+from noisespace.bench.lpips import LPIPS, available
+from noisespace.bench.statistics import Bootstrap, Estimate
+from noisespace.bench.statistics import mean as estimate
+from noisespace.images import to_tensor
+
 Row = dict[str, Any]
 
 BEST = 60.0  # dB: what equal pictures count as
-# the 97.5 % quantiles of Student's t, by degrees of freedom from 1 on
-STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14)
-STUDENT += (2.13, 2.12, 2.11, 2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06, 2.06, 2.05, 2.05)
+STUDENT = Bootstrap(kind="student")  # studies are of few pictures
 
 
 def psnr(a: Any, b: Any, where: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio of two 8-bit pictures in dB, at most 60; ``where``: pixels."""
-    error = (np.asarray(a, float) - np.asarray(b, float)) ** 2
-    mean = error.mean() if where is None else error[where].mean()
-    return float(min(BEST, -10 * np.log10(max(mean, 1e-9) / 255**2)))
-
-
-def interval(values: Iterable[float]) -> tuple[float, float]:
-    """The mean, and half of its 95 % interval (Student's t below 30 values; NaN of one)."""
-    array = np.array(list(values), float)
-    if len(array) < 2:
-        return float(array.mean()) if len(array) else math.nan, math.nan
-    quantile = STUDENT[len(array) - 2] if len(array) - 2 < len(STUDENT) else 1.96
-    return float(array.mean()), float(quantile * array.std(ddof=1) / len(array) ** 0.5)
+    x, y = (torch.from_numpy(np.asarray(p) / 255.0).permute(2, 0, 1)[None] for p in (a, b))
+    region = None if where is None else torch.from_numpy(where)[None, None]
+    return min(BEST, float(pixels.psnr(x, y, region)))
 
 
 def summary(values: Iterable[float]) -> Row:
-    """A mean with its interval and count, as JSON."""
-    array = list(values)
-    mean, half = interval(array)
-    return {"mean": mean, "half": half, "n": len(array)}
+    """A mean with its 95 % interval and count, as JSON; NaN are left out."""
+    return told(estimate(list(values), STUDENT))
 
 
-def above(found: Row) -> bool:
-    """Whether a mean difference is above 0, by its interval; of one value by itself."""
-    half = found["half"]
-    return found["mean"] > (0 if half is None or math.isnan(half) else half)
+def told(found: Estimate) -> Row:
+    """An estimate as JSON."""
+    return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
 
 
 def words(found: Row, form: str = ".1f", unit: str = "") -> str:
     """A summary as text."""
-    half = found["half"]
-    wide = "" if half is None or math.isnan(half) else f" +- {half:{form}}"
+    low, high = (found[k] for k in ("low", "high"))
+    known = not (low is None or math.isnan(low))
+    wide = f" [{low:{form}}, {high:{form}}]" if known else ""
     return f"{found['mean']:{form}}{wide}{unit and ' ' + unit}"
 
 
@@ -86,31 +78,39 @@ def mean(rows: Iterable[Row], key: str, **wanted: Any) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
+def by_image(rows: Iterable[Row], key: str, by: str = "image") -> dict[Any, float]:
+    """The mean of a column for every image that has a value."""
+    found: dict[Any, list[float]] = {}
+    for row in rows:
+        if row.get(key) is not None:
+            found.setdefault(row[by], []).append(float(row[key]))
+    return {image: float(np.mean(some)) for image, some in found.items()}
+
+
 def paired(a: Iterable[Row], b: Iterable[Row], key: str, by: str = "image") -> Row:
-    """The summary of a - b, paired by image."""
-    other = {row[by]: row[key] for row in b if row.get(key) is not None}
-    both = [r for r in a if r[by] in other and r.get(key) is not None]
-    return summary(float(r[key]) - float(other[r[by]]) for r in both)
+    """The summary of a - b over the images that both have."""
+    ours, theirs = by_image(a, key, by), by_image(b, key, by)
+    return summary(ours[image] - theirs[image] for image in ours if image in theirs)
+
+
+def ratio(a: Iterable[Row], b: Iterable[Row], key: str, by: str = "image") -> Row:
+    """The summary of a / b over the images that both have; 0 / 0 is 1."""
+    ours, theirs = by_image(a, key, by), by_image(b, key, by)
+    both = [(ours[i], theirs[i]) for i in ours if i in theirs]
+    return summary(1.0 if x == y else x / y if y else math.inf for x, y in both)
 
 
 Perceptual = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[float]]
 
 
+@lru_cache(maxsize=1)
 def lpips() -> Perceptual | None:
     """LPIPS (AlexNet) of pairs of pictures, None where it is not installed: nothing replaces it."""
-    name = "noisespace.bench.lpips"
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError:
+    if not available("alex")[0]:
         return None
-    there = module.available("alex")
-    if not (there[0] if isinstance(there, tuple) else there):
-        return None
-    network = module.LPIPS("alex")
+    network = LPIPS("alex")
 
     def distance(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> list[float]:
-        from noisespace.images import to_tensor
-
         x, y = (torch.cat([to_tensor(np.asarray(p)) for p in some]) for some in (a, b))
         with torch.no_grad():
             return network(x, y).tolist()

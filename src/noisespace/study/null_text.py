@@ -11,16 +11,18 @@ from matplotlib.figure import Figure
 
 from noisespace.inversion import DDIM, NegativePrompt, NullText
 from noisespace.study.budget import Budget, Task
-from noisespace.study.finding import Finding, claim
+from noisespace.study.claims import Check, claim, exact
+from noisespace.study.finding import Finding
 from noisespace.study.inverting import Batch, Setting, reconstruction
 from noisespace.study.kept import Kept
-from noisespace.study.measure import Row, mean, summary, values, where, words
+from noisespace.study.measure import Row, mean, paired, summary, values, where
 from noisespace.study.style import INK, Tile, below, curve, dress, figure, mosaic
 from noisespace.study.subjects import autoencoded, need_text, scene_edits, seeds_of
 from noisespace.study.tuned import ablations
 
 NEAR = 0.5  # dB below the bound that C4 and C6 allow
 FASTER = 30  # times, of C7
+ALIKE = 0.1  # dB between two reconstructions that count as the same
 ADAM, OTHER, NEGATIVE = "null-text, adam", "null-text, other caption", "negative-prompt"
 
 
@@ -96,56 +98,68 @@ def summarise(rows: list[Row]) -> Row:
             "rms": mean(some, "rms"),
             "seconds": mean(some, "seconds"),
         }
-    numbers["claims"] = {"C4": reaches(numbers), "C5": ablated(numbers)}
-    numbers["claims"] |= {"C6": any_caption(numbers), "C7": negative(numbers)}
+    numbers["claims"] = [reaches(rows), ablated(rows), any_caption(rows), negative(rows)]
     return numbers
 
 
-def last(numbers: Row, name: str) -> Row:
-    """A method's figures at its largest number of iterations."""
-    found = numbers["methods"][name]
-    return found[max(found, key=int)]
+def last(rows: list[Row], name: str) -> list[Row]:
+    """A method's rows at its largest number of iterations, with how far they stay below."""
+    some = where(rows, method=name)
+    most = max((r["iterations"] for r in some), default=0)
+    return [{**r, "below": r["bound"] - r["psnr"]} for r in where(some, iterations=most)]
 
 
-def reaches(numbers: Row) -> Row:
+def reaches(rows: list[Row]) -> Row:
     """C4: null-text comes within .5 dB of the bound, DDIM does not."""
-    ours, plain = (last(numbers, name)["below the bound"] for name in ("null-text", "ddim"))
-    return claim(
-        ours["mean"] <= NEAR < plain["mean"],
-        f"below the autoencoder's own: null-text {words(ours, '.2f', 'dB')}, DDIM "
-        f"{words(plain, '.2f', 'dB')}",
-    )
+    ours, plain = (last(rows, name) for name in ("null-text", "ddim"))
+    options = {"unit": "dB below the autoencoder's own"}
+    checks = [
+        Check("null-text", summary(values(ours, "below")), below=NEAR, **options),
+        Check("DDIM", summary(values(plain, "below")), above=NEAR, **options),
+    ]
+    return claim("C4", checks, len(ours))
 
 
-def ablated(numbers: Row) -> Row:
+def ablated(rows: list[Row]) -> Row:
     """C5: every ablation is worse than null-text by Adam at as many iterations."""
-    found = {}
-    for name, by in numbers["methods"].items():
-        if name.startswith("ablation: "):
-            n = max(set(by) & set(numbers["methods"][ADAM]), key=int)
-            own = numbers["methods"][ADAM][n]["psnr"]
-            found[name.removeprefix("ablation: ")] = own - by[n]["psnr"]
-    said = ", ".join(f"{name} {gap:.2f} dB" for name, gap in found.items())
-    return claim(bool(found) and min(found.values()) > 0, f"worse than null-text by: {said}")
+    own, checks = where(rows, method=ADAM), []
+    names = [n for n in dict.fromkeys(values(rows, "method")) if n.startswith("ablation: ")]
+    for name in names:
+        some = where(rows, method=name)
+        most = max({r["iterations"] for r in some} & {r["iterations"] for r in own})
+        gap = paired(where(own, iterations=most), where(some, iterations=most), "psnr")
+        checks.append(Check(name.removeprefix("ablation: "), gap, above=0, unit="dB worse"))
+    return claim("C5", checks, len({r["image"] for r in own}), rule="null-text by Adam less each")
 
 
-def any_caption(numbers: Row) -> Row:
+def any_caption(rows: list[Row]) -> Row:
     """C6: with the caption of another picture null-text still reaches the bound."""
-    found = last(numbers, OTHER)["below the bound"]
-    said = f"with another picture's caption {words(found, '.2f', 'dB')} below the autoencoder's own"
-    return claim(found["mean"] <= NEAR, said)
+    found = summary(values(last(rows, OTHER), "below"))
+    what, unit = "null-text with another picture's caption", "dB below the autoencoder's own"
+    return claim("C6", [Check(what, found, below=NEAR, unit=unit)], found["n"])
 
 
-def negative(numbers: Row) -> Row:
+def negative(rows: list[Row]) -> Row:
     """C7: a negative prompt reconstructs as DDIM at w = 1 does, much faster than null-text."""
-    own, plain, slow = (last(numbers, name) for name in (NEGATIVE, "ddim, w 1", ADAM))
-    apart, ratio = own["psnr"] - plain["psnr"], slow["seconds"] / max(own["seconds"], 1e-9)
-    most = max(numbers["methods"][ADAM], key=int)
-    return claim(
-        abs(apart) < 0.1 and ratio > FASTER,
-        f"negative prompt less DDIM at guidance 1: {apart:+.2f} dB; null-text by Adam with {most} "
-        f"iterations takes {ratio:.0f} times as long",
-    )
+    own, plain, slow = (last(rows, name) for name in (NEGATIVE, "ddim, w 1", ADAM))
+    times = mean(slow, "seconds") / max(mean(own, "seconds"), 1e-9)
+    most = max(values(slow, "iterations"))
+    checks = [
+        Check(
+            "negative prompt less DDIM at guidance 1",
+            paired(own, plain, "psnr"),
+            above=-ALIKE,
+            below=ALIKE,
+            unit="dB",
+        ),
+        Check(
+            f"seconds of null-text by Adam, {most} iterations, over those of a negative prompt",
+            exact(times, len(own)),
+            above=FASTER,
+            form=".0f",
+        ),
+    ]
+    return claim("C7", checks, len(own))
 
 
 def draw(rows: list[Row]) -> Figure:

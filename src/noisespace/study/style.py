@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from noisespace.study.measure import interval
+from noisespace.study.measure import summary
 
 TEXT, HEAD = 9, 10  # points: of ticks and notes, of labels and headings
 DPI = 150
@@ -103,10 +103,14 @@ def strip(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
         apart = np.linspace(-0.22, 0.22, len(found)) if len(found) > 1 else np.zeros(len(found))
         dots = {"color": look.colour, "alpha": 0.45, "markersize": 4}
         axes.plot(found, y + apart, look.marker, **dots)
-        mean, half = interval(found)
+        middle = summary(found)
         bars = {"capsize": 4, "markersize": 8, "markeredgecolor": "white", "zorder": 4}
-        half = 0.0 if np.isnan(half) else half
-        axes.errorbar(mean, y, xerr=half, fmt=look.marker, color=look.colour, ecolor=INK, **bars)
+        mean, ends = (
+            middle["mean"],
+            np.nan_to_num([middle["low"], middle["high"]], nan=middle["mean"]),
+        )
+        wide = [[mean - ends[0]], [ends[1] - mean]]
+        axes.errorbar(mean, y, xerr=wide, fmt=look.marker, color=look.colour, ecolor=INK, **bars)
     axes.set_yticks(range(len(groups)), list(reversed(groups)))
     axes.set_ylim(-0.6, len(groups) - 0.4)
 

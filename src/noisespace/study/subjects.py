@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from noisespace.api import freeze
+from noisespace.bench.pictures import autoencoded as alone
 from noisespace.code import Code, Info
 from noisespace.errors import InputError
-from noisespace.images import resize, to_images, to_tensor
+from noisespace.images import resize, to_tensor
+from noisespace.models.alignment import alignment_of
 from noisespace.models.analytic import Mixture
 from noisespace.replay import replay
 from noisespace.rows import assemble, fresh_noise
 from noisespace.settings import generators
 from noisespace.study.finding import Row
-from noisespace.study.measure import Perceptual, psnr
+from noisespace.study.measure import lpips, psnr
 from noisespace.train.draw import random_scene
 from noisespace.train.judge import Verdict, judge
 from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
@@ -127,17 +128,9 @@ def joined(codes: Sequence[Code]) -> Code:
     return code.with_info(**{n: tuple(v for i in infos for v in getattr(i, n)) for n in tuples})
 
 
-def decoded(model: Any, latents: Tensor) -> list[np.ndarray]:
-    """Latents (b, c, h, w) as pictures uint8 (h, w, 3)."""
-    with torch.no_grad():
-        return to_images(model.decode(latents))
-
-
 def autoencoded(model: Any, pictures: Sequence[Any]) -> list[np.ndarray]:
     """What the autoencoder alone makes of pictures: the bound of every figure in pixels."""
-    pixels = torch.cat([to_tensor(np.asarray(p)) for p in pictures])
-    with torch.no_grad():
-        return decoded(model, model.encode(pixels.to(model.device, model.state)))
+    return [alone(model, np.asarray(picture), None) for picture in pictures]
 
 
 def judged(pictures: Sequence[Any]) -> list[Verdict]:
@@ -156,22 +149,36 @@ def as_asked(edit: SceneEdit, verdict: Verdict) -> bool:
     return right and (edit.kind != "texture" or verdict.texture == thing.texture)
 
 
-def scores(
-    edits: Sequence[SceneEdit], pictures: Sequence[Any], perceptual: Perceptual | None
-) -> list[Row]:
-    """Of each edit: PSNR outside it and to the truth (dB), LPIPS to the input, as asked or not."""
+def aligned(model: Any, prompts: Sequence[str], arrays: Sequence[np.ndarray]) -> list[Any]:
+    """In-domain alignment: the cosine of pictures and prompts by the model's own towers, or None.
+
+    No CLIP score: the towers know only what the model draws.
+    """
+    if getattr(model, "towers", None) is None:
+        return [None] * len(arrays)
+    pixels = torch.cat([to_tensor(array) for array in arrays])
+    with torch.no_grad():
+        return alignment_of("alignment", model)(pixels, prompts).tolist()
+
+
+def scores(model: Any, edits: Sequence[SceneEdit], pictures: Sequence[Any]) -> list[Row]:
+    """Of each edit: PSNR outside it and to the truth (dB), LPIPS to the input, as asked or not.
+
+    "alignment" is the in-domain one, to the target prompt.
+    """
     arrays = [np.asarray(p) for p in pictures]
-    inputs = [edit.scene.render() for edit in edits]
+    inputs, perceptual = [edit.scene.render() for edit in edits], lpips()
     looks = perceptual(inputs, arrays) if perceptual else [None] * len(arrays)
+    answers = aligned(model, [edit.truth.caption for edit in edits], arrays)
+    every = zip(edits, arrays, inputs, looks, answers, judged(arrays), strict=True)
     return [
         {
             "kind": edit.kind,
             "outside": psnr(array, before, edit.outside),
             "truth": psnr(array, edit.truth.render()),
             "lpips": look,
+            "alignment": answer,
             "asked": as_asked(edit, verdict),
         }
-        for edit, array, before, look, verdict in zip(
-            edits, arrays, inputs, looks, judged(arrays), strict=True
-        )
+        for edit, array, before, look, answer, verdict in every
     ]
