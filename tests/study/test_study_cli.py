@@ -34,7 +34,10 @@ def test_bad_input_is_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
     out = ["--out", tmp_path / "o"]
     refused(call("gausian", *out), "did you mean gaussian")
     refused(call("statistics", "nothing", *out), "there is no study 'nothing'")
+    refused(call("all", "nothing", *out), "there is no study 'nothing'")
     refused(call("statistics", *out, "--resume", "--force"), "--resume", "--force")
+    refused(call("statistics", *out, "--images", 10_001), "images", "10000")
+    refused(call("gaussian", *out, "--seed", 10**13), "seed")
     (tmp_path / "o" / "diversity").mkdir(parents=True)
     (tmp_path / "o" / "diversity" / "numbers.json").write_text("{}")
     refused(call("statistics", "diversity", *out), "diversity", "--force")
@@ -43,6 +46,27 @@ def test_bad_input_is_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
     assert not (tmp_path / "o" / "statistics").exists()
     failed = call("gausian", "--json")
     assert json.loads(failed.stdout)["exit_code"] == 2
+
+
+def test_what_a_model_cannot_do_is_said_before_any_study_runs(tmp_path, monkeypatch):
+    class Unconditional:
+        name, has_text, fingerprint = "pixels", False, "abc"
+
+    monkeypatch.setattr("noisespace.cli.options.load_model", lambda *a: Unconditional())
+    monkeypatch.setattr("noisespace.cli.study.load", lambda name: pytest.fail(f"{name} ran"))
+    found = call("statistics", "gaussian", "diversity", "--out", tmp_path / "o")
+    refused(found, "diversity", "pixels", "use the model scenes")
+
+
+def test_every_folder_is_looked_into_before_any_study_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("noisespace.cli.options.load_model", lambda *a: pytest.fail("loaded"))
+    monkeypatch.setattr("noisespace.cli.study.WITHOUT_MODEL", ("gaussian", "statistics"))
+    monkeypatch.setattr("noisespace.cli.study.load", lambda name: pytest.fail(f"{name} ran"))
+    folder = tmp_path / "statistics"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text('{"head": {"seed": 7}}\n')
+    found = call("gaussian", "statistics", "--out", tmp_path, "--resume")
+    refused(found, "statistics", "other settings")
 
 
 def test_writes_goes_on_and_overwrites_only_with_force(tmp_path, monkeypatch):

@@ -110,9 +110,25 @@ def test_rows_and_pictures_outlive_the_process(tmp_path):
         Kept(folder, {"seed": 2}, resume=True)
     with pytest.raises(InputError, match="--resume"):
         Kept(folder, head)
+    (folder / "numbers.json").write_text("{}")
     fresh = Kept(folder, {"seed": 2}, force=True)
+    assert not (folder / "numbers.json").exists()
     assert fresh.rows({"n": 1}) is None
     assert fresh.picture("a b") is None
+
+
+def test_killed_at_any_byte_it_goes_on(tmp_path):
+    """Whatever a killed process left of its rows, the rest is done again, and nothing twice."""
+    tasks = [Task({"n": n}, 1, lambda n=n: [{"value": n / 2}]) for n in range(3)]
+    whole = Budget(kept=Kept(tmp_path / "whole", {"seed": 1})).collect(tasks)
+    data = (tmp_path / "whole" / "rows.jsonl").read_bytes()
+    for size in range(len(data) + 1):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        (folder / "rows.jsonl").write_bytes(data[:size])
+        again = Budget(kept=Kept(folder, {"seed": 1}, resume=True)).collect(tasks)
+        assert again == whole
+        assert (folder / "rows.jsonl").read_bytes() == data
 
 
 def test_a_file_in_the_way_is_refused(tmp_path):

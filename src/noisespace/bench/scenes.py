@@ -52,19 +52,29 @@ def scene_edits(count: int, seed: str = "editors") -> list[SceneEdit]:
         kind, (thing, other) = KINDS[len(out) % len(KINDS)], scene.objects
         if thing.triple == other.triple:
             continue
-        free = [c for c in COLOURS if c not in (thing.colour, other.colour, scene.background)]
         if kind == "removed":
             out.append(SceneEdit(kind, scene, Scene((other,), scene.background, scene.gradient)))
             continue
-        choices = {
-            "colour": free,
-            "shape": [s for s in SHAPES if s != thing.shape],
-            "texture": [t for t in TEXTURES if t != thing.texture],
-            "background": free,
-        }[kind]
-        change: dict[str, Any] = {kind: rng.choice(choices)}
-        out.append(SceneEdit(kind, scene, scene.edited(**change)))
+        out.append(SceneEdit(kind, scene, changed(rng, scene, kind)))
     return out
+
+
+def changed(rng: random.Random, scene: Scene, kind: str) -> Scene:
+    """The scene with one attribute of its first object, or its background, drawn anew.
+
+    A new colour is none that the scene has.
+    """
+    thing = scene.objects[0]
+    used = (scene.background, *(o.colour for o in scene.objects))
+    free = [colour for colour in COLOURS if colour not in used]
+    choices = {
+        "colour": free,
+        "shape": [shape for shape in SHAPES if shape != thing.shape],
+        "texture": [texture for texture in TEXTURES if texture != thing.texture],
+        "background": free,
+    }[kind]
+    change: dict[str, Any] = {kind: rng.choice(choices)}
+    return scene.edited(**change)
 
 
 def grown(mask: np.ndarray, by: int = 3) -> np.ndarray:

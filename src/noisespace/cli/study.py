@@ -5,15 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from noisespace.cli import options as o
 from noisespace.cli.outcome import Clock, finish, progress, say
 from noisespace.errors import InputError
-from noisespace.study import STUDIES, WITHOUT_MODEL, known, load
+from noisespace.study import STUDIES, WITHOUT_MODEL, WITHOUT_TEXT, known, load
+from noisespace.version import VERSION
+
+if TYPE_CHECKING:
+    from noisespace.study.budget import Budget
 
 NAMES = f"{', '.join(STUDIES)}, or all; without one they are listed."
 EVERY = 15.0  # seconds between lines of progress where there is no terminal
@@ -48,21 +53,45 @@ def study(
         return
     if resume and force:
         raise InputError("--resume goes on and --force begins anew: give one of them")
-    names = list(STUDIES) if "all" in name else list(dict.fromkeys(map(known, name)))
+    named = list(dict.fromkeys(known(each) for each in name if each != "all"))
+    names = list(STUDIES) if "all" in name else named
+    from noisespace.study.budget import Budget
     from noisespace.study.kept import check_free
 
-    clock = Clock()
+    clock, budget = Clock(), Budget(images, quick, seed)
     for each in names:
         check_free(out / each, resume=resume, force=force)
     loaded = None
     if set(names) - set(WITHOUT_MODEL):
-        loaded = o.load_model(model, "float32", device)
-    chosen = {"images": images, "quick": quick, "seed": seed}
-    kind = {"resume": resume, "force": force}
-    done = [one(each, loaded, out, chosen, kind, clock) for each in names]
+        loaded = loaded_for(names, model, device)
+    # every folder is looked into before the first study runs
+    budgets = [kept_in(out, each, budget, loaded, resume, force) for each in names]
+    done = [one(*pair, loaded, out, clock) for pair in zip(names, budgets, strict=True)]
     text = [line for found in done for line in found.pop("lines")]
     paths = [path for found in done for path in found["files"]]
     finish({"studies": done, "seconds": clock.all()}, [*text, *paths], as_json)
+
+
+def loaded_for(names: list[str], model: str, device: str) -> Any:
+    """The model, where all of the studies can use it. Raises InputError where one cannot."""
+    from noisespace.study.subjects import need_text
+
+    loaded = o.load_model(model, "float32", device)
+    for name in names:
+        if name not in WITHOUT_TEXT:
+            need_text(loaded, name)
+    return loaded
+
+
+def kept_in(out: Path, name: str, budget: Budget, model: Any, resume: bool, force: bool) -> Budget:
+    """A study's budget, whose rows stay in its folder under their settings."""
+    from noisespace.study.kept import Kept
+
+    head = {"study": name, "images": budget.images, "quick": budget.quick, "seed": budget.seed}
+    head["version"] = VERSION
+    if name not in WITHOUT_MODEL:
+        head["model"] = model.fingerprint
+    return replace(budget, kept=Kept(out / name, head, resume=resume, force=force))
 
 
 def listed(as_json: bool) -> None:
@@ -71,21 +100,13 @@ def listed(as_json: bool) -> None:
     finish(document, [f"{name}: {question}" for name, question in STUDIES.items()], as_json)
 
 
-def one(
-    name: str, model: Any, out: Path, chosen: dict, kind: dict[str, bool], clock: Clock
-) -> dict[str, Any]:
+def one(name: str, budget: Budget, model: Any, out: Path, clock: Clock) -> dict[str, Any]:
     """Runs one study and writes what it found."""
-    from noisespace.study.budget import Budget
     from noisespace.study.finding import lines, save
-    from noisespace.study.kept import Kept
 
-    head = {"study": name, **chosen}
-    if name not in WITHOUT_MODEL:
-        head["model"] = model.fingerprint
-    kept = Kept(out / name, head, **kind)
     try:
         with clock.on(name), told(name) as tell:
-            finding = load(name)(model, Budget(**chosen, kept=kept, tell=tell))
+            finding = load(name)(model, replace(budget, tell=tell))
     except KeyboardInterrupt:
         say(f"what {name} has measured so far is kept: go on with --resume")
         raise
@@ -93,7 +114,7 @@ def one(
     return {
         "name": name,
         "files": [str(path) for path in written],
-        "claims": finding.numbers.get("claims", {}),
+        "claims": finding.numbers.get("claims", []),
         "lines": lines(finding),
     }
 

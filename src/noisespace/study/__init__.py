@@ -34,6 +34,7 @@ STUDIES: dict[str, str] = {
 
 
 WITHOUT_MODEL = ("gaussian",)  # their data and score are formulas
+WITHOUT_TEXT = (*WITHOUT_MODEL, "statistics")
 
 
 def known(name: str) -> str:

@@ -14,6 +14,7 @@ from noisespace.study.kept import Kept
 
 Tell = Callable[[float, float, str], None]  # cost done now, cost to do now, the task just done
 Plan = TypeVar("Plan")
+MOST = 10**12  # a seed: every image's own is a multiple of it
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.images is not None and not 1 <= self.images <= 10_000:
             raise InputError(f"images must be a number from 1 to 10000, got {self.images!r}")
+        if abs(self.seed) > MOST:
+            raise InputError(f"seed must be a number up to {MOST}, got {self.seed!r}")
 
     def plan(self, full: Plan, quick: Plan) -> Plan:
         """The settings of a study: its usual ones or the quick ones, with ``images`` put in."""

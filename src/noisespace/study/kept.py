@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from noisespace.errors import InputError
-from noisespace.files import check_writable, write_bytes
+from noisespace.files import check_writable, remove_leftovers, write_bytes
 from noisespace.study.finding import Row, plain
 
-ROWS, PICTURES = "rows.jsonl", "pictures"
+ROWS, PICTURES, NUMBERS = "rows.jsonl", "pictures", "numbers.json"
 
 
 class Kept:
@@ -41,12 +41,13 @@ class Kept:
         if folder is None:
             return
         check_free(folder, resume=resume, force=force)
+        for each in (folder, folder / PICTURES):
+            remove_leftovers(each)
         if resume:
             self._rows = self._read(folder / ROWS)
-        if force and not resume:
-            (folder / ROWS).unlink(missing_ok=True)
-            for path in (folder / PICTURES).glob("*.png"):
-                path.unlink()
+        elif force:
+            for path in (folder / NUMBERS, folder / ROWS, *(folder / PICTURES).glob("*.png")):
+                path.unlink(missing_ok=True)
 
     def rows(self, key: Mapping[str, Any]) -> list[Row] | None:
         """The rows of a task, None where it is still to be done."""
@@ -99,7 +100,7 @@ def check_free(folder: Path, *, resume: bool = False, force: bool = False) -> No
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; expected a folder to write to")
     check_writable(folder / ROWS, force=True)
-    has = [name for name in (ROWS, "numbers.json") if (folder / name).exists()]
+    has = [name for name in (ROWS, NUMBERS) if (folder / name).exists()]
     if has and not resume and not force:
         raise InputError(
             f"{folder}: has {has[0]} already; go on with --resume, overwrite with --force, or "

@@ -23,7 +23,7 @@ from noisespace.study.inverting import (
 )
 from noisespace.study.measure import Row, mean, order, ratio, summary, values, where
 from noisespace.study.sampling import quality, sample_tasks
-from noisespace.study.subjects import given, seeds_of
+from noisespace.study.subjects import given, need_text, seeds_of
 
 FIRST, SMALL = 1.0, 50  # the order of Euler's method, which it has once steps are small
 AROUND, NEAR = 0.3, 0.1  # C1: how far from that order, and what share of the error may be left
@@ -55,6 +55,8 @@ QUICK = Plan(
 
 def study(model: Any, budget: Budget) -> Finding:
     """Errors by steps and guidance, samples by steps and eta, exactness by all settings."""
+    if not isinstance(model, Mixture):
+        need_text(model, "reconstruction")
     plan = budget.plan(Plan(), QUICK)
     images, prompts = given(model, plan.images, f"reconstruction {budget.seed}")
     batch = Batch(images, prompts, seeds_of(budget.seed, plan.images))

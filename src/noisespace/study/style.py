@@ -193,7 +193,8 @@ def place(axes: Axes, tile: Tile, head: str, sizes: tuple[float, float]) -> None
 
 def rendered(made: Figure, kind: str) -> bytes:
     """A figure as the bytes of a "png" or "svg" file, the same for the same figure."""
-    file, salt = io.BytesIO(), {"svg.hashsalt": "noisespace"}
+    file = io.BytesIO()
+    salt: dict[Any, Any] = {"svg.hashsalt": "noisespace"}
     stamp = {"Date": None} if kind == "svg" else {"Software": None}
     with rc_context(salt):
         made.savefig(file, format=kind, dpi=made.dpi, metadata=stamp)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import max_pool2d
 
 from noisespace.api import freeze
 from noisespace.bench.pictures import autoencoded as alone
+from noisespace.bench.scenes import changed, grown
 from noisespace.code import Code, Info
 from noisespace.errors import InputError
 from noisespace.images import resize, to_tensor
@@ -25,7 +25,6 @@ from noisespace.study.finding import Row
 from noisespace.study.measure import lpips, psnr
 from noisespace.train.draw import random_scene
 from noisespace.train.judge import Verdict, judge
-from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
 from noisespace.train.render import SIZE
 from noisespace.train.scenes import Scene
 
@@ -45,8 +44,7 @@ class SceneEdit:
         """Where nothing should change, bool (64, 64): three pixels off whatever does."""
         if self.kind == "background":
             return self.scene.mask() > 0.95
-        wide = torch.from_numpy(np.maximum(self.scene.mask(), self.truth.mask()))[None, None]
-        return max_pool2d(wide.float(), 7, 1, 3)[0, 0].numpy() <= 0.05
+        return ~grown(np.maximum(self.scene.mask(), self.truth.mask()))
 
 
 def scene_edits(count: int, name: str, kinds: Sequence[str] = KINDS) -> list[SceneEdit]:
@@ -54,15 +52,7 @@ def scene_edits(count: int, name: str, kinds: Sequence[str] = KINDS) -> list[Sce
     rng, out = random.Random(f"study {name}"), []
     for i in range(count):
         scene, kind = random_scene(rng, held_out=True, objects=1), kinds[i % len(kinds)]
-        thing = scene.objects[0]
-        free = [c for c in COLOURS if c not in (thing.colour, scene.background)]
-        choices: Sequence[str] = {
-            "colour": free,
-            "background": free,
-            "shape": [s for s in SHAPES if s != thing.shape],
-            "texture": [t for t in TEXTURES if t != thing.texture],
-        }[kind]
-        out.append(SceneEdit(kind, scene, scene.edited(**{kind: rng.choice(choices)})))
+        out.append(SceneEdit(kind, scene, changed(rng, scene, kind)))
     return out
 
 
@@ -73,7 +63,7 @@ def given(model: Any, count: int, name: str) -> tuple[Any, list[str]]:
     """
     if not isinstance(model, Mixture):
         scenes = [edit.scene for edit in scene_edits(count, name)]
-        return scenes, [scene.caption for scene in scenes]
+        return scenes, [scene.caption if model.has_text else "" for scene in scenes]
     names, drawn = list(model.means), generators([random.Random(name).getrandbits(32)])[0]
     prompts = [names[i % len(names)] for i in range(count)]
     means = torch.stack([model.means[p].double() for p in prompts])
@@ -84,8 +74,8 @@ def need_text(model: Any, name: str) -> None:
     """Refuses a model that knows no prompts, or no pictures, before anything runs."""
     if not model.has_text or isinstance(model, Mixture):
         raise InputError(
-            f"the study {name} edits pictures by their prompts, which the model {model.name} does "
-            "not know: use the model scenes"
+            f"the study {name} needs pictures and prompts, which the model {model.name} does not "
+            "know: use the model scenes"
         )
 
 
@@ -99,8 +89,8 @@ def native(
     grid, drawn = model.grid(steps), generators(seeds)
     side = model.resolution // model.factor
     shape = (model.channels, side, side)
-    if isinstance(model, Mixture):
-        shape = tuple(next(iter(model.means.values())).shape)
+    if isinstance(model, Mixture):  # its states are of any shape
+        shape = next(iter(model.means.values())).shape
     start = torch.stack([torch.randn(shape, generator=g, dtype=model.state) for g in drawn])
     start = start.to(model.device)
     info = Info(guidance=guidance, edit_guidance=guidance, prompts=tuple(prompts))
