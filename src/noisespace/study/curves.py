@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from noisespace.bench.tradeoff import Curve, area
-from noisespace.study.measure import Row, mean, where
+from noisespace.study.measure import Row, mean, values, where
 
 
 def points(rows: list[Row], x: str, y: str) -> tuple[list[float], list[float], list[float]]:
@@ -38,3 +38,8 @@ def curve_of(rows: list[Row], x: str, y: str) -> Curve:
         return np.array([[math.nan if v is None else float(v) for v in row] for row in found])
 
     return Curve(table(x), table(y))
+
+
+def names_of(rows: list[Row]) -> list[str]:
+    """The methods, without the do-nothing edits."""
+    return [name for name in dict.fromkeys(values(rows, "method")) if name != "none"]

@@ -41,8 +41,8 @@ def told(found: Estimate) -> Row:
 
 def words(found: Row, form: str = ".1f", unit: str = "") -> str:
     """A summary as text."""
-    low, high = (found[k] for k in ("low", "high"))
-    known = not (low is None or math.isnan(low))
+    low, high = found["low"], found["high"]
+    known = low < high  # neither NaN nor a figure without an interval
     wide = f" [{low:{form}}, {high:{form}}]" if known else ""
     return f"{found['mean']:{form}}{wide}{unit and ' ' + unit}"
 

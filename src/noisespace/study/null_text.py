@@ -6,24 +6,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from noisespace.inversion import DDIM, NegativePrompt, NullText
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim, exact
+from noisespace.study.draw_null_text import NEGATIVE, draw, draw_pictures
 from noisespace.study.finding import Finding
 from noisespace.study.inverting import Batch, Setting, reconstruction
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, paired, summary, values, where
-from noisespace.study.style import INK, Tile, below, curve, dress, figure, mosaic
-from noisespace.study.subjects import autoencoded, need_text, scene_edits, seeds_of
+from noisespace.study.subjects import need_text, scene_edits, seeds_of
 from noisespace.study.tuned import ablations
 
 NEAR = 0.5  # dB below the bound that C4 and C6 allow
 FASTER = 30  # times, of C7
 ALIKE = 0.1  # dB between two reconstructions that count as the same
-ADAM, OTHER, NEGATIVE = "null-text, adam", "null-text, other caption", "negative-prompt"
+ADAM, OTHER = "null-text, adam", "null-text, other caption"
 
 
 @dataclass(frozen=True)
@@ -160,45 +157,3 @@ def negative(rows: list[Row]) -> Row:
         ),
     ]
     return claim("C7", checks, len(own))
-
-
-def draw(rows: list[Row]) -> Figure:
-    """PSNR by iterations a step, between the autoencoder's bound and DDIM."""
-    made = figure(6.8, 4.9)
-    axes = made.subplots()
-    names = dict.fromkeys(r["method"] for r in rows if r["iterations"])
-    for place, name in enumerate(names):
-        some = where(rows, method=name)
-        at = sorted({r["iterations"] for r in some})
-        label = name.removeprefix("ablation: ")
-        curve(axes, at, [mean(some, "psnr", iterations=n) for n in at], label, place)
-    flat = {"the autoencoder's own": ("bound", "ddim", "-"), "negative prompt": (0, NEGATIVE, "--")}
-    for label, (key, name, line) in {**flat, "DDIM": (0, "ddim", ":")}.items():
-        level = mean(rows, key or "psnr", method=name)
-        axes.axhline(level, color=INK, linewidth=1.0, linestyle=line, label=label)
-    axes.set_xscale("log")
-    ticks = sorted({r["iterations"] for r in rows if r["iterations"]})
-    axes.set_xticks(ticks, [str(n) for n in ticks])
-    axes.minorticks_off()
-    w = values(rows, "guidance", method="ddim")[0]
-    dress(axes, "iterations a step", "PSNR of the reconstruction, dB", f"guidance {w:g}")
-    below(made, axes, 3)
-    return made
-
-
-def draw_pictures(model: Any, kept: Kept, scenes: list, rows: list[Row]) -> Figure:
-    """Up to three pictures: the bound, DDIM, null-text and its ablations at most iterations."""
-    names = [n for n in dict.fromkeys(r["method"] for r in rows) if n != "ddim, w 1"]
-    some, table = scenes[:3], []
-    bounds = autoencoded(model, some)
-    for i, scene in enumerate(some):
-        tiles = [Tile(scene.render()), Tile(np.asarray(bounds[i]))]
-        for name in names:
-            n = max(values(rows, "iterations", method=name))
-            found = mean(rows, "psnr", method=name, iterations=n, image=i)
-            picture = kept.picture(f"{name} {n}".replace(":", "") + f" {i}")
-            tiles.append(Tile(picture, f"{found:.1f} dB"))
-        table.append(tiles)
-    heads = [n.removeprefix("ablation: ").replace(" inversion", "\ninversion") for n in names]
-    heads = [h.replace(", ", ",\n").replace("-prompt", "-\nprompt") for h in heads]
-    return mosaic(table, ["source", "auto-\nencoder", *heads], tile=1.2)

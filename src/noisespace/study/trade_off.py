@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from noisespace.inversion import DDIM, CycleDiffusion, EditFriendly, NegativePrompt, SDEdit
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim
-from noisespace.study.curves import gap, points
+from noisespace.study.curves import gap, names_of, points
+from noisespace.study.draw_trade_off import draw, draw_areas, draw_pictures
 from noisespace.study.edited import pictures_at, untouched
 from noisespace.study.finding import Finding
-from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, values, where
-from noisespace.study.style import INK, Tile, below, curve, dress, figure, mosaic
 from noisespace.study.subjects import SceneEdit, need_text, scene_edits, scores, seeds_of
 
 Weights = Mapping[float, "float | None"]
@@ -59,8 +55,10 @@ def study(model: Any, budget: Budget) -> Finding:
     figures = {"judge": draw(rows, "outside", "asked"), "truth": draw(rows, "outside", "truth")}
     if values(rows, "lpips"):
         figures["lpips"] = draw(rows, "lpips", "asked")
-        if values(rows, "alignment"):
-            figures["alignment"] = draw(rows, "lpips", "alignment")
+    if values(rows, "lpips") and values(rows, "alignment"):
+        figures["alignment"] = draw(rows, "lpips", "alignment")
+    if areas := draw_areas(numbers["edit-friendly less"]):
+        figures["areas"] = areas
     figures["pictures"] = draw_pictures(budget.kept, edits, rows)
     return Finding("trade-off", "Structure against target", numbers, rows, figures)
 
@@ -157,52 +155,3 @@ def beats(others: Row) -> Row:
         "over the range that both reach"
     )
     return claim("C13", checks, n, least=ENOUGH, rule=rule)
-
-
-def names_of(rows: list[Row]) -> list[str]:
-    """The methods, without the do-nothing edits."""
-    return [n for n in dict.fromkeys(values(rows, "method")) if n != "none"]
-
-
-def draw(rows: list[Row], x: str, y: str) -> Figure:
-    """A curve a method, with the do-nothing edits as points."""
-    made = figure(6.6, 4.8)
-    axes, unit = made.subplots(), 100.0 if y == "asked" else 1.0
-    for place, name in enumerate(names_of(rows)):
-        some = where(rows, method=name)
-        _, xs, ys = points(some, x, y)
-        label = f"{name} ({some[0]['knob']})"
-        curve(axes, xs, [unit * v for v in ys], name, place, label=label)
-    for does, marker in (("input", "*"), ("autoencoder", "+")):
-        at = mean(rows, x, does=does), unit * mean(rows, y, does=does)
-        axes.plot(*at, marker, color=INK, markersize=11, linestyle="", label=f"{does}, no edit")
-    labels = {
-        "outside": "structure: PSNR outside the edit, dB",
-        "lpips": "structure: LPIPS (AlexNet) to the input, less is better",
-        "asked": "target: edits as asked, %",
-        "truth": "PSNR to the true edit, dB",
-        "alignment": "target: in-domain alignment, cosine",
-    }
-    if x == "lpips":
-        axes.invert_xaxis()
-    count = len({r["image"] for r in rows})
-    dress(axes, labels[x], labels[y], f"{count} scenes; what is turned is in brackets")
-    below(made, axes, 3)
-    return made
-
-
-def draw_pictures(kept: Kept, edits: list[SceneEdit], rows: list[Row]) -> Figure:
-    """Up to four edits by every method, at the setting that came nearest to the true edits."""
-    names, best = names_of(rows), {}
-    for name in names:
-        settings, _, near = points(where(rows, method=name), "outside", "truth")
-        best[name] = settings[int(np.argmax(near))]
-    table = []
-    for i, one in enumerate(edits[:4]):
-        tiles = [Tile(one.scene.render(), one.kind), Tile(one.truth.render())]
-        for name in names:
-            near = mean(rows, "truth", method=name, setting=best[name], image=i)
-            tiles.append(Tile(kept.picture(f"{name} {best[name]:g} {i}"), f"{near:.1f} dB"))
-        table.append(tiles)
-    heads = [f"{name.replace(', ', chr(10))}\n{best[name]:g}" for name in names]
-    return mosaic(table, ["source", "true edit", *heads], tile=1.2)
