@@ -11,9 +11,8 @@ from paired import kept
 from PIL import Image
 from results import read, where
 
-from noisespace.study.mosaic import Tile
-from noisespace.study.mosaic import mosaic as mosaic_of
-from noisespace.study.style import figure
+from noisespace.study.style import Tile, figure
+from noisespace.study.style import mosaic as mosaic_of
 
 INK, DPI = "#1d1d1f", 78
 COLOURS = ("#3b6fb6", "#c8553d", "#8a8a8e", "#3d8f5f")

@@ -18,8 +18,7 @@ from noisespace.study.curves import gap
 from noisespace.study.finding import Finding, save, table
 from noisespace.study.kept import Kept
 from noisespace.study.measure import order, paired, psnr, summary, uniformity
-from noisespace.study.mosaic import Tile, mosaic
-from noisespace.study.style import MARKS, OTHERS, curve, dress, figure, heat_map
+from noisespace.study.style import MARKS, OTHERS, Tile, curve, dress, figure, heat_map, mosaic
 
 
 def test_figures_of_merit():

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, values, where
-from noisespace.study.mosaic import Tile, mosaic
-from noisespace.study.style import INK, below, curve, dress, figure
+from noisespace.study.style import INK, Tile, below, curve, dress, figure, mosaic
 from noisespace.study.subjects import autoencoded
 
 NEGATIVE = "negative-prompt"

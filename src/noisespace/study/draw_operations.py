@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from noisespace.study.finding import Row
 from noisespace.study.kept import Kept
 from noisespace.study.measure import mean, psnr, where
-from noisespace.study.mosaic import Tile, mosaic
 from noisespace.study.painting import recoloured
-from noisespace.study.style import below, curve, dress, figure, legend
+from noisespace.study.style import Tile, below, curve, dress, figure, legend, mosaic
 from noisespace.train.scenes import Scene
 
 SHARES = {"colour": "new colour reached", "texture": "old texture kept"}

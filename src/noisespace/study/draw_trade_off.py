@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from noisespace.study.curves import names_of, points
+from noisespace.study.intervals import dots
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, where
-from noisespace.study.mosaic import Tile, mosaic
-from noisespace.study.style import INK, below, curve, dress, figure, intervals
+from noisespace.study.style import INK, Tile, below, curve, dress, figure, mosaic
 from noisespace.study.subjects import SceneEdit
 
 LABELS = {
@@ -72,13 +72,13 @@ def draw_areas(others: Row) -> Figure | None:
     made = figure(3.9 * len(panels) + 1.4, 3.2)
     every = made.subplots(1, len(panels), squeeze=False)[0]
     for axes, (key, found) in zip(every, panels.items(), strict=True):
-        shown = {
-            name: {k: 100 * one[k] for k in ("mean", "low", "high")} for name, one in found.items()
-        }
-        intervals(axes, shown)
+        ends = ("mean", "low", "high")
+        dots(axes, {name: {k: 100 * one[k] for k in ends} for name, one in found.items()}, key)
+        axes.axvline(0, color=INK, linewidth=0.8)
         equal = "PSNR outside the edit" if key.endswith("outside") else "LPIPS"
-        title = f"at equal {equal}, {max(one['n'] for one in found.values())} scenes"
-        dress(axes, "edit-friendly less others: edits as asked, points", "", title)
+        n = max(one["n"] for one in found.values())
+        title = f"edits as asked at equal\n{equal}, {n} scenes"
+        dress(axes, "edit-friendly less others, points", "", title)
     return made
 
 

@@ -21,8 +21,7 @@ from noisespace.study.claims import Check, claim
 from noisespace.study.finding import Finding
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, paired, psnr, summary, values, where
-from noisespace.study.mosaic import Tile, mosaic
-from noisespace.study.style import dress, figure, strip
+from noisespace.study.style import Tile, dress, figure, mosaic, strip
 from noisespace.study.subjects import (
     SceneEdit,
     as_asked,

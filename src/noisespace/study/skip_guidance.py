@@ -17,8 +17,7 @@ from noisespace.study.edited import pictures_at
 from noisespace.study.finding import Finding
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, by_image, mean, summary, values, where
-from noisespace.study.mosaic import Tile, mosaic
-from noisespace.study.style import dress, figure, heat_map
+from noisespace.study.style import Tile, dress, figure, heat_map, mosaic
 from noisespace.study.subjects import SceneEdit, need_text, scene_edits, scores, seeds_of
 
 EPS = 1e-9

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from noisespace.study.measure import Row, summary
+from noisespace.study.measure import summary
 
 TEXT, HEAD = 9, 10  # points: of ticks and notes, of labels and headings
 DPI = 150
@@ -115,18 +115,6 @@ def strip(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
     axes.set_ylim(-0.6, len(groups) - 0.4)
 
 
-def intervals(axes: Axes, found: Mapping[str, Row]) -> None:
-    """A mean with its interval for each name, one a line, and where zero is."""
-    for place, (name, one) in enumerate(found.items()):
-        look, y = mark(name, place), len(found) - 1 - place
-        wide = [[one["mean"] - one["low"]], [one["high"] - one["mean"]]]
-        bars = {"capsize": 4, "markersize": 7, "ecolor": INK}
-        axes.errorbar(one["mean"], y, xerr=wide, fmt=look.marker, color=look.colour, **bars)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(found)), list(reversed(found)))
-    axes.set_ylim(-0.6, len(found) - 0.4)
-
-
 def curve(axes: Axes, x: Any, y: Any, name: str, place: int = 0, **options: Any) -> None:
     """A curve in a method's look, or by its place in the figure."""
     look = mark(name, place)
@@ -160,6 +148,47 @@ def heat_map(axes: Axes, values: Any, ends: tuple[Sequence, Sequence], form: str
         )
     axes.set_yticks(range(len(ends[0])), [f"{v:g}" for v in ends[0]])
     axes.set_xticks(range(len(ends[1])), [f"{v:g}" for v in ends[1]])
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of a mosaic and the line under it; without a picture the text stands alone."""
+
+    picture: np.ndarray | None
+    note: str = ""
+
+
+def mosaic(
+    rows: Sequence[Sequence[Tile]],
+    heads: Sequence[str],
+    *,
+    tile: float = 1.3,
+    sizes: tuple[float, float] = (TEXT, TEXT),
+    dpi: int = DPI,
+) -> Figure:
+    """Rows of pictures, ``tile`` inches wide, under headings; ``sizes`` of both texts, points."""
+    noted = any(shown.note and shown.picture is not None for row in rows for shown in row)
+    height = tile + (0.25 if noted else 0.08)
+    made = figure(tile * len(heads), height * len(rows) + 0.4, dpi)
+    made.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0, wspace=0)  # type: ignore
+    axes = made.subplots(len(rows), len(heads), squeeze=False)
+    for i, row in enumerate(rows):
+        for j, shown in enumerate(row):
+            place(axes[i, j], shown, heads[j] if i == 0 else "", sizes)
+    return made
+
+
+def place(axes: Axes, tile: Tile, head: str, sizes: tuple[float, float]) -> None:
+    """One tile of a mosaic."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.set_title(head, fontsize=sizes[0])
+    if tile.picture is None:
+        axes.text(0.5, 0.5, tile.note, fontsize=sizes[1], color=GREY, ha="center", va="center")
+        return
+    axes.set_xlabel(tile.note, fontsize=sizes[1], color=GREY, labelpad=2)
+    axes.imshow(tile.picture, interpolation="nearest")
 
 
 def rendered(made: Figure, kind: str) -> bytes:
