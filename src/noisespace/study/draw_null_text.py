@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, values, where
-from noisespace.study.style import INK, Tile, below, curve, dress, figure, mosaic
+from noisespace.study.style import INK, OTHERS, Tile, below, curve, dress, figure, mark, mosaic
 from noisespace.study.subjects import autoencoded
 
 NEGATIVE = "negative-prompt"
@@ -20,7 +21,10 @@ def draw(rows: list[Row]) -> Figure:
     made = figure(6.8, 4.9)
     axes = made.subplots()
     names = dict.fromkeys(r["method"] for r in rows if r["iterations"])
-    for place, name in enumerate(names):
+    # null-text has a look of its own, which no other may have
+    free = cycle([k for k, look in enumerate(OTHERS) if look != mark("null-text")])
+    for name in names:
+        place = 0 if name == "null-text" else next(free)
         some = where(rows, method=name)
         at = sorted({r["iterations"] for r in some})
         label = name.removeprefix("ablation: ")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from noisespace.api import edit, invert
 from noisespace.code import Code
-from noisespace.errors import InputError
+from noisespace.errors import RunError
 from noisespace.inversion import CycleDiffusion, EditFriendly
 from noisespace.settings import method_defaults
 from noisespace.study.budget import Budget, Task
@@ -64,6 +64,11 @@ def study(model: Any, budget: Budget) -> Finding:
         cost = plan.steps * len(edits[part]) * (3 + 2 * len(KINDS))
         tasks.append(Task({"from": start, "steps": plan.steps}, cost, work))
     rows = budget.collect(tasks)
+    if not rows:
+        raise RunError(
+            "the judge sees no scene in any sample of this model: the study needs a model that "
+            "draws scenes, such as scenes itself"
+        )
     numbers = {"n": len(where(rows, maps="native")), "samples": plan.images, **summarise(rows)}
     figures = {"structure": draw(rows), "pictures": draw_pictures(budget.kept, rows)}
     return Finding("fixed-maps", "Another prompt over fixed maps", numbers, rows, figures)
@@ -110,11 +115,6 @@ def measured(
             kept.keep(f"{kind} {start + i}", found[i])
             row = {"maps": kind, "image": start + i, "kind": asked.kind, "guidance": w}
             rows.append({**row, **compared(asked, scene, sources[i], found[i], verdicts[i])})
-    if not rows:
-        raise InputError(
-            "the judge sees no scene in any sample of this model: the study needs a model that "
-            "draws scenes, such as scenes itself"
-        )
     return rows
 
 
