@@ -7,6 +7,9 @@ from typer.testing import CliRunner
 
 from noisespace.cli import app
 from noisespace.study import STUDIES, gaussian
+from noisespace.study.claims import OPEN, Check, claim
+from noisespace.study.finding import Finding
+from noisespace.study.measure import summary
 
 
 def call(*args):
@@ -67,6 +70,17 @@ def test_every_folder_is_looked_into_before_any_study_runs(tmp_path, monkeypatch
     (folder / "rows.jsonl").write_text('{"head": {"seed": 7}}\n')
     found = call("gaussian", "statistics", "--out", tmp_path, "--resume")
     refused(found, "statistics", "other settings")
+
+
+def test_json_is_json_even_where_there_is_no_interval(tmp_path, monkeypatch):
+    one = claim("C1", [Check("a", summary([1.0]), above=0)], 1)
+    found = Finding("gaussian", "title", {"n": 1, "claims": [one]}, [{"a": 1}])
+    monkeypatch.setattr("noisespace.cli.study.load", lambda name: lambda model, budget: found)
+    done = call("gaussian", "--out", tmp_path, "--json")
+    document = json.loads(done.stdout, parse_constant=pytest.fail)
+    (told,) = document["studies"][0]["claims"]
+    assert told["verdict"] == OPEN
+    assert told["numbers"]["a"]["low"] is None
 
 
 def test_writes_goes_on_and_overwrites_only_with_force(tmp_path, monkeypatch):

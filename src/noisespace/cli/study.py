@@ -102,7 +102,7 @@ def listed(as_json: bool) -> None:
 
 def one(name: str, budget: Budget, model: Any, out: Path, clock: Clock) -> dict[str, Any]:
     """Runs one study and writes what it found."""
-    from noisespace.study.finding import lines, save
+    from noisespace.study.finding import lines, plain, save
 
     try:
         with clock.on(name), told(name) as tell:
@@ -114,7 +114,7 @@ def one(name: str, budget: Budget, model: Any, out: Path, clock: Clock) -> dict[
     return {
         "name": name,
         "files": [str(path) for path in written],
-        "claims": finding.numbers.get("claims", []),
+        "claims": plain(finding.numbers.get("claims", [])),
         "lines": lines(finding),
     }
 
