@@ -24,7 +24,7 @@ from noisespace.study import (
     trade_off,
 )
 from noisespace.study.budget import Budget
-from noisespace.study.claims import FAILS, HOLDS, OPEN, combined
+from noisespace.study.claims import ENOUGH, FAILS, HOLDS, OPEN, combined
 from noisespace.study.finding import save
 from noisespace.study.kept import Kept
 
@@ -124,13 +124,13 @@ def test_operations_can_fail(swap):
     rows = [{**r, "what": "shift", "shift": 8} for r in rows_of("psnr", psnr, "kind")]
     for kind in operations.PAINTS:
         good = (kind == "color-edit") != swap
-        for i in range(4):
+        for i in range(ENOUGH):
             head = {"what": "colour", "kind": kind, "setting": 0.1, "truth": 20.0, "image": i}
             head |= {"outside": 30.0 + 5 * good, "all": good}
             rows += [{**head, "colour": True, "texture": good}]
     expected = FAILS if swap else HOLDS
     assert verdicts(operations.summarise(rows)) == {"C10": expected, "C11": expected}
-    few = [row for row in rows if row["image"] < 2]
+    few = [r for r in rows if r["image"] < (2 if r["what"] == "shift" else ENOUGH - 1)]
     assert verdicts(operations.summarise(few)) == {"C10": OPEN, "C11": OPEN}
 
 
@@ -139,7 +139,7 @@ def test_fixed_maps_can_fail(swap):
     outside = dict.fromkeys(fixed_maps.KINDS, 20.0) | {"edit-friendly": 10.0 if swap else 30.0}
     rows = [
         {**r, "moved": 1.0, "layout kept": (r["maps"] == "edit-friendly") != swap, "asked": True}
-        for r in rows_of("outside", outside, "maps")
+        for r in rows_of("outside", outside, "maps", ENOUGH)
     ]
     assert verdicts(fixed_maps.summarise(rows)) == {"C12": FAILS if swap else HOLDS}
 
@@ -204,7 +204,7 @@ def test_skip_guidance_can_fail(swap):
             if swap:
                 kept, asked = -kept, -asked
             head = {"skip": skip, "guidance": w, "truth": kept, "lpips": None}
-            for i in range(4):
+            for i in range(ENOUGH):
                 some = {"image": i, "outside": kept + 0.1 * i, "asked": asked}
                 rows.append({**head, **some})
     found = skip_guidance.summarise(rows)

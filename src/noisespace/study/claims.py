@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from noisespace.study.measure import Row, words
 
+# images without which a share decides nothing: fewer often agree by chance, with no interval at all
+ENOUGH = 12
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided: n too small"
 
 

@@ -14,7 +14,7 @@ from noisespace.code import Code
 from noisespace.editing import Shift
 from noisespace.inversion import CycleDiffusion, EditFriendly
 from noisespace.study.budget import Budget, Task
-from noisespace.study.claims import Check, claim
+from noisespace.study.claims import ENOUGH, Check, claim
 from noisespace.study.draw_operations import (
     colour_pictures,
     draw_colour,
@@ -179,7 +179,7 @@ def both(rows: list[Row]) -> Row:
         Check(f"{what}, PSNR outside the object", outside, above=0, unit="dB", form=".1f"),
     ]
     rule = "each way at the strength at which most pictures have both"
-    return claim("C11", checks, shares["n"], rule=rule)
+    return claim("C11", checks, shares["n"], least=ENOUGH, rule=rule)
 
 
 def best(rows: list[Row]) -> list[Row]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from noisespace.inversion import EditFriendly
 from noisespace.study.budget import Budget, Task
-from noisespace.study.claims import Check, claim, exact
+from noisespace.study.claims import ENOUGH, Check, claim, exact
 from noisespace.study.edited import pictures_at
 from noisespace.study.finding import Finding
 from noisespace.study.kept import Kept
@@ -27,7 +27,7 @@ EPS = 1e-9
 class Plan:
     """The grid: ``skips`` as shares of the ``steps``, ``weights`` of the guidance."""
 
-    images: int = 8
+    images: int = ENOUGH
     steps: int = 100
     skips: tuple[float, ...] = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6)
     weights: tuple[float, ...] = (1.0, 2.0, 3.5, 5.0, 7.5)
@@ -114,7 +114,7 @@ def monotone(rows: list[Row]) -> Row:
         wrong = f"{name} moves against {knob} for certain, by"
         checks.append(Check(wrong, against, below=EPS, unit=unit))
     n = len({r["image"] for r in rows})
-    return claim("C16", checks, n, rule="means over the other knob, paired by image")
+    return claim("C16", checks, n, least=ENOUGH, rule="means over the other knob, paired by image")
 
 
 def moved(rows: list[Row], key: str, knob: str, first: float, last: float, sign: int) -> Row:
