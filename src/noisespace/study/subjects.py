@@ -87,10 +87,7 @@ def native(
     What is inverted nowhere: replayed under their prompts these maps give the samples back.
     """
     grid, drawn = model.grid(steps), generators(seeds)
-    side = model.resolution // model.factor
-    shape = (model.channels, side, side)
-    if isinstance(model, Mixture):  # its states are of any shape
-        shape = next(iter(model.means.values())).shape
+    shape = state_shape(model)
     start = torch.stack([torch.randn(shape, generator=g, dtype=model.state) for g in drawn])
     start = start.to(model.device)
     info = Info(guidance=guidance, edit_guidance=guidance, prompts=tuple(prompts))
@@ -100,6 +97,14 @@ def native(
     noise = fresh_noise(code, drawn)
     states = [start, *(s.x[:, 0] for s in replay(model.denoise, code, cast, None, noise))]
     return freeze(model, replace(code, path=torch.stack(states), correct="all"))
+
+
+def state_shape(model: Any) -> tuple[int, ...]:
+    """(c, h, w) of a picture's latents; a mixture's states are of any shape."""
+    if isinstance(model, Mixture):
+        return tuple(next(iter(model.means.values())).shape)
+    side = model.resolution // model.factor
+    return model.channels, side, side
 
 
 def seeds_of(budget_seed: int, count: int) -> list[int]:
