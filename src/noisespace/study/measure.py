@@ -41,6 +41,8 @@ def told(found: Estimate) -> Row:
 
 def words(found: Row, form: str = ".1f", unit: str = "") -> str:
     """A summary as text."""
+    if math.isnan(found["mean"]):
+        return "not measured"
     low, high = found["low"], found["high"]
     known = low < high  # neither NaN nor a figure without an interval
     wide = f" [{low:{form}}, {high:{form}}]" if known else ""
