@@ -58,11 +58,15 @@ class DiffEdit:
         """(image, target, 1, h, w) of 0 and 1. Raises InputError as ``check`` does."""
         self.check(brief)
         difference = self.difference(brief)
-        clipped = difference.clamp(max=self.ratio * difference.mean((-2, -1), keepdim=True))
-        inside = clipped > self.threshold * clipped.amax((-2, -1), keepdim=True)
+        inside = self.inside(difference)
         if not bool(inside.flatten(2).any(-1).all()):
             raise InputError("DiffEdit found no place where the two prompts differ: paint a mask")
         return inside.to(difference)[:, :, None]
+
+    def inside(self, difference: Tensor) -> Tensor:
+        """Where a difference (image, target, h, w) is above the threshold, bool of its shape."""
+        clipped = difference.clamp(max=self.ratio * difference.mean((-2, -1), keepdim=True))
+        return clipped > self.threshold * clipped.amax((-2, -1), keepdim=True)
 
     def difference(self, brief: Brief) -> Tensor:
         """The mean |difference| of the two predictions over noisings and channels.

@@ -1,4 +1,4 @@
-"""Source captions of one picture, and the edits that benchmarks/captions.py tries them on."""
+"""Source captions of one picture of two objects, of which one is edited."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import random
 from dataclasses import replace
 from functools import cache
 
-from editors import Case, cases
-
+from noisespace.bench.scenes import SceneEdit
+from noisespace.study.two_objects import two_object_edits
 from noisespace.train.palette import SYNONYMS
 from noisespace.train.scenes import Scene
 
-KINDS = ("colour", "shape", "texture")
-NAMED = ("full", "full, synonyms", "full, turned round", "edited object only")
+FULL, ALONE, OTHER = "full", "edited object only", "other object only"
+SYNONYM, TURNED = "full, synonyms", "full, turned round"
 BOTH = "edited object only, both prompts"
-NAMES = (*NAMED, "other object only", "generic", "unrelated", "empty", BOTH)
-CONTROLS = ("full, synonyms", "full, turned round", BOTH)  # under the first row only
-
-
-def chosen(count: int) -> list[Case]:
-    """Edits of one object: the scenes of editors.py, without the background's and the removals."""
-    return [case for case in cases(count * 5 // 3 + 5) if case.kind in KINDS][:count]
+WITHOUT = (OTHER, "generic", "unrelated", "empty")  # do not name the edited object
+NAMED = (FULL, SYNONYM, TURNED, ALONE)
+NAMES = (*NAMED, *WITHOUT, BOTH)
+CONTROLS = (SYNONYM, TURNED, BOTH)
 
 
 def alone(scene: Scene, index: int) -> str:
@@ -41,13 +38,13 @@ def turned(scene: Scene) -> str:
 @cache
 def strangers() -> list[Scene]:
     """Scenes whose captions serve as unrelated ones."""
-    return [case.scene for case in cases(200)[100:]]
+    return [edit.scene for edit in two_object_edits(200)[100:]]
 
 
-def unrelated(case: Case) -> str:
+def unrelated(edit: SceneEdit) -> str:
     """Another scene's caption, of other shapes and colours than the edited object's."""
-    thing = case.scene.objects[0]
-    rng = random.Random(case.scene.caption)
+    thing = edit.scene.objects[0]
+    rng = random.Random(edit.scene.caption)
     return rng.choice(
         [
             scene.caption
@@ -58,30 +55,30 @@ def unrelated(case: Case) -> str:
     )
 
 
-def source(name: str, case: Case) -> str:
+def source(name: str, edit: SceneEdit) -> str:
     """A source caption by its name."""
-    scene = case.scene
+    scene = edit.scene
     return {
-        "full": scene.caption,
-        "full, synonyms": " ".join(synonym(word) for word in scene.caption.split()),
-        "full, turned round": turned(scene),
-        "edited object only": alone(scene, 0),
-        "other object only": alone(scene, 1),
+        FULL: scene.caption,
+        SYNONYM: " ".join(synonym(word) for word in scene.caption.split()),
+        TURNED: turned(scene),
+        ALONE: alone(scene, 0),
+        OTHER: alone(scene, 1),
         "generic": "a picture",
-        "unrelated": unrelated(case),
+        "unrelated": unrelated(edit),
         "empty": "",
         BOTH: alone(scene, 0),
     }[name]
 
 
-def target(name: str, case: Case) -> str:
+def target(name: str, edit: SceneEdit) -> str:
     """The prompt that asks for the edit."""
-    return alone(case.truth, 0) if name == BOTH else case.truth.caption
+    return alone(edit.truth, 0) if name == BOTH else edit.truth.caption
 
 
-def naming(name: str, case: Case) -> str | None:
+def naming(name: str, edit: SceneEdit) -> str | None:
     """The noun of the edited object in a source caption, where it is there and no other is."""
-    first, second = case.scene.objects
+    first, second = edit.scene.objects
     if name not in NAMED or first.shape == second.shape:
         return None
-    return synonym(first.shape) if "synonyms" in name else first.shape
+    return synonym(first.shape) if name == SYNONYM else first.shape

@@ -1,0 +1,47 @@
+"""The same edit of the same object under simpler and more complex prompts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from noisespace.bench.scenes import SceneEdit
+from noisespace.study.two_objects import two_object_edits
+from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
+from noisespace.train.scenes import Scene
+
+# a prompt is complex where it names a second object, or where two attributes change at once
+ONE = "one object, one change"
+PROMPTS = (ONE, "one object, two changes", "two objects, one change", "two objects, two changes")
+KINDS = ("colour", "shape", "texture")
+
+
+def edits_of(prompts: str, count: int, seed: int) -> list[SceneEdit]:
+    """Edits of one object, which is the same for each of ``PROMPTS``; its first change is too."""
+    found = []
+    for one in two_object_edits(count, seed, KINDS):
+        edit = also(one) if "two changes" in prompts else one
+        if "one object" in prompts:
+            edit = replace(edit, scene=without(edit.scene), truth=without(edit.truth))
+        found.append(edit)
+    return found
+
+
+def without(scene: Scene) -> Scene:
+    """The scene with its first object alone."""
+    return replace(scene, objects=scene.objects[:1])
+
+
+def also(one: SceneEdit) -> SceneEdit:
+    """The edit with the next attribute of the same object changed too."""
+    scene, kind = one.scene, KINDS[(KINDS.index(one.kind) + 1) % len(KINDS)]
+    thing = scene.objects[0]
+    taken = (*(o.colour for o in scene.objects), scene.background)
+    choices = {
+        "colour": [c for c in COLOURS if c not in taken],
+        "shape": [s for s in SHAPES if s != thing.shape],
+        "texture": [t for t in TEXTURES if t != thing.texture],
+    }[kind]
+    change: dict[str, Any] = {kind: random.Random(scene.caption).choice(choices)}
+    return SceneEdit(f"{one.kind}, {kind}", scene, one.truth.edited(**change))
