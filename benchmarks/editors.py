@@ -4,16 +4,15 @@
 
 Five kinds of edit in turn (colour, shape, texture, background, one object removed). For each pair:
 PSNR outside the edited object to the input (structure), PSNR to the true edit, the share of
-pictures that the judge reads as asked (edit) and whose other object it still reads right (other),
-and seconds an edit, all scenes in batches of ten. Writes OUT/results.jsonl (one line a picture: a
-run that was stopped goes on with --resume), OUT/table.md and OUT/sheet.png.
+pictures that the judge reads as asked, and whose other object it still reads right, and seconds an
+edit, all scenes in batches of ten. Writes OUT/results.jsonl (one line a picture: a run that was
+stopped goes on with --resume), OUT/table.md and OUT/sheet.png.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +21,13 @@ from results import read, started, where, write
 
 import noisespace as ns
 from noisespace import images
-from noisespace.bench.scene_judge import verdicts
 from noisespace.bench.scenes import KINDS, grown
 from noisespace.bench.scenes import SceneEdit as Case
 from noisespace.bench.scenes import scene_edits as cases
 from noisespace.study.measure import psnr
+from noisespace.study.two_objects import iou, scores
 
 BATCH = 10
-
-
-def scores(some: list[Case], pictures: Sequence) -> list[dict]:
-    """Of each edit: PSNR to the truth and outside the edit, and what the judge reads."""
-    arrays = [np.asarray(picture) for picture in pictures]
-    judged = verdicts(some, np.stack(arrays))
-    return [
-        {
-            "kind": case.kind,
-            "truth": psnr(picture, case.truth.render()),
-            "outside": psnr(picture, case.scene.render(), ~grown(case.touched)),
-            "edit": edit,
-            "other": other,
-        }
-        for case, picture, (edit, other) in zip(some, arrays, judged, strict=True)
-    ]
-
 
 INVERSIONS = {
     "ddim": ns.DDIM(),
@@ -103,11 +85,9 @@ def run_pair(model, some: list[Case], inversion: str, editor: str) -> tuple[list
     return [np.asarray(i) for i in result.images], masks, (time.perf_counter() - start) / len(some)
 
 
-def iou(case: Case, mask) -> float:
-    """Intersection over union of an automatic mask and the true one, at the latent's size."""
-    inside = np.asarray(mask.resize((16, 16), 0)) > 127
-    true = case.touched.reshape(16, 4, 16, 4).mean((1, 3)) > 0.25
-    return float((inside & true).sum() / max((inside | true).sum(), 1))
+def place(case: Case, mask) -> float:
+    """IoU of an automatic mask and the true one, at the latent's size."""
+    return iou(case.touched, np.asarray(mask.resize((16, 16), 0)) > 127)
 
 
 def measure(model, all_cases: list[Case], out: Path, pairs: list[tuple[str, str]]) -> None:
@@ -121,7 +101,7 @@ def measure(model, all_cases: list[Case], out: Path, pairs: list[tuple[str, str]
             some = [all_cases[n] for n in numbers]
             pictures, masks, seconds = run_pair(model, some, inversion, editor)
             head = {"inversion": inversion, "editor": editor, "seconds": seconds}
-            places = [None if m is None else iou(c, m) for c, m in zip(some, masks, strict=True)]
+            places = [None if m is None else place(c, m) for c, m in zip(some, masks, strict=True)]
             found = zip(numbers, places, scores(some, pictures), strict=True)
             write(out, [{**head, "scene": n, "iou": place, **score} for n, place, score in found])
             print(
@@ -143,10 +123,10 @@ def table(out: Path) -> str:
             if not some:
                 continue
             mean = {k: np.mean([d[k] for d in some]) for k in ("outside", "truth", "seconds")}
-            edit, other = (f"{np.mean([d[k] for d in some]):.0%}" for k in ("edit", "other"))
+            asked, other = (f"{np.mean([d[k] for d in some]):.0%}" for k in ("asked", "other"))
             rows.append(
                 f"| {inversion} | {editor} | {mean['outside']:.1f} | {mean['truth']:.1f} | "
-                f"{edit} | {other} | {len(some)} | {mean['seconds']:.2f} |"
+                f"{asked} | {other} | {len(some)} | {mean['seconds']:.2f} |"
             )
     return "\n".join(rows) + "\n"
 

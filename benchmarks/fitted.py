@@ -16,12 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from editors import KINDS, Case, cases, psnr, scores
+from editors import KINDS, Case, cases, psnr
 from results import read, started, where, write
 
 import noisespace as ns
 from noisespace.sheet import Cell
 from noisespace.sheet import sheet as draw
+from noisespace.study.two_objects import scores
 
 Way = Callable[[object, Case, int], np.ndarray]
 
@@ -98,9 +99,9 @@ def table(out: Path) -> str:
         some = where(lines, method=name)
         if some:
             mean = {k: np.mean([d[k] for d in some]) for k in ("outside", "truth", "seconds")}
-            edit, other = (f"{np.mean([d[k] for d in some]):.0%}" for k in ("edit", "other"))
+            asked, other = (f"{np.mean([d[k] for d in some]):.0%}" for k in ("asked", "other"))
             rows.append(
-                f"| {name} | {mean['outside']:.1f} | {mean['truth']:.1f} | {edit} | {other} | "
+                f"| {name} | {mean['outside']:.1f} | {mean['truth']:.1f} | {asked} | {other} | "
                 f"{len(some)} | {mean['seconds']:.1f} |"
             )
     return "\n".join(rows) + "\n"

@@ -10,17 +10,23 @@ import noisespace as ns
 from noisespace.models.loading import EMBEDDED
 from noisespace.study import (
     STUDIES,
+    captions,
+    coupled,
     diversity,
+    editors,
     exactness,
     fixed_maps,
     gaussian,
     load,
+    masks,
     null_text,
     operations,
+    premises,
     reconstruction,
     sampling,
     skip_guidance,
     statistics,
+    times,
     trade_off,
 )
 from noisespace.study.budget import Budget
@@ -43,6 +49,12 @@ TINY = {
     skip_guidance: skip_guidance.Plan(2, 4, (0.0, 0.5), (1.0, 2.0)),
     diversity: diversity.Plan(1, 2, 4),
     trade_off: trade_off.Plan(2, 4, (0.0, 0.25, 0.5), (1.0, 2.0, 3.0), *[(0.5, 0.75, 1.0)] * 2),
+    editors: editors.Plan(2, 4, (0.25,), (1.0, 2.0, 4.0), 1),
+    coupled: coupled.Plan(1, 1, (4,), (1.0, 3.0)),
+    masks: masks.Plan(2, 4, (0.3,)),
+    times: times.Plan(1, 0.1, {n: times.WAYS[n] for n in (*times.FAST, *times.SLOWER)}),
+    premises: premises.Plan(2, 3, (7.5,)),
+    captions: captions.Plan(2, 3),
 }
 MODULES = dict(zip(STUDIES, TINY, strict=True))
 

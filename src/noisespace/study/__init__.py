@@ -31,6 +31,7 @@ STUDIES: dict[str, str] = {
     "diversity": "How much do edits of one picture differ from seed to seed?",
     "trade-off": "What structure does each method pay for reaching the target?",
     "editors": "What do edit-friendly codes bring inside other editors?",
+    "coupled": "Are coupled inversions exact, and what do they cost?",
     "masks": "What does DiffEdit's mask find and protect, and when does it fail?",
     "times": "How long does an edit take by each method?",
     "premises": "Does what negative-prompt inversion takes for granted hold?",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from noisespace.bench.scenes import KINDS, SceneEdit
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, values, where
-from noisespace.study.style import INK, Tile, band, dress, figure, legend, mosaic
+from noisespace.study.style import GREY, Tile, band, dress, figure, legend, mosaic
 
 ALONG = {
     "adjacent": "to the next step",
@@ -36,7 +36,7 @@ def draw_steps(rows: list[Row]) -> Figure:
         band(axes, steps, [r["guidance"] for r in pivot], 'source text to ""', 3, marker="")
         ideal = np.mean([r["adjacent"] for r in pivot], 0) / abs(w - 1)
         label = "next step's distance / |w - 1|"
-        axes.plot(steps, ideal, ":", color=INK, linewidth=1.2, label=label)
+        axes.plot(steps, ideal, color=GREY, linewidth=1.0, label=label)
         dress(axes, "step, noisy to clean", "", f"under null-text's null, guidance {w:g}")
     dress(panels[0], "step, noisy to clean", "|difference of eps| / |eps|", "along the DDIM pivot")
     for axes in panels:
@@ -63,7 +63,7 @@ def draw_edits(kept: Kept, every: Sequence[SceneEdit], rows: list[Row]) -> Figur
             tiles.append(Tile(kept.picture(f"{name} {w:g} {editor} {i}"), f"{found:.1f} dB"))
         table.append([*tiles, Tile(one.truth.render())])
     heads = [
-        f"{name.replace('-', '-' + chr(10))}\nw {w:g}{', P2P' if editor != 'none' else ''}"
+        f"{name.replace('negative-', 'negative-' + chr(10))}\nw {w:g}{', P2P' if editor != 'none' else ''}"
         for name, w, editor in ways
     ]
     return mosaic(table, ["source", *heads, "true edit"], tile=1.2)
