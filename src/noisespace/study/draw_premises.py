@@ -62,8 +62,11 @@ def draw_edits(kept: Kept, every: Sequence[SceneEdit], rows: list[Row]) -> Figur
             found = mean(rows, "truth", what="edit", method=name, w=w, editor=editor, image=i)
             tiles.append(Tile(kept.picture(f"{name} {w:g} {editor} {i}"), f"{found:.1f} dB"))
         table.append([*tiles, Tile(one.truth.render())])
-    heads = [
-        f"{name.replace('negative-', 'negative-' + chr(10))}\nw {w:g}{', P2P' if editor != 'none' else ''}"
-        for name, w, editor in ways
-    ]
+    heads = [head(*way) for way in ways]
     return mosaic(table, ["source", *heads, "true edit"], tile=1.2)
+
+
+def head(name: str, w: float, editor: str) -> str:
+    """A column's heading, short enough for its width."""
+    short = name.replace("negative-", "negative-\n")
+    return f"{short}\nw {w:g}{', P2P' if editor != 'none' else ''}"

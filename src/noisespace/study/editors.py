@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -54,22 +55,27 @@ def study(model: Any, budget: Budget) -> Finding:
     need_text(model, "editors")
     plan = budget.plan(Plan(), QUICK)
     edits = scene_edits(plan.images, f"editors {budget.seed}")
-    tasks = [Task({"editor": "none"}, 1.0, partial(nothing, model, edits))]
-    for editor, count in ((P2P, plan.images), (ZERO, min(plan.zeros, plan.images))):
-        for name, skip in (("ddim", None), *(("edit-friendly", skip) for skip in plan.skips)):
-            for start in range(0, count, BATCH):
-                key = {"editor": editor, "code": coded(name, skip), "from": start}
-                some = edits[start : min(start + BATCH, count)]
-                method = DDIM() if skip is None else EditFriendly(skip)
-                seeds = seeds_of(budget.seed, count)[start:]
-                work = partial(measured, model, key, some, (method, seeds), plan, budget.kept)
-                each = len(plan.weights) * (4 if editor == P2P else 9) + 1
-                tasks.append(Task(key, each * plan.steps * (1 - (skip or 0)) * len(some), work))
-    rows = budget.collect(tasks)
+    rows = budget.collect(tasks(model, edits, plan, budget))
     numbers = {"n": plan.images, "steps": plan.steps, **summarise(rows)}
-    figures = {name: draw(rows, editor) for name, editor in ((P2P, P2P), (ZERO, ZERO))}
+    figures = {editor: draw(rows, editor) for editor in (P2P, ZERO)}
     figures["pictures"] = draw_pictures(budget.kept, edits[:SEEN], rows)
     return Finding("editors", "Codes inside editors", numbers, rows, figures)
+
+
+def tasks(model: Any, edits: list[SceneEdit], plan: Plan, budget: Budget) -> list[Task]:
+    """Doing nothing; and by editor, code and batch of images all guidances."""
+    out = [Task({"editor": "none"}, 1.0, partial(nothing, model, edits))]
+    codes = [("ddim", None), *(("edit-friendly", skip) for skip in plan.skips)]
+    for editor, count in ((P2P, plan.images), (ZERO, min(plan.zeros, plan.images))):
+        for (name, skip), start in product(codes, range(0, count, BATCH)):
+            key = {"editor": editor, "code": coded(name, skip), "from": start}
+            some = edits[start : min(start + BATCH, count)]
+            method = DDIM() if skip is None else EditFriendly(skip)
+            seeds = seeds_of(budget.seed, count)[start:]
+            work = partial(measured, model, key, some, (method, seeds), plan, budget.kept)
+            each = 1 + len(plan.weights) * (4 if editor == P2P else 9)  # evaluations a step
+            out.append(Task(key, each * plan.steps * (1 - (skip or 0)) * len(some), work))
+    return out
 
 
 def coded(name: str, skip: float | None) -> str:
