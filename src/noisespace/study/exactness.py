@@ -1,4 +1,4 @@
-"""What is exact by construction, whatever its settings (claims C8 and C17)."""
+"""Is edit-friendly inversion exact, whatever its settings (claim C8)?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from noisespace.guidance import Guidance
-from noisespace.inversion import BELM, EDICT, CycleDiffusion, EditFriendly
+from noisespace.inversion import CycleDiffusion, EditFriendly
 from noisespace.models.analytic import Mixture
 from noisespace.models.guided import Guided
 from noisespace.models.loading import load
@@ -19,10 +19,9 @@ from noisespace.study.budget import Task
 from noisespace.study.claims import Check, claim, exact
 from noisespace.study.composed import Composed
 from noisespace.study.inverting import Batch, Setting, reconstruction
-from noisespace.study.measure import Row, ratio, values, where
+from noisespace.study.measure import Row, values, where
 
 METHODS = {"edit-friendly": EditFriendly, "cycle-diffusion": CycleDiffusion}
-COUPLED = {"edict": EDICT, "belm": BELM}
 # the largest difference of latents (of about unit variance) that still counts as rounding
 ROUNDING = {"float64": 1e-8, "float32": 1e-2}
 RULES = ("classifier", "proximal", "concepts")  # guidance besides classifier-free
@@ -33,7 +32,7 @@ def exact_tasks(model: Any, batch: Batch, settings: Sequence[Sequence[float]]) -
     """Every combination of eta, steps, skip and guidance, in float64 and, if the model's, float32.
 
     ``settings``: the etas, steps, skips and guidances. The other kinds of guidance at one of them
-    each; coupled inversions, which have neither eta nor skip, by steps and guidance.
+    each.
     """
     kinds = ["float64"] if str(model.dtype) == "torch.float64" else ["float32", "float64"]
     etas, steps, skips, weights = settings
@@ -46,10 +45,6 @@ def exact_tasks(model: Any, batch: Batch, settings: Sequence[Sequence[float]]) -
         key = {"part": "exact", "dtype": dtype, "method": name, "rule": rule}
         key |= {"eta": eta, "steps": int(n), "skip": skip, "guidance": w}
         tasks.append(task(model, batch, key, n * (1 - skip) * (1 if w == 1 else 2)))
-    for dtype, name, n, w in product(kinds, COUPLED, steps, weights):
-        key = {"part": "coupled", "dtype": dtype, "method": name, "rule": "cfg"}
-        key |= {"steps": int(n), "guidance": w}
-        tasks.append(task(model, batch, key, 2 * n * (1 if w == 1 else 2)))
     return tasks
 
 
@@ -63,12 +58,9 @@ def replayed(model: Any, key: Row, batch: Batch) -> list[Row]:
     """A replay in the dtype of the key, under its kind of guidance."""
     own = model if str(model.dtype) == f"torch.{key['dtype']}" else wider(model, key["dtype"])
     own, rule = under(own, key["rule"]), None
-    if key["part"] == "coupled":
-        method = COUPLED[key["method"]]()
-    else:
-        if key["rule"] == "proximal":
-            rule = Guidance("proximal")
-        method = METHODS[key["method"]](skip=key["skip"], eta=key["eta"], live=rule is not None)
+    if key["rule"] == "proximal":
+        rule = Guidance("proximal")
+    method = METHODS[key["method"]](skip=key["skip"], eta=key["eta"], live=rule is not None)
     setting = Setting(key["method"], key["steps"], key["guidance"], method, rule)
     return reconstruction(own, setting, batch)
 
@@ -105,27 +97,3 @@ def exactness(rows: list[Row]) -> tuple[Row, Row]:
         "and kinds of guidance; n counts the replays"
     )
     return found, claim("C8", checks, sum(c.found["n"] for c in checks), least=1, rule=what)
-
-
-def coupled(rows: list[Row], guided: int) -> Row:
-    """C17: EDICT is exact (in float64, as published), and doubles the evaluations of DDIM."""
-    worst = values(rows, "max", part="coupled", dtype="float64", method="edict")
-    ours, plain = (
-        where(rows, part="inversion", method=name, steps=guided, guidance=1.0)
-        for name in ("edict", "ddim")
-    )
-    checks = [
-        Check(
-            "largest difference of latents after a replay, float64",
-            exact(max(worst), len(worst)),
-            below=ROUNDING["float64"],
-            form=".1e",
-        ),
-        Check(
-            "evaluations a step over DDIM's",
-            ratio(ours, plain, "evaluations"),
-            above=1.9,
-            below=2.1,
-        ),
-    ]
-    return claim("C17", checks, len(worst), least=1)

@@ -1,4 +1,4 @@
-"""How well each inversion gives the picture back (claims C1, C2, C3, C8 and C17)."""
+"""How well each inversion gives the picture back (claims C1, C2, C3 and C8)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from noisespace.models.analytic import Mixture
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim
 from noisespace.study.draw_reconstruction import draw_guidance, draw_samples, draw_steps
-from noisespace.study.exactness import coupled, exact_tasks, exactness
+from noisespace.study.exactness import exact_tasks, exactness
 from noisespace.study.finding import Finding
 from noisespace.study.inverting import (
     COST,
@@ -112,7 +112,6 @@ def summarise(rows: list[Row], guided: int) -> Row:
     if where(rows, part="sampling"):
         numbers["samples"], drawn = quality(rows)
         claims.insert(2, drawn)
-    claims.append(coupled(rows, guided))
     return {**numbers, "claims": claims}
 
 
