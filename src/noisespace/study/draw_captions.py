@@ -12,23 +12,22 @@ from noisespace.study.intervals import dots
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, paired, summary, values, where
 from noisespace.study.source_captions import CONTROLS, FULL, NAMES
-from noisespace.study.style import INK, Tile, below, dress, figure, mosaic
+from noisespace.study.style import INK, TEXT, Tile, dress, figure, mosaic
 
 SHOWN = tuple(name for name in NAMES if name not in CONTROLS[:2])  # those look like the full one
 
 
 def draw_shares(rows: list[Row], ways: Sequence[tuple[str, str]]) -> Figure:
     """By caption: the attention inside the object, and the edits' PSNR less the full caption's."""
-    made = figure(8.6, 4.6)
+    made = figure(8.8, 4.8)
     left, right = made.subplots(1, 2, sharey=True)
     names = list(NAMES)
     main = where(rows, inversion=ways[0][0], editor=ways[0][1])
-    for j, (key, label) in enumerate({"best word": "best word", "noun": "the noun"}.items()):
+    for j, (key, label) in enumerate({"best word": "the best word", "noun": "the noun"}.items()):
         found = {name: summary(values(main, key, caption=name)) for name in names}
-        dots(left, found, label, j, names, (j - 0.5) / 5)
+        dots(left, found, label, 3 + j, names, (j - 0.5) / 5)
     area = mean(main, "area", caption=FULL)
     left.axvline(area, color=INK, linewidth=1.0, linestyle=":", label="a map alike everywhere")
-    left.legend(fontsize=9, frameon=False, loc="lower right")
     for j, (inversion, editor) in enumerate(ways):
         own = where(rows, inversion=inversion, editor=editor)
         full = where(own, caption=FULL)
@@ -37,8 +36,10 @@ def draw_shares(rows: list[Row], ways: Sequence[tuple[str, str]]) -> Figure:
         dots(right, found, label, j, names, (j - 1) / 5)
     right.axvline(0, color=INK, linewidth=1.0, linestyle=":")
     dress(left, "attention inside the edited object, share", "")
-    dress(right, "PSNR to the true edit, less the full caption's, dB", "")
-    below(made, right)
+    dress(right, "dB to the true edit, less the full caption's", "")
+    for axes in (left, right):
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 2}
+        axes.legend(fontsize=TEXT, frameon=False, **place)
     return made
 
 
