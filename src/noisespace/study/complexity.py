@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
 
-from noisespace.bench.scenes import SceneEdit
+from noisespace.bench.scenes import SceneEdit, changed
 from noisespace.study.two_objects import two_object_edits
-from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
 from noisespace.train.scenes import Scene
 
 # a prompt is complex where it names a second object, or where two attributes change at once
@@ -35,13 +33,6 @@ def without(scene: Scene) -> Scene:
 
 def also(one: SceneEdit) -> SceneEdit:
     """The edit with the next attribute of the same object changed too."""
-    scene, kind = one.scene, KINDS[(KINDS.index(one.kind) + 1) % len(KINDS)]
-    thing = scene.objects[0]
-    taken = (*(o.colour for o in scene.objects), scene.background)
-    choices = {
-        "colour": [c for c in COLOURS if c not in taken],
-        "shape": [s for s in SHAPES if s != thing.shape],
-        "texture": [t for t in TEXTURES if t != thing.texture],
-    }[kind]
-    change: dict[str, Any] = {kind: random.Random(scene.caption).choice(choices)}
-    return SceneEdit(f"{one.kind}, {kind}", scene, one.truth.edited(**change))
+    kind = KINDS[(KINDS.index(one.kind) + 1) % len(KINDS)]
+    truth = changed(random.Random(one.scene.caption), one.truth, kind)
+    return SceneEdit(f"{one.kind}, {kind}", one.scene, truth)
