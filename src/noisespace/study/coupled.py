@@ -31,8 +31,8 @@ class Plan:
     """``images`` edited, ``replayed`` of them at each of the ``weights``, on ``steps``."""
 
     images: int = 16
-    replayed: int = 4
-    steps: tuple[int, ...] = (10, 50, 100)
+    replayed: int = 2
+    steps: tuple[int, ...] = (10, 50)
     weights: tuple[float, ...] = (1.0, 3.0, 7.5)
 
 
@@ -63,7 +63,7 @@ def tasks(model: Any, edits: list[SceneEdit], plan: Plan, budget: Budget) -> lis
         cost = 4 * n * len(batch) * (1 if w == 1 else 2) * (2 if dtype == "float64" else 1)
         out.append(Task(key, cost, partial(replayed, model, key, batch)))
     for name in METHODS:
-        work = partial(edited, model, name, edits, max(plan.steps[:2]), budget.kept)
+        work = partial(edited, model, name, edits, max(plan.steps), budget.kept)
         out.append(Task({"part": "edit", "method": name}, 300 * len(edits), work))
     return out
 
