@@ -48,7 +48,7 @@ class Plan:
     steps: int = 50
 
 
-QUICK = Plan(3, 10)
+QUICK = Plan(2, 6)
 
 
 def study(model: Any, budget: Budget) -> Finding:

@@ -36,7 +36,7 @@ class Plan:
     weights: tuple[float, ...] = (1.0, 3.0, 7.5)
 
 
-QUICK = Plan(3, 2, (10,), (1.0, 3.0))
+QUICK = Plan(3, 1, (10,), (1.0, 3.0))
 
 
 def study(model: Any, budget: Budget) -> Finding:

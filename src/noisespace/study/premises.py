@@ -42,7 +42,7 @@ class Plan:
     weights: tuple[float, ...] = (7.5, 1.5)
 
 
-QUICK = Plan(5, 10, (7.5,))
+QUICK = Plan(3, 10, (7.5,))
 
 
 def study(model: Any, budget: Budget) -> Finding:
