@@ -102,6 +102,7 @@ def test_prompts_differ_in_what_they_say_and_in_nothing_else():
     for i in range(6):
         first = [every[name][i] for name in PROMPTS]
         assert len({edit.scene.objects[0] for edit in first}) == 1
+        assert all((edit.touched == first[0].touched).all() for edit in first)
         for name, edit in zip(PROMPTS, first, strict=True):
             assert len(edit.scene.objects) == (1 if "one object" in name else 2)
             before, after = edit.scene.objects[0], edit.truth.objects[0]

@@ -13,6 +13,8 @@ from noisespace.train.scenes import Scene
 ONE = "one object, one change"
 PROMPTS = (ONE, "one object, two changes", "two objects, one change", "two objects, two changes")
 KINDS = ("colour", "shape", "texture")
+# what changes besides: never the shape, so that the edited region stays the same
+SECOND = {"colour": "texture", "shape": "texture", "texture": "colour"}
 
 
 def edits_of(prompts: str, count: int, seed: int) -> list[SceneEdit]:
@@ -32,7 +34,7 @@ def without(scene: Scene) -> Scene:
 
 
 def also(one: SceneEdit) -> SceneEdit:
-    """The edit with the next attribute of the same object changed too."""
-    kind = KINDS[(KINDS.index(one.kind) + 1) % len(KINDS)]
+    """The edit with another attribute of the same object changed too."""
+    kind = SECOND[one.kind]
     truth = changed(random.Random(one.scene.caption), one.truth, kind)
     return SceneEdit(f"{one.kind}, {kind}", one.scene, truth)
