@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # One thread a process: on a small machine OpenMP's waiting threads cost far more than they bring.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help venv demo test soak check format docs bench clean
+.PHONY: help venv demo test soak check format docs report bench clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ format: venv ## let ruff mend what it can
 
 docs: venv ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+report: venv ## every claim measured anew, into docs/evidence; goes on where it was stopped
+	$(BIN)/noisespace report --out docs/evidence
 
 bench: venv ## every benchmark in benchmarks/
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

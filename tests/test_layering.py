@@ -19,6 +19,7 @@ LAYERS = [
     {"settings", "specs", "result", "run", "intake", "prepare"},
     {"api"},
     {"train", "study", "bench"},
+    {"report"},
     {"web"},
     {"cli"},
 ]

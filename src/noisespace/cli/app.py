@@ -13,6 +13,7 @@ from noisespace.cli import (
     demo,
     editing,
     inverting,
+    reporting,
     sampling,
     study,
     training,
@@ -54,6 +55,7 @@ COMMANDS = {
     "attention": attention.attention,
     "bench": benching.bench,
     "study": study.study,
+    "report": reporting.report,
     "train": training.train,
     "models": training.models,
 }
