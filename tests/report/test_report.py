@@ -11,7 +11,7 @@ import noisespace as ns
 from noisespace.errors import InputError
 from noisespace.report import methods, run
 from noisespace.report.claims import CLAIMS, DECIDES, chosen, one_verdict, studies_of
-from noisespace.report.methods import Axes, Family, compared, curve
+from noisespace.report.methods import Axes, compared, curve, turned
 from noisespace.report.order import Order
 from noisespace.study import STUDIES
 from noisespace.study.budget import Task
@@ -20,8 +20,8 @@ from noisespace.study.finding import Finding
 from noisespace.study.style import figure
 
 FEW = (
-    Family("edit-friendly", "skip", tuple(f"edit-friendly:skip={s} @ steps=6" for s in (0, 0.2, 0.5))),
-    Family("ddim", "guidance", tuple(f"ddim @ steps=4,guidance={w}" for w in (1, 2, 4))),
+    turned("edit-friendly", "skip", "edit-friendly:skip={} @ steps=6", "0", ".2", ".5"),
+    turned("ddim", "guidance", "ddim @ steps=4,guidance={}", "1", "2", "4"),
 )
 
 

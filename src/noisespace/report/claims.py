@@ -48,8 +48,8 @@ CLAIMS: dict[str, str] = {
     "C20": "Negative-prompt's premises: eps at adjacent steps nearly agree on the pivot; eps under "
     "null-text's null is closer to that under the source text than under the empty one; its edits "
     "are on a par with null-text's",
-    "C21": "A source caption must name the region to be edited: attention maps and edits are better "
-    "with it than with other captions of the same picture",
+    "C21": "A source caption must name the region to be edited: attention maps and edits are "
+    "better with it than with other captions of the same picture",
 }
 DECIDES: dict[str, tuple[str, ...]] = {
     "gaussian": ("C9",),
@@ -102,7 +102,9 @@ def chosen(text: str | None) -> list[str]:
     names = [name.strip().upper() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in CLAIMS]
     if unknown or not names:
-        raise InputError(f"got claims {text!r}, expected some of C1 to C{len(CLAIMS)}, such as C1,C8")
+        raise InputError(
+            f"got claims {text!r}, expected some of C1 to C{len(CLAIMS)}, such as C1,C8"
+        )
     return [name for name in CLAIMS if name in names]
 
 

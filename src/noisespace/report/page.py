@@ -49,7 +49,7 @@ def page(report: Report, out: Path) -> str:
         marks=MARKS,
         questions=STUDIES,
         counts=counts(report),
-        studies=[(name, images(out / "studies" / name, report.figures[name])) for name in report.numbers],
+        studies=[(n, images(out / "studies" / n, shown)) for n, shown in report.figures.items()],
         **methods(report.compared, out),
     )
 

@@ -17,8 +17,8 @@ from noisespace.errors import InputError, reason
 from noisespace.files import alone, write_bytes, write_json
 from noisespace.models.base import Model
 from noisespace.report.claims import Verdict, studies_of, verdicts
-from noisespace.report.environment import environment
 from noisespace.report.drawn import draw_axes, draw_gallery
+from noisespace.report.environment import environment
 from noisespace.report.methods import AXES, Compared, compare
 from noisespace.report.order import Order, Seconds
 from noisespace.study import STUDIES, WITHOUT_MODEL, load
@@ -204,7 +204,5 @@ def table(found: list[Verdict]) -> str:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["id", "verdict", "n", "seconds", "claim", "rule", "figures"])
     for one in found:
-        lines.writerow(
-            [one.id, one.verdict, one.n, one.seconds, one.claim, one.rule, one.words]
-        )
+        lines.writerow([one.id, one.verdict, one.n, one.seconds, one.claim, one.rule, one.words])
     return text.getvalue()
