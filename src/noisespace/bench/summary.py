@@ -60,7 +60,7 @@ def summarise(rows: Rows, than: str | None = None) -> Summary:
     """Means over all cases of each method, and paired comparisons with ``than`` (the first)."""
     if not rows:
         raise InputError("the benchmark has no rows yet: nothing to sum up")
-    order = list(dict.fromkeys(row["method"] for row in rows))
+    order = list(dict.fromkeys(str(row["method"]) for row in rows))
     than = than or order[0]
     if than not in order:
         raise InputError(f"got {than!r} to compare with, expected one of {', '.join(order)}")

@@ -109,7 +109,7 @@ def last(rows: list[Row], name: str) -> list[Row]:
 def reaches(rows: list[Row]) -> Row:
     """C4: null-text comes within .5 dB of the bound, DDIM does not."""
     ours, plain = (last(rows, name) for name in ("null-text", "ddim"))
-    options = {"unit": "dB below the autoencoder's own"}
+    options: Row = {"unit": "dB below the autoencoder's own"}
     checks = [
         Check("null-text", summary(values(ours, "below")), below=NEAR, **options),
         Check("DDIM", summary(values(plain, "below")), above=NEAR, **options),

@@ -57,7 +57,7 @@ def quality(rows: list[Row]) -> tuple[Row, Row]:
         }
         numbers[str(n)] = {**found, "DDPM - DDIM, residual": lead(some, n)}
     first = lead(some, steps[0])["mean"]
-    options = {"form": ".3f", "unit": "of 1"}
+    options: Row = {"form": ".3f", "unit": "of 1"}
     checks = [Check(f"{n} steps", lead(some, n), above=0, **options) for n in steps if n in FEW]
     # without samples of that many steps the second half of the claim stays undecided
     bound = CLOSE * abs(first)

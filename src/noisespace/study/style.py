@@ -111,7 +111,7 @@ def strip(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
         )
         wide = [[mean - ends[0]], [ends[1] - mean]]
         axes.errorbar(mean, y, xerr=wide, fmt=look.marker, color=look.colour, ecolor=INK, **bars)
-    axes.set_yticks(range(len(groups)), list(reversed(groups)))
+    axes.set_yticks(range(len(groups)), list(groups)[::-1])
     axes.set_ylim(-0.6, len(groups) - 0.4)
 
 

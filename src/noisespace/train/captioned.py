@@ -95,7 +95,8 @@ def tune_guidance(
 @torch.no_grad()
 def nearest(alignment: Alignment, captions: Sequence[str], pictures: Iterable[Tensor]) -> list[str]:
     """For each picture, of several tensors, the caption that the alignment model puts nearest."""
-    texts, found = alignment.prompts(captions), []
+    texts = alignment.prompts(captions)
+    found: list[int] = []
     for x in (some for part in pictures for some in part.split(64)):
         seen = alignment.pictures(x)
         found += (seen @ texts.T.to(seen)).argmax(1).tolist()
