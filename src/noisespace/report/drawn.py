@@ -32,7 +32,7 @@ def draw_axes(found: Compared, axes: Axes) -> Figure | None:
     if not known:
         return None
     unit = 100.0 if axes.target == "as_asked" else 1.0
-    made = figure(7.0, 5.4)
+    made = figure(7.0, 6.0)
     panel = made.subplots()
     for place, (family, one) in enumerate(known):
         x, y = np.nanmean(one.structure, 0), unit * np.nanmean(one.target, 0)
@@ -48,7 +48,7 @@ def draw_axes(found: Compared, axes: Axes) -> Figure | None:
     count = len({row["id"] for row in found.rows})
     title = f"{count} scenes; what is turned is in brackets"
     dress(panel, LABELS[axes.structure], LABELS[axes.target], title)
-    below(made, panel, 3)
+    below(made, panel, 2)
     return made
 
 
