@@ -63,7 +63,8 @@ def test_what_a_model_cannot_do_is_said_before_any_study_runs(tmp_path, monkeypa
 
 def test_every_folder_is_looked_into_before_any_study_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("noisespace.cli.options.load_model", lambda *a: pytest.fail("loaded"))
-    monkeypatch.setattr("noisespace.cli.study.WITHOUT_MODEL", ("gaussian", "statistics"))
+    for name in ("cli.study", "study.budget"):
+        monkeypatch.setattr(f"noisespace.{name}.WITHOUT_MODEL", ("gaussian", "statistics"))
     monkeypatch.setattr("noisespace.cli.study.load", lambda name: pytest.fail(f"{name} ran"))
     folder = tmp_path / "statistics"
     folder.mkdir()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from noisespace.denoiser import Text, Touch
-from noisespace.models.base import Model
+from noisespace.models.base import Around, Model
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
 
@@ -42,16 +42,10 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Counted:
+class Counted(Around):
     """A model whose network tells a tally how many rows it saw; all else is the model's own."""
 
-    model: Any
     tally: Tally
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "model":
-            raise AttributeError(name)
-        return getattr(self.model, name)
 
     def denoise(
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None

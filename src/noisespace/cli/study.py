@@ -15,7 +15,6 @@ from noisespace.cli import options as o
 from noisespace.cli.outcome import Clock, finish, progress, say
 from noisespace.errors import InputError
 from noisespace.study import STUDIES, WITHOUT_MODEL, WITHOUT_TEXT, known, load
-from noisespace.version import VERSION
 
 if TYPE_CHECKING:
     from noisespace.study.budget import Budget
@@ -87,10 +86,7 @@ def kept_in(out: Path, name: str, budget: Budget, model: Any, resume: bool, forc
     """A study's budget, whose rows stay in its folder under their settings."""
     from noisespace.study.kept import Kept
 
-    head = {"study": name, "images": budget.images, "quick": budget.quick, "seed": budget.seed}
-    head["version"] = VERSION
-    if name not in WITHOUT_MODEL:
-        head["model"] = model.fingerprint
+    head = budget.head(name, model)
     return replace(budget, kept=Kept(out / name, head, resume=resume, force=force))
 
 

@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 
 from noisespace.denoiser import Text, Touch
 from noisespace.errors import InputError
+from noisespace.models.base import Around
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
 
@@ -67,16 +68,10 @@ def adding(down: Tensor, up: Tensor) -> Any:
 
 
 @dataclass(frozen=True)
-class Adapted:
+class Adapted(Around):
     """A model whose network is called with an adapter; everything else is the model's own."""
 
-    model: Any
     adapter: Adapter
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "model":
-            raise AttributeError(name)
-        return getattr(self.model, name)
 
     def denoise(
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -60,3 +61,15 @@ class Model(Protocol):
     def sites(self) -> tuple[Site, ...]:
         """The places inside the network that controls can touch; () where there are none."""
         ...
+
+
+@dataclass(frozen=True)
+class Around:
+    """Something around a model that is a model again; what it does not define is the model's."""
+
+    model: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "model":  # while it is copied there is none yet
+            raise AttributeError(name)
+        return getattr(self.model, name)

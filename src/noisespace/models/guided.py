@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from noisespace.denoiser import Text, Touch
 from noisespace.describe import describe
 from noisespace.energy import Score, check_scale, guided_by, try_score
-from noisespace.models.base import Model
+from noisespace.models.base import Around, Model
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
 
 
 @dataclass(frozen=True)
-class Guided:
+class Guided(Around):
     """A model whose every prediction is moved up a score (see ``noisespace.energy.guided_by``).
 
     Sampling, inverting and editing under classifier guidance, also with unconditional models in
@@ -34,11 +33,6 @@ class Guided:
         check_scale("scale", self.scale)
         side = max(self.model.resolution, 1)
         try_score(self.score, "", (side, side))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "model":
-            raise AttributeError(name)
-        return getattr(self.model, name)
 
     @property
     def fingerprint(self) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from noisespace.bench.cases import Case
 from noisespace.bench.pictures import slug
-from noisespace.report.methods import BASE, Axes, Compared, Family, curve
+from noisespace.report.methods import Axes, Compared, Family, curve
 from noisespace.study.style import INK, Tile, below, dress, figure, mosaic
 from noisespace.study.style import curve as draw_curve
 
@@ -21,8 +21,7 @@ LABELS = {
     "alignment": "target: alignment with the target prompt",
     "as_asked": "target: edits as asked, %",
 }
-SHORT = {"prompt-to-prompt": "P2P", "negative-prompt": "NPI", "edit-friendly": "EF"}
-SHORT |= {"cycle-diffusion": "CycleDiffusion", "plug-and-play": "PnP", "null-text": "NTI"}
+SHORT = {"prompt-to-prompt": "P2P", "plug-and-play": "PnP"}
 
 
 def draw_axes(found: Compared, axes: Axes) -> Figure | None:
@@ -64,9 +63,9 @@ def mean(found: Compared, method: str, column: str) -> float:
     return float(np.mean(finite)) if finite else math.nan
 
 
-def middle(family: Family) -> str:
-    """The line of a family that a gallery shows: its middle setting."""
-    return family.lines[len(family.lines) // 2]
+def middle(family: Family) -> int:
+    """Which setting of a family a gallery shows."""
+    return len(family.lines) // 2
 
 
 def draw_gallery(found: Compared, out: Path) -> Figure:
@@ -79,7 +78,8 @@ def draw_gallery(found: Compared, out: Path) -> Figure:
     for family in (None, *found.families):
         tiles = [Tile(None, "input" if family is None else heading(family))]
         for case in shown:
-            tiles.append(Tile(case.pixels() if family is None else kept(out, middle(family), case)))
+            line = None if family is None else family.lines[middle(family)]
+            tiles.append(Tile(case.pixels() if line is None else kept(out, line, case)))
         rows.append(tiles)
     truths = [Tile(case.true_edit()) for case in shown]
     rows.insert(1, [Tile(None, "true edit"), *truths])
@@ -89,10 +89,8 @@ def draw_gallery(found: Compared, out: Path) -> Figure:
 def heading(family: Family) -> str:
     """A family's name over two lines, with the setting that is shown."""
     name, _, editor = family.name.partition(" + ")
-    setting = middle(family).replace(" @ ", ":").rpartition("=")[2]
-    if family.name == BASE or family.knob == "skip":
-        setting = family.lines[len(family.lines) // 2].partition("skip=")[2].split(" ")[0]
-    parts = [name, f"+ {SHORT.get(editor, editor)}" if editor else "", f"{family.knob} {setting}"]
+    setting = f"{family.knob} {family.settings[middle(family)]}"
+    parts = [name, f"+ {SHORT.get(editor, editor)}" if editor else "", setting]
     return "\n".join(part for part in parts if part)
 
 

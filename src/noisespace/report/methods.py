@@ -32,23 +32,25 @@ P2P = "prompt-to-prompt"
 
 @dataclass(frozen=True)
 class Family:
-    """A method and the lines of its settings; ``knob``: what is turned."""
+    """A method, what is turned in it, to which settings, and the line of each."""
 
     name: str
     knob: str
+    settings: tuple[str, ...]
     lines: tuple[str, ...]
 
     def at(self, places: Sequence[int]) -> Family:
         """The family at some of its settings."""
-        return Family(self.name, self.knob, tuple(self.lines[i] for i in places))
+        own = (tuple(part[i] for i in places) for part in (self.settings, self.lines))
+        return Family(self.name, self.knob, *own)
 
 
 def turned(name: str, knob: str, line: str, *settings: str) -> Family:
     """A family whose lines are ``line`` with each setting put in."""
-    return Family(name, knob, tuple(line.format(setting) for setting in settings))
+    return Family(name, knob, settings, tuple(line.format(setting) for setting in settings))
 
 
-NOTHING = Family("no edit", "", ("nothing", "autoencoder"))
+NOTHING = turned("no edit", "", "{}", "nothing", "autoencoder")
 WEIGHTS = ("1.5", "3", "5")
 FAMILIES = (
     turned("edit-friendly", "skip", "edit-friendly:skip={}", ".05", ".2", ".36", ".5"),
@@ -124,7 +126,7 @@ def compare(model: Model, order: Order, out: Path, tell: Progress | None = None)
     plan = Plan(seed=order.seed, metrics=METRICS, batch=10, keep=True)
     run_bench(model, cases, parse_lines(lines), scoring, out, plan, tell)
     rows = read_rows(out)
-    summary = summarise(rows, lines[lines.index(chosen[0].lines[1])])
+    summary = summarise(rows, chosen[0].lines[1])
     areas = {axes.name: compared(rows, chosen, axes) for axes in AXES}
     return Compared(rows, cases, summary, chosen, areas, scoring.missing(cases[0]))
 

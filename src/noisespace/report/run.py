@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from noisespace.report.drawn import draw_axes, draw_gallery
 from noisespace.report.environment import environment
 from noisespace.report.methods import AXES, Compared, compare
 from noisespace.report.order import Order, Seconds
-from noisespace.study import STUDIES, WITHOUT_MODEL, load
+from noisespace.study import load
 from noisespace.study.budget import Budget
 from noisespace.study.finding import plain, save
 from noisespace.study.kept import Kept
 from noisespace.study.style import rendered
+from noisespace.version import VERSION
 
 Tell = Callable[..., None]
 Telling = Callable[[str], AbstractContextManager[Any]]  # a task's name -> progress of it
@@ -96,7 +97,7 @@ def make_report(
 def about(model: Model, order: Order) -> dict[str, Any]:
     """What a report's work belongs to."""
     named = {"claims": list(order.claims), "quick": order.quick, "images": order.images}
-    return {**named, "seed": order.seed, "model": model.fingerprint}
+    return {**named, "seed": order.seed, "model": model.fingerprint, "version": VERSION}
 
 
 def check_folder(out: Path, model: Model, order: Order) -> None:
@@ -139,13 +140,10 @@ def one_study(
     name: str, model: Model, order: Order, out: Path, found: Found, tell: Tell | None
 ) -> None:
     """Runs a study and saves it; what it cannot do becomes a reason."""
-    chosen = {"images": order.images, "quick": order.quick, "seed": order.seed}
-    head = {"study": name, **chosen}
-    if name not in WITHOUT_MODEL:
-        head["model"] = model.fingerprint
+    budget = Budget(order.images, order.quick, order.seed, tell=tell)
     try:
-        kept = Kept(out / "work" / name, head, resume=True)
-        finding = load(name)(model, Budget(**chosen, kept=kept, tell=tell))
+        kept = Kept(out / "work" / name, budget.head(name, model), resume=True)
+        finding = load(name)(model, replace(budget, kept=kept))
     except Exception as error:  # a report of twenty claims does not die of one
         found.failed[name] = reason(error)
         return
@@ -194,7 +192,6 @@ def told(report: Report) -> dict[str, Any]:
         "setting": report.setting,
         "seconds": report.seconds,
         "failed": report.failed,
-        "questions": {name: STUDIES[name] for name in report.numbers},
     }
 
 

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import torch
 
 from noisespace.errors import InputError
+from noisespace.study import WITHOUT_MODEL
 from noisespace.study.finding import Row
 from noisespace.study.kept import Kept
+from noisespace.version import VERSION
 
 Tell = Callable[[float, float, str], None]  # cost done now, cost to do now, the task just done
 Plan = TypeVar("Plan")
@@ -47,6 +49,12 @@ class Budget:
             raise InputError(f"images must be a number from 1 to 10000, got {self.images!r}")
         if abs(self.seed) > MOST:
             raise InputError(f"seed must be a number up to {MOST}, got {self.seed!r}")
+
+    def head(self, name: str, model: Any) -> Row:
+        """What the rows of a study belong to; ``model`` counts where the study has one."""
+        head: Row = {"study": name, "images": self.images, "quick": self.quick, "seed": self.seed}
+        own = {} if name in WITHOUT_MODEL else {"model": model.fingerprint}
+        return {**head, "version": VERSION, **own}
 
     def plan(self, full: Plan, quick: Plan) -> Plan:
         """The settings of a study: its usual ones or the quick ones, with ``images`` put in."""

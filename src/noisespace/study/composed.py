@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from noisespace.denoiser import Text, Touch
+from noisespace.models.base import Around
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
 
 
 @dataclass(frozen=True)
-class Composed:
+class Composed(Around):
     """Every prediction moved by ``scale (eps(concept) - eps(null))``, summed over the concepts.
 
     Composable guidance (arXiv 2206.01714, eq. 11) on all rows, the source's too; the editor
     ``Concepts`` moves target rows alone.
     """
 
-    model: Any
     concepts: tuple[str, ...]
     scale: float
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "model":
-            raise AttributeError(name)
-        return getattr(self.model, name)
 
     def denoise(
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
