@@ -10,6 +10,7 @@ import typer
 from noisespace.cli import options as o
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, say
 from noisespace.cli.study import told
+from noisespace.errors import InputError
 
 
 def report(
@@ -22,6 +23,10 @@ def report(
     ] = None,
     images: Annotated[
         int | None, typer.Option("--images", min=1, help="Pictures (default: each study's own).")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, max=64, help="Processes (default: one a core, 4 at most)."),
     ] = None,
     model: o.Model = "scenes",
     seed: o.Seed = 0,
@@ -39,14 +44,18 @@ def report(
     from noisespace.report.claims import chosen
     from noisespace.report.order import Order
     from noisespace.report.run import check_folder, clear, make_report
+    from noisespace.report.workers import usual
 
     clock, order = Clock(), Order(tuple(chosen(claims)), quick, images, seed, model)
     loaded = o.load_model(model, "float32", device)
     if force:
         clear(out)
     check_folder(out, loaded, order)
+    kind = loaded.device.type
+    if jobs and jobs > 1 and kind != "cpu":
+        raise InputError(f"several processes share cores, not {kind}; leave --jobs out")
     try:
-        made = make_report(loaded, order, out, told)
+        made = make_report(loaded, order, out, told, jobs or usual(kind))
     except KeyboardInterrupt:
         say("what was measured so far is kept: the same command goes on")
         raise

@@ -65,6 +65,9 @@ class Seconds:
         try:
             yield
         finally:
-            spent = self.spent.get(task, 0.0) + perf_counter() - start
-            self.spent[task] = round(spent, 2)
-            write_json(self.path, self.spent, force=True)
+            self.add(task, perf_counter() - start)
+
+    def add(self, task: str, seconds: float) -> None:
+        """Adds seconds to a task's."""
+        self.spent[task] = round(self.spent.get(task, 0.0) + seconds, 2)
+        write_json(self.path, self.spent, force=True)

@@ -21,6 +21,7 @@ from noisespace.report.drawn import draw_axes, draw_gallery
 from noisespace.report.environment import environment
 from noisespace.report.methods import AXES, Compared, compare
 from noisespace.report.order import Order, Seconds
+from noisespace.report.workers import side_by_side
 from noisespace.study import load
 from noisespace.study.budget import Budget
 from noisespace.study.finding import plain, save
@@ -60,25 +61,38 @@ class Found:
     compared: Compared | None = None
 
 
+BENCHMARK = "benchmark"  # its name among the tasks
+ALONE = ("times",)  # what nothing may run beside
+# About what each task takes of a report's time, in minutes of one core: the long ones begin first
+MINUTES: dict[str, float] = {}
+
+
 def make_report(
-    model: Model, order: Order, out: str | Path, telling: Telling = lambda _: nullcontext()
+    model: Model,
+    order: Order,
+    out: str | Path,
+    telling: Telling = lambda _: nullcontext(),
+    jobs: int = 1,
 ) -> Report:
     """Measures all that ``order`` asks for and writes OUT/index.html, claims.json, claims.csv.
 
     Work is kept in OUT/work, so that the same order goes on where it was stopped. A study that
-    fails leaves its claims undecided, with the reason. Raises InputError for an ``out`` that holds
-    something else, or a report of another order.
+    fails leaves its claims undecided, with the reason. ``jobs``: processes that measure side by
+    side, each with the model that ``order`` names; the studies of seconds run alone. Raises
+    InputError for an ``out`` that holds something else, or a report of another order.
     """
     out = Path(out)
     check_folder(out, model, order)
     with alone(out / "work"):
         write_json(out / "work" / "order.json", about(model, order), force=True)
         clock, found = Seconds(out / "work" / "seconds.json"), Found()
+        if jobs > 1:
+            beside(order, out, jobs, clock, telling)
         for name in studies_of(order.claims):
             with clock.on(name), telling(name) as tell:
                 one_study(name, model, order, out, found, tell)
         if order.whole:
-            with clock.on("benchmark"), telling("benchmark") as tell:
+            with clock.on(BENCHMARK), telling(BENCHMARK) as tell:
                 benchmark(model, order, out, found, tell)
         report = Report(
             order,
@@ -92,6 +106,40 @@ def make_report(
         )
         write(report, out)
     return report
+
+
+def beside(order: Order, out: Path, jobs: int, clock: Seconds, telling: Telling) -> None:
+    """Measures in several processes what may run side by side; rows are in OUT/work then."""
+    names = [name for name in tasks(order) if name not in ALONE]
+    names.sort(key=lambda name: -MINUTES.get(name, 1.0))
+    cost = {name: MINUTES.get(name, 1.0) for name in names}
+    done = dict.fromkeys(names, 0.0)
+    with telling(f"{len(names)} tasks in {jobs} processes") as tell:
+
+        def share(name: str, part: float) -> None:
+            done[name] = part * cost[name]
+            if tell:
+                tell(sum(done.values()), sum(cost.values()), f"{name} {part:.0%}")
+
+        spent = side_by_side(measure, names, order, out, jobs, share)
+    for name, seconds in spent.items():
+        clock.add(name, seconds)
+
+
+def tasks(order: Order) -> list[str]:
+    """The studies of an order, and the benchmark where it is a whole one."""
+    return [*studies_of(order.claims), *([BENCHMARK] if order.whole else [])]
+
+
+def measure(name: str, model: Model, order: Order, out: Path, tell: Tell | None) -> Any:
+    """A study's finding, or what the benchmark found; rows stay in OUT/work, none is made twice."""
+    where = out / "work" / name
+    if name == BENCHMARK:
+        moved = None if tell is None else lambda done, total: tell(done, total, "")
+        return compare(model, order, where, moved)
+    budget = Budget(order.images, order.quick, order.seed, tell=tell)
+    kept = Kept(where, budget.head(name, model), resume=True)
+    return load(name)(model, replace(budget, kept=kept))
 
 
 def about(model: Model, order: Order) -> dict[str, Any]:
@@ -140,10 +188,8 @@ def one_study(
     name: str, model: Model, order: Order, out: Path, found: Found, tell: Tell | None
 ) -> None:
     """Runs a study and saves it; what it cannot do becomes a reason."""
-    budget = Budget(order.images, order.quick, order.seed, tell=tell)
     try:
-        kept = Kept(out / "work" / name, budget.head(name, model), resume=True)
-        finding = load(name)(model, replace(budget, kept=kept))
+        finding = measure(name, model, order, out, tell)
     except Exception as error:  # a report of twenty claims does not die of one
         found.failed[name] = reason(error)
         return
@@ -154,13 +200,11 @@ def one_study(
 
 def benchmark(model: Model, order: Order, out: Path, found: Found, tell: Tell | None) -> None:
     """Runs the benchmark; its failure leaves the report without a table."""
-    moved = None if tell is None else lambda done, total: tell(done, total, "")
-    where = out / "work" / "benchmark"
     try:
-        found.compared = compare(model, order, where, moved)
-        save_methods(found.compared, where, out / "methods")
+        compared = found.compared = measure(BENCHMARK, model, order, out, tell)
+        save_methods(compared, out / "work" / BENCHMARK, out / "methods")
     except Exception as error:
-        found.failed["benchmark"] = reason(error)
+        found.failed[BENCHMARK] = reason(error)
 
 
 def save_methods(found: Compared, where: Path, out: Path) -> None:
