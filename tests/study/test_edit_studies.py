@@ -45,6 +45,11 @@ def test_fronts_are_compared_not_the_settings_that_nobody_would_take():
     assert lead(x, y, np.array([1.0, 2.0]), np.array([0.9, 0.4])) == pytest.approx(0.5)
     # a setting worse in both does not lower a front
     assert lead(np.append(x, 0.5), np.append(y, 0.0), x, y) == 0
+    # one that keeps less at every setting is compared too: what beats it keeps more besides
+    far = np.array([5.0, 6.0]), np.array([0.9, 0.8])
+    near = np.array([1.0, 2.0]), np.array([0.5, 0.4])
+    assert lead(*far, *near) == pytest.approx(0.5)
+    assert lead(*near, *far) == pytest.approx(-0.5)
     rows = [
         {"setting": s, "image": i, "x": s, "y": t + 0.1 * (i % 2)}
         for s, t in zip(x, y, strict=True)

@@ -14,7 +14,6 @@ from noisespace.errors import InputError
 from noisespace.study import STUDIES, known, load
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import FAILS, HOLDS, OPEN, Check, claim, combined
-from noisespace.study.curves import gap
 from noisespace.study.finding import Finding, save, table
 from noisespace.study.kept import Kept
 from noisespace.study.measure import order, paired, psnr, summary, uniformity
@@ -41,20 +40,6 @@ def test_uniformity_accepts_chance_and_refuses_a_slope():
     assert uniformity(flat)["p"] > 0.01
     slope = np.histogram(np.sqrt(rng.random(5000)), 18, (0, 1))[0]
     assert uniformity(slope)["p"] < 1e-6
-
-
-def test_curves_are_compared_at_equal_structure():
-    rows = [
-        {"setting": s, "image": i, "x": s + 0.1 * i, "y": 1.0} for s in (1, 2, 3) for i in range(5)
-    ]
-    lower = [{**row, "x": row["x"] + 0.5, "y": 0.25} for row in rows]
-    found = gap(rows, lower, "x", "y")
-    assert [found[k] for k in ("mean", "low", "high")] == pytest.approx([0.75] * 3)
-    assert found["range"] == pytest.approx([1.7, 3.2])
-    apart = gap(rows, [{**row, "x": row["x"] + 9} for row in rows], "x", "y")
-    assert np.isnan(apart["mean"])
-    gone = [{**row, "y": None} if row["image"] == 0 else row for row in rows]
-    assert gap(gone, lower, "x", "y")["n"] == 4
 
 
 def test_verdicts_follow_from_intervals():

@@ -1,13 +1,12 @@
-"""Curves of target by structure, compared at equal structure by the benchmark's own rule."""
+"""Curves of target by structure, one a method, over the settings of its knob."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 
 import numpy as np
 
-from noisespace.bench.tradeoff import Curve, area
+from noisespace.bench.tradeoff import Curve
 from noisespace.study.measure import Row, mean, values, where
 
 
@@ -16,15 +15,6 @@ def points(rows: list[Row], x: str, y: str) -> tuple[list[float], list[float], l
     settings = list(dict.fromkeys(r["setting"] for r in rows))
     table = [[mean(rows, key, setting=s) for s in settings] for key in (x, y)]
     return settings, table[0], table[1]
-
-
-def gap(a: list[Row], b: list[Row], x: str, y: str) -> Row:
-    """How much higher y is on the first curve, on average over the x that both have.
-
-    "mean" with the 95 % interval of resampled images ("low", "high"), "range": the common x, "n".
-    """
-    found = asdict(area(curve_of(a, x, y), curve_of(b, x, y)))
-    return {"mean": found.pop("difference"), **found, "range": list(found["range"])}
 
 
 def curve_of(rows: list[Row], x: str, y: str) -> Curve:

@@ -61,7 +61,7 @@ def draw_pictures(kept: Kept, edits: list[SceneEdit], rows: list[Row]) -> Figure
 
 
 def draw_areas(others: Row) -> Figure | None:
-    """How far the edit-friendly curve lies above others; None where no two reach one structure."""
+    """How far the edit-friendly front lies before others; None where nothing was measured."""
     panels = {
         key: {name: gaps[key] for name, gaps in others.items() if known(gaps.get(key))}
         for key in ("asked at equal outside", "asked at equal lpips")
@@ -83,5 +83,5 @@ def draw_areas(others: Row) -> Figure | None:
 
 
 def known(found: Row | None) -> bool:
-    """Whether two curves have a structure in common, in nearly all resamples too."""
+    """Whether two fronts were compared, with an interval."""
     return found is not None and not math.isnan(found["low"])
