@@ -168,6 +168,7 @@ def test_reconstruction_can_fail(bad):
             rows.append({**head, "guidance": 7.5, "rms": rms if bad else 9 * rms})
     rows += [
         {"part": "exact", "dtype": d, "method": m, "max": 1.0 if bad else 1e-12, "rule": "cfg"}
+        | {"eta": 1.0, "steps": 10, "skip": 0.0, "guidance": 3.5}
         for d in exactness.ROUNDING
         for m in exactness.METHODS
     ]

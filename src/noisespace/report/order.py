@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -47,27 +45,16 @@ class Order:
         return " ".join(word for word in words if word)
 
 
-@dataclass
 class Seconds:
-    """Seconds by task over all runs of a report, kept in a file."""
+    """The seconds of a task over all runs, in a file: what a process had done when it was killed
+    counts too."""
 
-    path: Path
-    spent: dict[str, float] = field(default_factory=dict)
+    def __init__(self, path: Path) -> None:
+        self._path, self._last = path, perf_counter()
+        self.spent = float(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else 0.0
 
-    def __post_init__(self) -> None:
-        if self.path.exists():
-            self.spent = json.loads(self.path.read_text(encoding="utf-8"))
-
-    @contextmanager
-    def on(self, task: str) -> Iterator[None]:
-        """Adds the time that passes inside, however it ends."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.add(task, perf_counter() - start)
-
-    def add(self, task: str, seconds: float) -> None:
-        """Adds seconds to a task's."""
-        self.spent[task] = round(self.spent.get(task, 0.0) + seconds, 2)
-        write_json(self.path, self.spent, force=True)
+    def tick(self) -> None:
+        """Adds the time since the last tick."""
+        now = perf_counter()
+        self.spent, self._last = round(self.spent + now - self._last, 2), now
+        write_json(self._path, self.spent, force=True)

@@ -38,7 +38,7 @@ class Report:
     """What was found: verdicts, each study's numbers and figures, the benchmark, and the setting.
 
     ``figures``: by study, the names of its figures under OUT/studies/STUDY; ``failed``: by study
-    or "benchmark", why it gave nothing.
+    or "benchmark", why it gave nothing; ``seconds``: what each took, on one core or more.
     """
 
     order: Order
@@ -58,6 +58,7 @@ class Found:
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     compared: Compared | None = None
 
 
@@ -65,7 +66,7 @@ BENCHMARK = "benchmark"  # its name among the tasks
 ALONE = ("times",)  # what nothing may run beside
 # About what each task takes of a report's time, in minutes of one core: the long ones begin first
 MINUTES = {"trade-off": 20.0, BENCHMARK: 18.0, "editors": 8.0, "premises": 8.0, "null-text": 8.0}
-MINUTES |= {"captions": 6.0, "reconstruction": 6.0}
+MINUTES |= {"captions": 6.0, "reconstruction": 9.0}
 
 
 def make_report(
@@ -86,30 +87,30 @@ def make_report(
     check_folder(out, model, order)
     with alone(out / "work"):
         write_json(out / "work" / "order.json", about(model, order), force=True)
-        clock, found = Seconds(out / "work" / "seconds.json"), Found()
+        found = Found()
         if jobs > 1:
-            beside(order, out, jobs, clock, telling)
+            beside(order, out, jobs, telling)
         for name in studies_of(order.claims):
-            with clock.on(name), telling(name) as tell:
+            with telling(name) as tell:
                 one_study(name, model, order, out, found, tell)
         if order.whole:
-            with clock.on(BENCHMARK), telling(BENCHMARK) as tell:
+            with telling(BENCHMARK) as tell:
                 benchmark(model, order, out, found, tell)
         report = Report(
             order,
-            verdicts(order.claims, found.numbers, found.failed, clock.spent),
+            verdicts(order.claims, found.numbers, found.failed, found.seconds),
             found.numbers,
             found.figures,
             found.compared,
             found.failed,
-            dict(clock.spent),
+            found.seconds,
             environment(model),
         )
         write(report, out)
     return report
 
 
-def beside(order: Order, out: Path, jobs: int, clock: Seconds, telling: Telling) -> None:
+def beside(order: Order, out: Path, jobs: int, telling: Telling) -> None:
     """Measures in several processes what may run side by side; rows are in OUT/work then."""
     names = [name for name in tasks(order) if name not in ALONE]
     names.sort(key=lambda name: -MINUTES.get(name, 1.0))
@@ -122,9 +123,7 @@ def beside(order: Order, out: Path, jobs: int, clock: Seconds, telling: Telling)
             if tell:
                 tell(sum(done.values()), sum(cost.values()), f"{name} {part:.0%}")
 
-        spent = side_by_side(measure, names, order, out, jobs, share)
-    for name, seconds in spent.items():
-        clock.add(name, seconds)
+        side_by_side(measure, names, order, out, jobs, share)
 
 
 def tasks(order: Order) -> list[str]:
@@ -132,15 +131,31 @@ def tasks(order: Order) -> list[str]:
     return [*studies_of(order.claims), *([BENCHMARK] if order.whole else [])]
 
 
-def measure(name: str, model: Model, order: Order, out: Path, tell: Tell | None) -> Any:
-    """A study's finding, or what the benchmark found; rows stay in OUT/work, none is made twice."""
+def measure(
+    name: str, model: Model, order: Order, out: Path, tell: Tell | None
+) -> tuple[Any, float]:
+    """A study's finding, or what the benchmark found, and the seconds that it took over all runs.
+
+    Rows stay in OUT/work: none is measured twice.
+    """
     where = out / "work" / name
     if name == BENCHMARK:
-        moved = None if tell is None else lambda done, total: tell(done, total, "")
-        return compare(model, order, where, moved)
+        return benched(model, order, where, tell)
     budget = Budget(order.images, order.quick, order.seed, tell=tell)
     kept = Kept(where, budget.head(name, model), resume=True)
-    return load(name)(model, replace(budget, kept=kept))
+    return load(name)(model, replace(budget, kept=kept)), kept.seconds
+
+
+def benched(model: Model, order: Order, where: Path, tell: Tell | None) -> tuple[Compared, float]:
+    """The benchmark, and its seconds."""
+    clock = Seconds(where / "seconds.json")
+
+    def moved(done: int, total: int) -> None:
+        clock.tick()
+        if tell:
+            tell(done, total, "")
+
+    return compare(model, order, where, moved), clock.spent
 
 
 def about(model: Model, order: Order) -> dict[str, Any]:
@@ -190,7 +205,7 @@ def one_study(
 ) -> None:
     """Runs a study and saves it; what it cannot do becomes a reason."""
     try:
-        finding = measure(name, model, order, out, tell)
+        finding, found.seconds[name] = measure(name, model, order, out, tell)
     except Exception as error:  # a report of twenty claims does not die of one
         found.failed[name] = reason(error)
         return
@@ -202,8 +217,9 @@ def one_study(
 def benchmark(model: Model, order: Order, out: Path, found: Found, tell: Tell | None) -> None:
     """Runs the benchmark; its failure leaves the report without a table."""
     try:
-        compared = found.compared = measure(BENCHMARK, model, order, out, tell)
-        save_methods(compared, out / "work" / BENCHMARK, out / "methods")
+        made, found.seconds[BENCHMARK] = measure(BENCHMARK, model, order, out, tell)
+        found.compared = made
+        save_methods(made, out / "work" / BENCHMARK, out / "methods")
     except Exception as error:
         found.failed[BENCHMARK] = reason(error)
 

@@ -1,8 +1,8 @@
 """Measures a report's tasks side by side, in processes of one model each.
 
 A small network does not fill the cores with its threads, and most of a report is small networks.
-Every task keeps its rows in its folder as it goes, so a process hands nothing back but the time it
-took: whoever makes the report finds the rows there.
+Every task keeps its rows in its folder as it goes, so a process hands nothing back: whoever makes
+the report finds the rows there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from queue import Empty
-from time import perf_counter
 from typing import Any
 
 from noisespace.report.order import Order
@@ -25,7 +24,7 @@ from noisespace.report.order import Order
 EVERY = 0.5  # seconds between looks at what the processes tell
 MOST = 4  # processes, unless more are asked for: each holds a model
 
-Measure = Callable[[str, Any, Order, Path, Callable[..., None]], None]
+Measure = Callable[[str, Any, Order, Path, Callable[..., None]], Any]
 Share = Callable[[str, float], None]  # a task's name, how much of it is done
 
 
@@ -36,8 +35,8 @@ def usual(device: str) -> int:
 
 def side_by_side(
     measure: Measure, names: Sequence[str], order: Order, out: Path, jobs: int, share: Share
-) -> dict[str, float]:
-    """Runs ``measure(name, model, order, out, tell)`` for every name; the seconds of each.
+) -> None:
+    """Runs ``measure(name, model, order, out, tell)`` for every name.
 
     ``measure`` is a function of a module, which processes can import. What fails or dies is left
     out: it is for the caller to try it again and say why. Ctrl-C ends the processes at once.
@@ -45,7 +44,6 @@ def side_by_side(
     room = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     told = room.Queue()
     pool = ProcessPoolExecutor(jobs, room, begin, (order, jobs, told))
-    spent: dict[str, float] = {}
     waiting: dict[Future, str] = {
         pool.submit(measured, measure, name, order, out): name for name in names
     }
@@ -58,7 +56,7 @@ def side_by_side(
             for future in done:
                 name = waiting.pop(future)
                 with contextlib.suppress(Exception, BrokenProcessPool):
-                    spent[name] = future.result()
+                    future.result()
                 share(name, 1.0)
     except BaseException:
         for process in list((pool._processes or {}).values()):  # has no public name
@@ -66,7 +64,6 @@ def side_by_side(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    return spent
 
 
 def heard(told: Any) -> Iterator[tuple[str, float]]:
@@ -102,12 +99,10 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def measured(measure: Measure, name: str, order: Order, out: Path) -> float:
-    """One task in this process; the seconds it took."""
-    start = perf_counter()
+def measured(measure: Measure, name: str, order: Order, out: Path) -> None:
+    """One task in this process."""
 
     def tell(done: float, total: float, _: str = "") -> None:
         TOLD.put((name, done / total if total else 1.0))
 
     measure(name, MODEL, order, out, tell)
-    return perf_counter() - start

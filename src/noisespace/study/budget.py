@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any, TypeVar
 
 import torch
@@ -67,8 +68,10 @@ class Budget:
         todo = [task for task in tasks if self.kept.rows(task.key) is None]
         total, done = sum(task.cost for task in todo), 0.0
         for task in todo:
+            start = perf_counter()
             rows = task.work()
-            self.kept.add(task.key, [{**task.key, **row} for row in rows])
+            spent = perf_counter() - start
+            self.kept.add(task.key, [{**task.key, **row} for row in rows], spent)
             done += task.cost
             if self.tell:
                 self.tell(done, total, ", ".join(f"{k} {v}" for k, v in task.key.items()))

@@ -24,6 +24,7 @@ from noisespace.study.measure import Row, values, where
 METHODS = {"edit-friendly": EditFriendly, "cycle-diffusion": CycleDiffusion}
 # the largest difference of latents (of about unit variance) that still counts as rounding
 ROUNDING = {"float64": 1e-8, "float32": 1e-2}
+SETTINGS = ("eta", "steps", "skip", "guidance")
 RULES = ("classifier", "proximal", "concepts")  # guidance besides classifier-free
 CONCEPTS, SCALE = ("a red circle", "a blue background"), 3.0
 
@@ -82,18 +83,37 @@ def redness(pixels: Tensor, prompts: Sequence[str]) -> Tensor:
     return logsigmoid(4 * (pixels[:, 0].mean((1, 2)) - pixels.mean((1, 2, 3))))
 
 
-def exactness(rows: list[Row]) -> tuple[Row, Row]:
-    """The largest error of each dtype and method, and claim C8."""
-    found, checks = {}, []
+def exactness(rows: list[Row]) -> tuple[Row, list[Row]]:
+    """The largest error of each dtype and method, and claim C8 by skip.
+
+    A part a skip, since that is what counts: the residuals are exact, but a replay at a guidance
+    for which the model was not made grows the rounding of its first and noisiest steps.
+    """
+    found: Row = {}
     for dtype in dict.fromkeys(values(rows, "dtype", part="exact")):
         some = where(rows, part="exact", dtype=dtype)
         by = {name: max(values(some, "max", method=name)) for name in METHODS}
         rules = {r: max(values(some, "max", rule=r)) for r in dict.fromkeys(values(some, "rule"))}
-        found[dtype] = {**by, "by guidance": rules, "settings": len(some)}
-        worst = exact(max(values(some, "max")), len(some))
-        checks.append(Check(dtype, worst, below=ROUNDING[dtype], form=".1e"))
+        worst = max(some, key=lambda row: row["max"])
+        at = {key: worst[key] for key in ("method", *SETTINGS)}
+        found[dtype] = {**by, "by guidance": rules, "worst at": at, "settings": len(some)}
+    ours = where(rows, part="exact", method="edit-friendly")
+    skips = dict.fromkeys(values(ours, "skip"))
+    return found, [exact_at(where(ours, skip=skip), skip) for skip in skips]
+
+
+def bounded(dtype: str, errors: list[float]) -> Check:
+    """The largest of some errors, which rounding of the dtype must explain."""
+    worst = exact(max(errors), len(errors))
+    return Check(dtype, worst, below=ROUNDING[dtype], form=".1e")
+
+
+def exact_at(some: list[Row], skip: float) -> Row:
+    """C8 at one skip: the largest error over all else is rounding."""
+    dtypes = dict.fromkeys(values(some, "dtype"))
+    checks = [bounded(dtype, values(some, "max", dtype=dtype)) for dtype in dtypes]
     what = (
-        "the largest difference of latents after a real replay, over etas, steps, skips, weights "
-        "and kinds of guidance; n counts the replays"
+        "the largest difference of latents after a real replay, over etas, steps, weights and "
+        "kinds of guidance; n counts the replays"
     )
-    return found, claim("C8", checks, sum(c.found["n"] for c in checks), least=1, rule=what)
+    return claim("C8", checks, len(some), least=1, part=f"skip {skip:g}", rule=what)

@@ -37,6 +37,7 @@ class Kept:
     ) -> None:
         self._folder, self._head = folder, plain(dict(head or {}))
         self._rows: dict[str, list[Row]] = {}
+        self.seconds = 0.0  # that the tasks took which are kept, over all runs
         self._pictures: dict[str, np.ndarray] = {}
         if folder is None:
             return
@@ -53,13 +54,15 @@ class Kept:
         """The rows of a task, None where it is still to be done."""
         return self._rows.get(named(key))
 
-    def add(self, key: Mapping[str, Any], rows: list[Row]) -> None:
-        """Keeps the rows of a task that is done."""
-        rows = plain(rows)
+    def add(self, key: Mapping[str, Any], rows: list[Row], seconds: float = 0.0) -> None:
+        """Keeps the rows of a task that is done, and the ``seconds`` that it took."""
+        rows, seconds = plain(rows), round(seconds, 3)
         if self._folder is not None:
-            text = json.dumps({"task": plain(key), "rows": rows}) + "\n"
-            append(self._folder / ROWS, text, json.dumps({"head": self._head}) + "\n")
+            line = {"task": plain(key), "seconds": seconds, "rows": rows}
+            head = json.dumps({"head": self._head}) + "\n"
+            append(self._folder / ROWS, json.dumps(line) + "\n", head)
         self._rows[named(key)] = rows
+        self.seconds += seconds
 
     def keep(self, name: str, picture: Any) -> None:
         """Keeps a picture, uint8 (h, w, 3); before the rows of its task, so that it is there."""
@@ -92,6 +95,7 @@ class Kept:
             )
         if good < path.stat().st_size:
             os.truncate(path, good)
+        self.seconds = sum(line.get("seconds", 0.0) for line in found[1:])
         return {named(line["task"]): line["rows"] for line in found[1:]}
 
 

@@ -102,6 +102,16 @@ def ratio(a: Iterable[Row], b: Iterable[Row], key: str, by: str = "image") -> Ro
     return summary(1.0 if x == y else x / y if y else math.inf for x, y in both)
 
 
+def factor(a: Iterable[Row], b: Iterable[Row], key: str, by: str = "image") -> Row:
+    """The geometric mean of a / b over the images that both have, all positive.
+
+    For errors, whose ratios are spread over orders of magnitude.
+    """
+    ours, theirs = by_image(a, key, by), by_image(b, key, by)
+    found = summary(math.log(ours[i] / theirs[i]) for i in ours if i in theirs)
+    return {**found, **{k: math.exp(found[k]) for k in ("mean", "low", "high")}}
+
+
 Perceptual = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[float]]
 
 
