@@ -8,12 +8,14 @@ to the input outside DiffEdit's mask of the edit (one mask an edit, the same for
 seconds an edit in batches of ten. "nothing" is the input itself, "autoencoder" the input encoded
 and decoded. Further settings run on the first 20 pairs. The same command goes on with a run that
 was stopped. Writes OUT/bench and OUT/swept (rows and pictures), OUT/summary.*, OUT/table.md,
-OUT/swept.md and OUT/gallery.png.
+OUT/swept.md, OUT/paired.md and OUT/gallery.png. The masks belong to OUT's pairs: another number of
+pairs or another model wants another OUT.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 from pathlib import Path
@@ -32,7 +34,7 @@ from noisespace.bench.rows import read_rows
 from noisespace.bench.run import Plan, run_bench
 from noisespace.bench.scenes import grown
 from noisespace.bench.scoring import Scoring
-from noisespace.bench.statistics import mean
+from noisespace.bench.statistics import difference, mean
 from noisespace.bench.summary import cell, costed, summarise, write_summary
 from noisespace.sheet import Cell
 from noisespace.sheet import sheet as draw
@@ -54,6 +56,16 @@ SWEPT += ["negative-prompt @ guidance=1.5", "negative-prompt + prompt-to-prompt"
 SWEPT += ["null-text + prompt-to-prompt", "direct + prompt-to-prompt", "cycle-diffusion:skip=.2"]
 SWEPT += ["cycle-diffusion + prompt-to-prompt", "edit-friendly:skip=.24"]
 FIRST = 20
+# paired by photograph: methods that come to about the same LPIPS
+PAIRED = [
+    (FEWER, "null-text:guidance=2 + prompt-to-prompt"),
+    ("edit-friendly:skip=.12", "sdedit:strength=.5"),
+    ("edit-friendly", "negative-prompt + prompt-to-prompt @ guidance=1.5"),
+    ("edit-friendly", "ddim + prompt-to-prompt @ guidance=2"),
+    ("edit-friendly", "cycle-diffusion"),
+    ("edit-friendly", "ddim + diffedit"),
+]
+COLUMNS = ("lpips_alex", "as_classified", "psnr_outside")
 SHOWN = ["sdedit:strength=.7", "ddim", "negative-prompt + prompt-to-prompt @ guidance=1.5"]
 SHOWN += ["null-text:guidance=2 + prompt-to-prompt", "edit-friendly"]
 SHOWN += ["edit-friendly + prompt-to-prompt", FEWER]
@@ -68,8 +80,12 @@ def methods(model, lines: list[str]) -> list[str]:
 def masks(model, some: list[Pair], data: Folder, out: Path) -> list[np.ndarray]:
     """Where DiffEdit finds each edit, a little widened; kept in OUT/masks.npz."""
     path = out / "masks.npz"
+    told = json.dumps([model.fingerprint, [(p.number, p.target) for p in some]])
     if path.exists():
-        return list(np.load(path)["masks"])
+        kept = np.load(path)
+        if str(kept.get("of", told)) != told:
+            raise SystemExit(f"{path}: has the masks of other pairs; name another --out")
+        return list(kept["masks"])
     found = []
     for start in range(0, len(some), BATCH):
         part = some[start : start + BATCH]
@@ -80,7 +96,7 @@ def masks(model, some: list[Pair], data: Folder, out: Path) -> list[np.ndarray]:
         for mask in result.mask if isinstance(result.mask, list) else [result.mask]:
             found.append(grown(np.asarray(mask.convert("L"), np.float32) / 255, 4))
         print(f"masks: {len(found)} of {len(some)}", flush=True)
-    np.savez_compressed(path, masks=np.stack(found))
+    np.savez_compressed(path, masks=np.stack(found), of=told)
     return found
 
 
@@ -114,7 +130,7 @@ def scoring(judge: Classifier, model: str):
 
 def table(rows: list[dict], lines: list[str]) -> str:
     """One row a method: means with 95 % intervals."""
-    head = ["method", "LPIPS to the input", "colour as asked", "kind as asked"]
+    head = ["method", "LPIPS to the input", "colour as asked", "name as asked"]
     head += ["outside the mask, dB", "edits", "s an edit"]
     text = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for line in lines:
@@ -131,6 +147,21 @@ def table(rows: list[dict], lines: list[str]) -> str:
         # of batches, one of which may have had to share the machine
         cells.append(f"{np.median([row['seconds'] for row in some]):.2f}")
         text.append(f"| {line} | " + " | ".join(cells) + " |")
+    return "\n".join(text) + "\n"
+
+
+def paired(rows: list[dict]) -> str:
+    """The differences of PAIRED, photograph by photograph."""
+    by = {(row["id"], row["method"]): row for row in rows}
+    ids = sorted({row["id"] for row in rows})
+    text = ["| less | " + " | ".join(COLUMNS) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for one, other in PAIRED:
+        cells = []
+        for column in COLUMNS:
+            values = [[by[i, line][column] for i in ids] for line in (one, other)]
+            a, b = (np.array(each, dtype=float) for each in values)  # None becomes NaN
+            cells.append(cell(difference(a, b)))
+        text.append(f"| {one}, less {other} | " + " | ".join(cells) + " |")
     return "\n".join(text) + "\n"
 
 
@@ -176,6 +207,7 @@ def main() -> None:
     few = [row for row in rows if row["id"] in first] + rows_of("swept", swept, found[:FIRST])
     write_summary(summarise(rows, "edit-friendly + prompt-to-prompt"), out)
     (out / "table.md").write_text(table(rows, lines))
+    (out / "paired.md").write_text(paired(rows))
     (out / "swept.md").write_text(table(few, sorted(lines + swept)))
     gallery(found, out)
     print(table(rows, lines), table(few, sorted(lines + swept)), sep="\n")

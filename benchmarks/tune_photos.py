@@ -1,6 +1,6 @@
 """The guidance of each method that suits `photos`, on edits of training images.
 
-    python benchmarks/tune_photos.py --data FOLDER [--pairs 24]
+    python benchmarks/tune_photos.py --data FOLDER [--pairs 16]
 
 A guidance scores the share of edits that the model's alignment model gives to the target rather
 than to the source, less the LPIPS (AlexNet) to the input. Used once, on images that no figure is

@@ -276,6 +276,14 @@ def test_packed_files_are_opened_as_pictures_alone(tmp_path, capsys):
     assert "image 3" in said
 
 
+def test_images_of_which_none_can_be_read_are_said_to_be_so(tmp_path):
+    folder = write(tmp_path / "data", "jsonl")
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="none of its 40 images could be read"):
+        read_folder(folder, 16)
+
+
 def test_what_is_wrong_is_said(tmp_path):
     with pytest.raises(InputError, match="is no folder"):
         read_folder(tmp_path / "nowhere", 16)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,12 +25,14 @@ from noisespace.cli.training import parse_setting
 from noisespace.errors import InputError
 from noisespace.files import alone
 from noisespace.models import alignment as alignments
+from noisespace.models.loading import EMBEDDED
 from noisespace.train import folder as folders
 from noisespace.train import loop, processes
 from noisespace.train import memorised as memory
 from noisespace.train.alignment import contrast
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder
 from noisespace.train.captioned import all_captions, deciding, evaluate_captions, nearest
+from noisespace.train.card import embedded
 from noisespace.train.checkpoint import read_header
 from noisespace.train.classifier import (
     Classifier,
@@ -213,6 +216,44 @@ def test_a_snapshot_is_written_beside_a_run(trained, tmp_path):
     assert ns.load(done.stdout.strip(), device="cpu").resolution == 32
     bad = ["train", "smoke", "--data", "x", "--out", str(tmp_path), "--snapshot"]
     assert CliRunner().invoke(app, bad).exit_code == 2
+
+
+def test_a_folder_is_not_taken_for_the_data_of_an_embedded_model_by_its_name(data):
+    for name in ("photos", "scenes"):
+        config = load_config("photos", f"somewhere/{name}")
+        made = SimpleNamespace(config=config, data=replace(data_of(data), name=name))
+        assert embedded(made) is None  # type: ignore[arg-type]
+        assert config.name == name
+    assert embedded(SimpleNamespace(data=None)) == "scenes"  # type: ignore[arg-type]
+    captions = json.loads((EMBEDDED["photos"] / "captions.json").read_text())["patterns"]
+    known = replace(data_of(data), captions=tuple(captions), kept=(False,) * len(captions))
+    assert embedded(SimpleNamespace(data=known)) == "photos"  # type: ignore[arg-type]
+
+
+def data_of(folder):
+    return read_folder(folder, 32)
+
+
+def test_a_folder_has_one_name_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    names = {
+        load_config("smoke", text).data for text in ("mine", "mine/", "./mine", tmp_path / "mine")
+    }
+    assert names == {str((tmp_path / "mine").resolve())}
+    assert load_config("smoke", "scenes").data == "scenes"
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"diffusion__stepz": 3}, "diffusion.stepz: there is no such setting, got 3"),
+        ({"attributes": "kind"}, "attributes: expected a list"),
+    ],
+)
+def test_settings_that_are_wrong_are_said_in_words(setting, says):
+    with pytest.raises(InputError, match=says):
+        load_config("smoke", "x", **setting)
 
 
 # ---- resuming

@@ -50,7 +50,7 @@ def train(
     if snapshot and (only or resume):
         raise InputError("--snapshot trains nothing: leave out --only and --resume")
     overrides = dict(parse_setting(text) for text in setting or [])
-    out = out or Path("runs") / Path(data or config).stem
+    out = out or Path("runs") / (Path(data).resolve().name if data else Path(config).stem)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; expected a folder for the run")
     from transformers.utils import logging

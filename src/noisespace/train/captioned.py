@@ -15,7 +15,7 @@ from torch import Tensor
 
 from noisespace.models.alignment import Alignment
 from noisespace.train.autoencoder import psnr
-from noisespace.train.classifier import Classifier
+from noisespace.train.classifier import NOTHING, Classifier
 from noisespace.train.evaluate import GUIDANCES, sample
 from noisespace.train.folder import Folder, View
 from noisespace.train.memorised import memorised
@@ -138,7 +138,7 @@ def evaluate_captions(alignment: Alignment, data: Folder) -> dict[str, float]:
         rows = [
             (known[text].get(column), value)
             for text, view in zip(named, items, strict=True)
-            if (value := data.value(view, column)) is not None
+            if (value := data.value(view, column)) not in NOTHING
         ]
         if rows:  # there may be no unseen image of which the table tells
             shares[column] = round(sum(a == b for a, b in rows) / len(rows), 4)

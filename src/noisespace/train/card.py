@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
+from noisespace.train.folder import Folder
 from noisespace.train.run import Trained
 
 TITLES = {
@@ -22,14 +24,26 @@ garments, kinds of produce. It draws nothing else and knows no words but those o
 (captions.json). The garments lie or hang; where people wear them they are seen in part.""",
 }
 LICENCES = {
+    "scenes": "Licence: Apache-2.0, as the code that made it.",
     "photos": """The weights: Apache-2.0. They learned from two data sets, which are not part of
 this project: GroceryStoreDataset by Marcus Klasson and others (MIT licence) and
 clothing-dataset-small by Alexey Grigorev and others (CC0 1.0). Colours of the garments were
 computed from their pixels.""",
 }
+# of captions.json, one a line, sorted: by them the data of an embedded model are known, not by a
+# folder's name, which says nothing of what is in it
+CAPTIONS = {"c94ee1e7e7781bb2e94fc56e4351910468c5cf6b88a0d7db51eff3ab86deb9a6": "photos"}
 OTHER_DATA = """It was trained from nothing on {training} captioned images of "{name}" at {size} x
 {size} pixels, and knows no words but those of their captions (captions.json)."""
 OTHER_LICENCE = "The licences of the images that it learned from bind it too."
+
+
+def embedded(trained: Trained) -> str | None:
+    """The embedded model that this is another training of; None for other data."""
+    if not isinstance(trained.data, Folder):
+        return "scenes"
+    text = "\n".join(sorted(trained.data.patterns()))
+    return CAPTIONS.get(hashlib.sha256(text.encode()).hexdigest())
 
 
 def model_card(trained: Trained, figures: dict[str, Any]) -> str:
@@ -37,15 +51,17 @@ def model_card(trained: Trained, figures: dict[str, Any]) -> str:
     config, pipe = trained.config, trained.pipeline
     networks = (pipe.vae, pipe.unet, pipe.text_encoder)
     millions = sum(p.numel() for n in networks for p in n.parameters()) / 1e6
-    known: Any = trained.data
-    if (about := ABOUT.get(config.name)) is None:
-        count = len(known.numbers(unseen=False))
-        about = OTHER_DATA.format(training=count, name=config.name, size=config.size)
-    licence = LICENCES.get(config.name, OTHER_LICENCE)
-    if config.name == "scenes":
-        licence = "Licence: Apache-2.0, as the code that made it."
+    known = embedded(trained)
+    name = known or config.name
+    if known is not None:
+        about, licence = ABOUT[known], LICENCES[known]
+    else:
+        data: Any = trained.data
+        count = len(data.numbers(unseen=False))
+        about = OTHER_DATA.format(training=count, name=name, size=config.size)
+        licence = OTHER_LICENCE
     parts = [
-        f"# {config.name}",
+        f"# {name}",
         "A small Stable Diffusion pipeline (AutoencoderKL, UNet2DConditionModel, CLIPTextModel,\n"
         f"DDIMScheduler) of {millions:.1f} million parameters. {about}",
         f"Trained by `{config.command}` (seed {config.seed}): {stages(trained)}.",

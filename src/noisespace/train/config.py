@@ -189,9 +189,7 @@ class Config(BaseModel):
 
     @property
     def name(self) -> str:
-        """What the model is called: scenes, photos (by its own preset), or as its folder."""
-        if self.data == "scenes" or self.preset == "photos":
-            return "scenes" if self.data == "scenes" else "photos"
+        """What the model is called where it is none of the embedded ones: as its folder."""
         return Path(self.data).resolve().name or "model"
 
     @property
@@ -234,6 +232,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     return values
 
 
+PLAIN = {  # what pydantic says in its own words
+    "extra_forbidden": "there is no such setting",
+    "tuple_type": 'expected a list, such as ["kind", "colour"]',
+}
+
+
 def load_config(source: str | Path, data: str | Path | None = None, **overrides: Any) -> Config:
     """A preset's name, or a JSON file of settings; overrides as ``diffusion__steps=100``.
 
@@ -261,6 +265,9 @@ def load_config(source: str | Path, data: str | Path | None = None, **overrides:
         if not isinstance(place, dict):
             raise InputError(f"{name}: {stage} is {place!r}, expected an object of settings")
         place[field] = value
+    if isinstance(folder := values.get("data"), str) and folder != "scenes":
+        # one name, however it was written: a run that goes on compares it
+        values["data"] = str(Path(folder).resolve())
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -269,7 +276,7 @@ def load_config(source: str | Path, data: str | Path | None = None, **overrides:
         own = first["type"] == "value_error"  # a sentence of ours, about several values
         got = "" if own else f", got {first['input']!r}"
         where = f"{where}: " if where else ""
-        told = first["msg"].removeprefix("Value error, ")
+        told = PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
         raise InputError(f"{name}: {where}{told}{got}") from None
 
 

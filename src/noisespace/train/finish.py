@@ -9,7 +9,7 @@ from noisespace.errors import InputError
 from noisespace.files import write_json
 from noisespace.models.alignment import load_alignment
 from noisespace.train.captioned import Judges, evaluate_captioned, evaluate_captions
-from noisespace.train.card import TITLES, model_card
+from noisespace.train.card import TITLES, embedded, model_card
 from noisespace.train.classifier import export_classifier, load_classifier
 from noisespace.train.config import Config
 from noisespace.train.dataset import Dataset
@@ -59,15 +59,16 @@ METHODS = {
 def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None) -> None:
     """Writes the pipeline with its notes to ``folder``; without a report, as a snapshot."""
     config, figures = trained.config, report or {}
-    name, size = config.name, config.size
+    known, size = embedded(trained), config.size
+    name = known or config.name
     notes = {
         "format": 1,
         "name": name,
-        "title": f"{TITLES.get(name, f'Captioned images of {name}')}, {size} x {size}",
+        "title": f"{TITLES[known] if known else f'Captioned images of {name}'}, {size} x {size}",
         "size": size,
         "defaults": {
             "sample": {"steps": 50, "guidance": figures.get("guidance", 3.0)},
-            "methods": METHODS.get(name, {}),
+            "methods": METHODS[known] if known else {},
         },
         "training": {
             "command": config.command,

@@ -168,13 +168,17 @@ def read_folder(
     """
     records = records_of(folder)
     if len(records) < 2 * LEAST:
-        raise InputError(f"{folder}: has {len(records)} captioned images, expected {2 * LEAST}")
+        raise InputError(
+            f"{folder}: has {len(records)} captioned images, expected at least {2 * LEAST}"
+        )
     told = json.dumps([size, [(identity(r.source), r.caption, r.unseen) for r in records]])
     made_by = hashlib.sha256(told.encode()).hexdigest()
     if cache is None:
         pixels, good, side = in_memory(records, size)
     else:
         pixels, good, side = cached(cache, made_by) or keep(cache, made_by, records, size, begun)
+    if not good:
+        raise InputError(f"{folder}: none of its {len(records)} images could be read")
     check_side(folder, side, size)
     some = [records[i] for i in good]
     for what, unseen in (("training", False), ("validation", True)):

@@ -27,9 +27,9 @@ def read_pixels(
     """Gives every image at ``size`` x ``size`` to ``take``; those that cannot be read are reported.
 
     Returns the numbers of the records that could be read, and the median of the images' shorter
-    sides.
+    sides, 0 without any.
     """
-    good, bad, sides = [], [], [0]
+    good, bad, sides = [], [], []
     with bar() as progress:
         job = progress.add_task("reading", total=len(records), note="")
         for number, one in enumerate(records):
@@ -45,7 +45,7 @@ def read_pixels(
             progress.console.print(f"skipped: {line}", highlight=False, markup=False)
         if bad:
             progress.console.print(f"{len(bad)} of {len(records)} images could not be read")
-    return good, sorted(sides)[len(sides) // 2]
+    return good, sorted(sides)[len(sides) // 2] if sides else 0
 
 
 def picture(source: Any, name: str) -> np.ndarray:
