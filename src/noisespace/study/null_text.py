@@ -27,7 +27,7 @@ ADAM, OTHER = "null-text, adam", "null-text, other caption"
 class Plan:
     """``iterations`` a step of null-text, ``fewer`` of its ablations, all for guidance ``w``."""
 
-    images: int = 3
+    images: int = 6
     steps: int = 50
     w: float = 7.5
     iterations: tuple[int, ...] = (1, 2, 3, 5, 10)
