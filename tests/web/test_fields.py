@@ -9,7 +9,8 @@ from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS
 from noisespace.specs import parse_choice
-from noisespace.web.fields import fields_of, form_values, parse_repr, spec, spec_of
+from noisespace.web.fields import fields_of, form_values, spec
+from noisespace.web.written import parse_repr, spec_of
 
 TABLES = {"method": METHODS, "editor": EDITORS, "operation": OPERATIONS, "mask": MASKS}
 ALL = [(kind, name) for kind, table in TABLES.items() for name in table]

@@ -12,9 +12,9 @@ from PIL import Image
 import noisespace as ns
 from noisespace.errors import InputError
 from noisespace.metadata import png_bytes
-from noisespace.web import sharing
+from noisespace.web import records, sharing
 from noisespace.web.history import History
-from noisespace.web.sharing import Settings
+from noisespace.web.records import Settings
 from tiny import tiny_sd
 
 
@@ -73,7 +73,7 @@ def test_command_and_python_make_the_same_picture(folder, monkeypatch, name):
         by_command, by_python = (np.array(Image.open(p)) for p in (path, f"edit-{k}.png"))
         assert (by_command == by_python).all()
         assert (by_command != np.array(Image.open("input.png"))).any()
-        found = sharing.restored(sharing.record_in(path.read_bytes()) or {})
+        found = records.restored(records.record_in(path.read_bytes()) or {})
         kept = settings.model_dump() | {"mask": "" if name == "all" else settings.mask}
         got = found.settings.model_dump()
         for left in ("guidance", "source_guidance", "size", "model"):  # written out in the record
@@ -90,7 +90,7 @@ def test_a_restored_record_makes_the_same_picture(folder):
     photo = Image.open(folder / "input.png")
     code = ns.invert(model, photo, "a photo of a cat", steps=4)
     made = ns.edit(model, code, "a photo of a dog", guidance=4.0)
-    settings = sharing.restored(made.record_of(0)).settings.model_copy(
+    settings = records.restored(made.record_of(0)).settings.model_copy(
         update={"model": str(folder / "model")}
     )
     space = {"__name__": "restored"}
@@ -116,14 +116,14 @@ def test_shell_and_python_quote_what_a_prompt_holds():
 )
 def test_other_records_are_refused_in_a_sentence(record):
     with pytest.raises(InputError, match="the record"):
-        sharing.restored(record)
+        records.restored(record)
 
 
 def test_a_photo_has_no_record_and_garbage_has_none():
     photo = Image.new("RGB", (4, 4))
-    assert sharing.record_in(png_bytes(photo)) is None
-    assert sharing.record_in(png_bytes(photo, {"task": "edit"})) == {"task": "edit"}
-    assert sharing.record_in(b"<svg onload=alert(1)>") is None
+    assert records.record_in(png_bytes(photo)) is None
+    assert records.record_in(png_bytes(photo, {"task": "edit"})) == {"task": "edit"}
+    assert records.record_in(b"<svg onload=alert(1)>") is None
 
 
 def test_archives_hold_their_files_and_do_not_vary():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import re
@@ -11,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from noisespace.errors import InputError
-from noisespace.specs import parse_choice
+from noisespace.web.written import WRITTEN, text_of
 
 Kind = Literal["number", "whole", "switch", "choice", "text"]
 Range = tuple[float, float, float]  # lowest, highest, step
@@ -43,7 +41,6 @@ RANGES: dict[str, Range] = {
     "dy": (-512, 512, 1),
     "seed": (0, 1000, 1),
 }
-WRITTEN = {"self_": "self"}  # as the command line writes them
 # What a docstring says only of several fields together.
 EXTRA = {
     "source_sentences": "sentences about the source, joined by |; with target sentences they give "
@@ -151,18 +148,6 @@ def clause(name: str, text: str) -> str:
     return said if len(said) <= LONGEST else f"{said[:LONGEST].rsplit(' ', 1)[0]} ..."
 
 
-def text_of(value: Any) -> str:
-    """A field's value as ``noisespace.specs`` reads it."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "+".join(f"{key}:{text_of(one)}" for key, one in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        pair = len(value) == 2 and not all(" " in str(one) for one in value)
-        return ("/" if pair else "|").join(map(text_of, value))
-    return str(value)
-
-
 def spec(name: str, values: Mapping[str, Any], fields: Sequence[Field]) -> str:
     """``edit-friendly:skip=0.2`` of what a form holds; fields at their default are left out."""
     parts = []
@@ -176,45 +161,6 @@ def spec(name: str, values: Mapping[str, Any], fields: Sequence[Field]) -> str:
         if text and text != text_of(field.default):
             parts.append(f"{WRITTEN.get(field.name, field.name)}={text}")
     return f"{name}:{','.join(parts)}" if parts else name
-
-
-def spec_of(choice: Any, kind: str, table: Mapping[str, type]) -> str:
-    """The spec of a method or editor. Raises InputError where no spec says the same."""
-    name = next((n for n, cls in table.items() if type(choice) is cls), None)
-    if name is None:
-        raise InputError(f"{kind} {type(choice).__name__} has no name on the command line")
-    parts = []
-    for field in dataclasses.fields(choice):
-        value = getattr(choice, field.name)
-        usual = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            usual = field.default_factory()
-        if value != usual or type(value) is not type(usual):
-            parts.append(f"{WRITTEN.get(field.name, field.name)}={text_of(value)}")
-    text = f"{name}:{','.join(parts)}" if parts else name
-    if parse_choice(text, kind, dict(table)) != choice:
-        raise InputError(f"{kind} {choice!r} cannot be written as one word")
-    return text
-
-
-def parse_repr(text: str, kind: str, table: Mapping[str, type]) -> Any:
-    """What a record's ``EditFriendly(skip=0.36, eta=1.0, live=False)`` means: parsed, never run."""
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
-        values = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError):
-        raise InputError(
-            f"the record's {kind}, {text[:80]!r}, holds what a record cannot give back "
-            "(a picture or a model): set it by hand"
-        ) from None
-    classes = {cls.__name__: cls for cls in table.values()}
-    cls = classes.get(call.func.id)
-    if cls is None:
-        raise InputError(f"the record's {kind} {call.func.id!r} is none that this version knows")
-    if unknown := values.keys() - {f.name for f in dataclasses.fields(cls)}:
-        raise InputError(f"the record's {kind} has a field {min(unknown)!r} that is not known")
-    return cls(**values)
 
 
 def form_values(choice: Any, fields: Sequence[Field]) -> dict[str, Any]:

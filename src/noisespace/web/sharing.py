@@ -1,160 +1,20 @@
-"""What makes an edit again: from a PNG's record, as a command, as Python, as one archive."""
+"""What makes an edit again: as a command, as Python, as one archive."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from noisespace.editing import EDITORS, MASKS, OPERATIONS
-from noisespace.errors import InputError
 from noisespace.inversion import METHODS
-from noisespace.metadata import KEY, MAX_RECORD
 from noisespace.specs import parse_choice
-from noisespace.web.fields import parse_repr, spec_of
+from noisespace.web.records import PAINTED, Settings
 
-PAINTED = "mask.png"  # what a painted mask is called in commands and archives
 INPUT = "input.png"
-
-
-class Settings(BaseModel):
-    """All that the page sets. Methods, editors, masks and operations are specs, "" for none.
-
-    ``mask`` is ``mask.png`` for a painted one; ``variants``: so many seeds from ``seed`` on.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = "scenes"
-    source: str = ""
-    target: str = ""
-    method: str = "edit-friendly"
-    editor: str = ""
-    mask: str = ""
-    operations: tuple[str, ...] = ()
-    steps: int | None = None
-    guidance: float | None = None
-    source_guidance: float | None = None
-    seed: int = 0
-    variants: int = 1
-    size: str = ""
-    dtype: str = "float32"
-
-    @property
-    def seeds(self) -> list[int]:
-        return list(range(self.seed, self.seed + self.variants))
-
-
-@dataclasses.dataclass(frozen=True)
-class Restored:
-    """Settings of a record, the picture that it shows, and whose edit it is."""
-
-    settings: Settings
-    variant: int
-    image: str  # sha256 of the source's pixels
-    notes: tuple[str, ...] = ()
-
-
-class _Source(BaseModel):
-    prompt: list[str]
-    image: list[str]
-    size: list[dict[str, tuple[int, int]]] = []
-    seed: list[int]
-    method: str
-    steps: int
-    guidance: float
-    operations: list[str] = []
-
-
-class _Picture(BaseModel):
-    prompt: str
-    source: int = 0
-
-
-class _Model(BaseModel):
-    name: str
-    dtype: str = "float32"
-
-
-class _Record(BaseModel):
-    task: str
-    model: _Model
-    source: _Source
-    guidance: float
-    editor: str | None = None
-    mask: str | None = None
-    picture: _Picture
-
-
-def restored(record: Mapping[str, Any]) -> Restored:
-    """The settings of a record. Raises InputError for one that is no edit's, or damaged."""
-    if record.get("task") != "edit":
-        raise InputError(
-            f"the record is of the task {record.get('task')!r}; only edits can be restored"
-        )
-    try:
-        read = _Record.model_validate(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"the record is damaged: {where}: {first['msg']}") from None
-    notes: list[str] = []
-
-    def word(text: str | None, kind: str, table: Mapping[str, type]) -> str:
-        if text is None:
-            return ""
-        try:
-            return spec_of(parse_repr(text, kind, table), kind, table)
-        except (InputError, TypeError, ValueError) as error:
-            notes.append(str(error))
-            return ""
-
-    source = read.source
-    if not source.seed or not 0 <= read.picture.source < len(source.seed):
-        raise InputError("the record is damaged: its picture has no seed")
-    painted = (read.mask or "").startswith("sha256:")
-    if painted:
-        notes.append("the mask was painted and is not in the PNG: paint it again")
-    fit = source.size[0] if source.size else {}
-    size = fit.get("size")
-    settings = Settings(
-        model=read.model.name,
-        dtype=read.model.dtype,
-        source=source.prompt[0] if source.prompt else "",
-        target=read.picture.prompt,
-        method=word(source.method, "method", METHODS) or "edit-friendly",
-        editor=word(read.editor, "editor", EDITORS),
-        mask="" if painted else word(read.mask, "mask", MASKS),
-        operations=tuple(
-            filter(None, (word(o, "operation", OPERATIONS) for o in source.operations))
-        ),
-        steps=source.steps,
-        guidance=read.guidance,
-        source_guidance=source.guidance,
-        seed=source.seed[0],
-        variants=len(source.seed),
-        size=f"{size[1]}x{size[0]}" if size else "",
-    )
-    image = source.image[0] if source.image else ""
-    return Restored(settings, read.picture.source, image, tuple(notes))
-
-
-def record_in(data: bytes) -> dict[str, Any] | None:
-    """The record in an uploaded picture, None where there is none; only its header is read."""
-    from PIL import Image
-
-    try:
-        text = Image.open(io.BytesIO(data), formats=["PNG"]).info.get(KEY)
-        record = json.loads(text) if isinstance(text, str) and len(text) <= MAX_RECORD else None
-    except Exception:  # no PNG, or none with a record: then it is a photo like others
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def command(settings: Settings, image: str = INPUT, out: str = "edit.png") -> str:
