@@ -21,9 +21,10 @@ NONE = "none"
 WRITE = """(...values) => {
   const name = %s, parts = [];
   %s.forEach(([field, kind, usual], at) => {
-    let value = values[at];
-    if (kind === "number") value = Number.isInteger(value) ? value.toFixed(1) : String(value);
-    const text = String(value ?? "").trim();
+    const value = values[at], slider = kind === "number" || kind === "whole";
+    if (slider && Number(value) === usual) return;
+    const share = kind === "number" && Number.isInteger(value); // an int would count steps
+    const text = share ? value.toFixed(1) : String(value ?? "").trim();
     if (text && text !== usual) parts.push(field + "=" + text);
   });
   return parts.length ? name + ":" + parts.join(",") : name;
@@ -114,7 +115,7 @@ def wire(made: Form) -> None:
         drawn = [part for _, part in parts]
         listens = [part.input for part in drawn]
         if listens:
-            gr.on(listens, None, drawn, made.spec, js=script(name, fields), show_api=False)
+            gr.on(listens, None, drawn, made.spec, js=script(name, fields), api_visibility="private")
     every = [part for parts in made.parts.values() for _, part in parts]
     groups = list(made.groups.values())
 
@@ -136,7 +137,7 @@ def wire(made: Form) -> None:
             gr.Warning(str(error))
             return [gr.skip()] * len(made.shown)
 
-    quiet = {"queue": False, "show_progress": "hidden", "show_api": False}
+    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     made.menu.input(chosen, [made.menu, *every], [made.spec, *groups], **quiet)
     gr.on([made.spec.submit, made.spec.blur], typed, made.spec, made.shown, **quiet)
 
@@ -146,11 +147,9 @@ def script(name: str, fields: list[Field]) -> str:
     known = []
     for field in fields:
         usual = field.default
-        if field.kind == "number" and float(usual).is_integer():
-            usual = f"{usual:.1f}"
+        if field.kind == "switch":
+            usual = str(usual).lower()
         elif field.kind in ("text", "choice"):
             usual = field.shown
-        else:
-            usual = str(usual).lower()
         known.append([WRITTEN.get(field.name, field.name), field.kind, usual])
     return WRITE % (json.dumps(name), json.dumps(known))
