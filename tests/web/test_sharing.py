@@ -41,7 +41,7 @@ CASES = {
         "guidance": 6.0,
         "seed": 3,
         "variants": 2,
-        "size": "32x48",
+        "size": 48,
     },
     "found mask and operation": {
         "mask": "diffedit:maps=2",

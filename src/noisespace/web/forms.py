@@ -115,7 +115,9 @@ def wire(made: Form) -> None:
         drawn = [part for _, part in parts]
         listens = [part.input for part in drawn]
         if listens:
-            gr.on(listens, None, drawn, made.spec, js=script(name, fields), api_visibility="private")
+            gr.on(
+                listens, None, drawn, made.spec, js=script(name, fields), api_visibility="private"
+            )
     every = [part for parts in made.parts.values() for _, part in parts]
     groups = list(made.groups.values())
 

@@ -1,4 +1,4 @@
-"""How the page looks: local fonts, light and dark, a phone's width; nothing is fetched elsewhere."""
+"""How the page looks: local fonts, light and dark, a phone's width; nothing is fetched."""
 
 from __future__ import annotations
 

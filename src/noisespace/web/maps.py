@@ -56,7 +56,10 @@ def strip(code: Code) -> list[tuple[Image.Image, str]]:
     maps = noise(code)
     chosen = sorted({round(k) for k in np.linspace(0, len(maps) - 1, min(SHOWN, len(maps)))})
     return [
-        (false_colour(maps[k]), f"z at step {k + 1} of {len(maps)}: variance {float(maps[k].var()):.2f}")
+        (
+            false_colour(maps[k]),
+            f"z at step {k + 1} of {len(maps)}: variance {float(maps[k].var()):.2f}",
+        )
         for k in chosen
     ]
 

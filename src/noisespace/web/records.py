@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.errors import InputError
+from noisespace.images import fitted_size
 from noisespace.inversion import METHODS
 from noisespace.metadata import KEY, MAX_RECORD
 from noisespace.web.written import parse_repr, spec_of
@@ -39,7 +40,7 @@ class Settings(BaseModel):
     source_guidance: float | None = None
     seed: int = 0
     variants: int = 1
-    size: str = ""
+    size: int | None = None
     dtype: str = "float32"
 
     @property
@@ -117,8 +118,7 @@ def restored(record: Mapping[str, Any]) -> Restored:
     painted = (read.mask or "").startswith("sha256:")
     if painted:
         notes.append("the mask was painted and is not in the PNG: paint it again")
-    fit = source.size[0] if source.size else {}
-    size = fit.get("size")
+    size = side_of(source.size[0], notes) if source.size else None
     settings = Settings(
         model=read.model.name,
         dtype=read.model.dtype,
@@ -135,10 +135,22 @@ def restored(record: Mapping[str, Any]) -> Restored:
         source_guidance=source.guidance,
         seed=source.seed[0],
         variants=len(source.seed),
-        size=f"{size[1]}x{size[0]}" if size else "",
+        size=size,
     )
     image = source.image[0] if source.image else ""
     return Restored(settings, read.picture.source, image, tuple(notes))
+
+
+def side_of(fit: Mapping[str, tuple[int, int]], notes: list[str]) -> int | None:
+    """The shorter side that brings a picture to the size of the record."""
+    try:
+        own, size = tuple(fit["original"]), tuple(fit["size"])
+        if fitted_size(own, min(size)) == size:
+            return min(size)
+    except (KeyError, ValueError):
+        pass
+    notes.append("the working size of the record was none of the picture's own proportions")
+    return None
 
 
 def record_in(data: bytes) -> dict[str, Any] | None:

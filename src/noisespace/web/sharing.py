@@ -33,7 +33,7 @@ def command(settings: Settings, image: str = INPUT, out: str = "edit.png") -> st
         ("--guidance", settings.guidance, None),
         ("--seed", settings.seed, 0),
         ("--seeds", settings.variants, 1),
-        ("--size", settings.size, ""),
+        ("--size", settings.size, None),
         ("--dtype", settings.dtype, "float32"),
         ("-o", out, None),
     ]
@@ -51,14 +51,12 @@ def python(settings: Settings, image: str = INPUT) -> str:
     photo = f"[{image!r}]{count}" if many else repr(image)
     source = f"[{settings.source!r}]{count}" if many else repr(settings.source)
     target = f"[[{settings.target!r}]]{count}" if many else repr(settings.target)
-    size = settings.size.lower().split("x") if settings.size else []
-    sides = size[0] if len(size) == 1 else f"({size[1]}, {size[0]})" if size else None
     method = python_of(parse_choice(settings.method, "method", METHODS))
     invert = {
         "steps": settings.steps,
         "guidance": settings.source_guidance,
         "seed": settings.seeds if many else settings.seed,
-        "size": sides,
+        "size": settings.size,
     }
     edit = {
         "guidance": settings.guidance,
