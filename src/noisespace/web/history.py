@@ -37,3 +37,9 @@ class History(Generic[T]):
     def go(self, index: int) -> History[T]:
         """To an entry; one that is not there leaves all as it is."""
         return replace(self, at=index) if 0 <= index < len(self.entries) else self
+
+    def change(self, entry: T) -> History[T]:
+        """Another entry in place of the current one."""
+        kept = list(self.entries)
+        kept[self.at] = entry
+        return replace(self, entries=tuple(kept))

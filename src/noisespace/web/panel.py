@@ -54,13 +54,11 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
-def under_way(state: str, position: int, step: tuple[int, int], stage: str, eta: Any) -> str:
-    """``Editing, step 3 of 32, 4.1 s left`` or the place in the queue."""
-    if state == "queued":
-        ahead = f"{position} before you" if position else "you are next"
-        return f"Waiting: {ahead}."
-    index, total = step
-    doing = {"invert": "Inverting", "edit": "Editing"}.get(stage, stage.capitalize() or "Working")
-    at = f", step {index} of {total}" if total else ""
-    left = f", {seconds(eta)} left" if isinstance(eta, (int, float)) and eta > 0 else ""
-    return f"{doing}{at}{left}"
+def under_way(view: Any) -> str:
+    """``Editing, step 3 of 32, 4.1 s left`` or the place in the queue, of a job's view."""
+    if view.state == "waiting":
+        ahead = view.position - 1
+        return f"Waiting: {ahead} before you." if ahead > 0 else "Waiting: you are next."
+    at = f", step {view.index} of {view.total}" if view.total else ""
+    left = f", {seconds(view.eta)} left" if view.eta else ""
+    return f"{view.stage.capitalize() or 'Working'}{at}{left}"

@@ -9,8 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from noisespace.web.history import History
 from noisespace.web.records import Settings
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture that was given: its path as PNG, the sha256 of its pixels, (width, height)."""
+
+    path: str
+    image: str
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -18,8 +29,7 @@ class Entry:
     """One edit that was done: what was asked, what came, and what it took."""
 
     settings: Settings
-    photo: str  # path of the input, as PNG
-    image: str  # sha256 of its pixels
+    photo: Photo
     pictures: tuple[str, ...]  # paths of the results, each with its record
     reconstruction: str
     mask: str  # path, "" for none
@@ -43,6 +53,9 @@ class Session:
     def __init__(self) -> None:
         self.owner = ""
         self.job: Any = None
+        self.photo: Photo | None = None
+        self.photos: dict[str, Photo] = {}  # by the sha256 of their pixels
+        self.mask: np.ndarray | None = None  # as painted on the photo
         self.history: History[Entry] = History()
         self._folder: Path | None = None
         self._count = 0
@@ -54,9 +67,13 @@ class Session:
     def entry(self) -> Entry | None:
         return self.history.current
 
-    def photos(self) -> dict[str, str]:
-        """The photos of this session by the sha256 of their pixels."""
-        return {entry.image: entry.photo for entry in self.history.entries}
+    def take(self, photo: Photo | None) -> None:
+        """Another photo is on the table; a mask was painted on the one before."""
+        if photo is None or self.photo is None or photo.image != self.photo.image:
+            self.mask = None
+        self.photo = photo
+        if photo is not None:
+            self.photos[photo.image] = photo
 
     def write(self, name: str, data: bytes) -> str:
         """A file of this session, in a folder of its own so that the name may be used again."""
