@@ -149,6 +149,10 @@ class Code:
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
+        write_bytes(path, self.to_bytes(), force=force)
+
+    def to_bytes(self) -> bytes:
+        """The contents of the file that ``save`` writes."""
         from safetensors.torch import save
 
         header = {
@@ -161,7 +165,7 @@ class Code:
             "info": self.info.model_dump(mode="json"),
         }
         tensors = {name: t.contiguous().cpu() for name, t in self._tensors().items()}
-        write_bytes(path, save(tensors, {"noisespace": json.dumps(header)}), force=force)
+        return save(tensors, {"noisespace": json.dumps(header)})
 
     def _tensors(self) -> Mapping[str, Tensor]:
         grid = self.grid

@@ -1,1 +1,1 @@
-"""The web app: a page and a JSON API over one engine (docs/app.md)."""
+"""The web application: an engine that runs jobs one after another, an HTTP API and a page."""

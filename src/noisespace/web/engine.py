@@ -1,0 +1,214 @@
+"""The engine: one model at work at a time, one queue, jobs that know nothing of each other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from noisespace.code import Code
+from noisespace.errors import InputError, reason
+from noisespace.models.base import Model
+from noisespace.web.cache import Codes
+from noisespace.web.checks import check_request, weight
+from noisespace.web.jobs import Busy, Cancelled, Job, Queue
+from noisespace.web.limits import Limits
+from noisespace.web.work import Desk, TimeUp, noted
+
+Observer = Callable[[str, Job], None]  # what happened: submitted, started or ended
+
+
+class Engine:
+    """Takes requests from several people and runs them one after another, each owner in turn.
+
+    ``models``: by the names that requests use, fixed here; the first is the default. One thread
+    works, so that one batch at a time is in memory and a job's seconds are its own. ``observer``
+    is told of every job (metrics, logs). Close it, or use it as a context.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        if not models:
+            raise InputError("an engine needs at least one model")
+        self.models, self.limits = dict(models), limits or Limits()
+        self.codes = Codes(self.limits.cache_entries, self.limits.cache_bytes, self.limits.lifetime)
+        self._observer = observer or (lambda event, job: None)
+        self._queue, self._jobs = Queue(), OrderedDict[str, Job]()
+        self._running: Job | None = None
+        self._changed = threading.Condition()
+        # Warnings have one state a process: whoever changes it for a moment does so alone.
+        self._checking = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="noisespace-engine", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def first(self) -> str:
+        """The name of the default model."""
+        return next(iter(self.models))
+
+    def model(self, name: str = "") -> Model:
+        """A model by its name. Raises InputError for one that is not on the list."""
+        if (name or self.first) not in self.models:
+            raise InputError(f"there is no model {name!r} here; there is {', '.join(self.models)}")
+        return self.models[name or self.first]
+
+    def submit(self, request: Any, owner: str, *, previews: bool = True) -> Job:
+        """Puts a request into the queue.
+
+        Raises Busy where the queue has no room for it and InputError for what cannot be done, both
+        before any denoising.
+        """
+        with self._changed:
+            self._room(request, owner)  # before the check, which takes time
+        with self._checking:
+            check_request(self, request, owner)
+        job = Job(request, owner, previews=previews)
+        with self._changed:
+            self._room(request, owner)
+            self._forget()
+            self._jobs[job.id] = job
+            self._queue.put(job)
+            self._changed.notify_all()
+        self._observer("submitted", job)
+        return job
+
+    def job(self, id: str, owner: str) -> Job:
+        """An owner's job. Raises InputError for one that is gone or another's: no difference."""
+        with self._changed:
+            job = self._jobs.get(id)
+        if job is None or job.owner != owner:
+            raise InputError("there is no such job (any more)")
+        return job
+
+    def jobs(self, owner: str) -> list[Job]:
+        """An owner's jobs, oldest first."""
+        with self._changed:
+            return [job for job in self._jobs.values() if job.owner == owner]
+
+    def forget(self, job: Job) -> None:
+        """Cancels a job and deletes what it made."""
+        job.cancel()
+        with self._changed:
+            self._jobs.pop(job.id, None)
+            self._queue.drop_cancelled()
+
+    def code(self, key: str, owner: str) -> Code:
+        """The code of a key that a job of this owner gave. Raises InputError for any other."""
+        return self.codes.named(key, owner)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        with self._changed:
+            self._queue.drop_cancelled()
+            return len(self._queue)
+
+    @property
+    def running(self) -> bool:
+        return self._running is not None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still takes and does jobs."""
+        return self._thread.is_alive() and not self._closed
+
+    def close(self, timeout: float | None = 60.0) -> None:
+        """Cancels everything and ends the thread."""
+        with self._changed:
+            self._closed = True
+            for job in self._jobs.values():
+                job.cancel()
+            self._changed.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def _room(self, request: Any, owner: str) -> None:
+        """Raises Busy where the queue is full, for everybody or for this owner."""
+        if self._closed:
+            raise Busy("the server is shutting down")
+        self._queue.drop_cancelled()
+        limits, waiting = self.limits, self._queue.order()
+        if self._queue.count(owner) >= limits.queue_owner:
+            raise Busy(
+                f"{limits.queue_owner} of your jobs wait already: let one finish, or cancel one"
+            )
+        held = sum(weight(job.request) for job in waiting) + weight(request)
+        if len(waiting) >= limits.queue or (waiting and held > limits.queue_bytes):
+            raise Busy(f"the queue is full ({len(waiting)} jobs wait): try again in a minute")
+
+    def _forget(self) -> None:
+        """Deletes finished jobs that are too old, too many or too large, the oldest first."""
+        done = [job for job in self._jobs.values() if job.finished]
+        held = sum(job.result.bytes for job in done if job.result is not None)
+        old, count = time.monotonic() - self.limits.lifetime, len(done)
+        for job in done:
+            late = job.ended is not None and job.ended < old
+            if not (late or count > self.limits.kept_jobs or held > self.limits.kept_bytes):
+                continue
+            held -= job.result.bytes if job.result is not None else 0
+            count -= 1
+            del self._jobs[job.id]
+
+    def _work(self) -> None:
+        """The thread: job after job, and housekeeping while there is none."""
+        while not self._closed:
+            with self._changed:
+                job = self._queue.take()
+                if job is None:
+                    self._changed.wait(min(30.0, self.limits.lifetime / 4))
+                    self._forget()
+            if job is None:
+                self.codes.expire()
+            elif job.start():
+                self._running = job
+                self._observer("started", job)
+                self._do(job)
+                self._running = None
+                self._observer("ended", job)
+
+    def _do(self, job: Job) -> None:
+        """One job, to its end: nothing that it raises goes further."""
+        try:
+            request = job.request
+            desk = Desk.of(self.model(request.model), job, self.codes, self.limits)
+            outcome = noted(desk, request, self._checking)
+            job.end("done", outcome)
+        except TimeUp:
+            seconds = self.limits.job_seconds
+            job.end("failed", error=f"this took longer than {seconds:g} s, the limit of a job")
+        except Cancelled:
+            job.end("cancelled")
+        except Exception as error:  # the last line of defence: a sentence, never a traceback
+            job.end("failed", error=failure(error))
+
+
+def failure(error: Exception) -> str:
+    """Why a job failed, one sentence."""
+    if isinstance(error, ValidationError):
+        return invalid(error)
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "out of memory: use a smaller size, fewer variants or fewer targets"
+    return reason(error)
+
+
+def invalid(error: ValidationError) -> str:
+    """What is wrong with a request, one sentence, without what was given."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if isinstance(part, (str, int)))
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {text}" if place else text
