@@ -94,6 +94,13 @@ class Editing:
         except Exception as error:
             yield [panel(asking.sentence(error), "error"), *idle_buttons, *quiet]
 
+    def again(self, session: Session, wanted: bool, *values: Any) -> Iterator[list[Any]]:
+        """A slider was let go: edits anew where that is wished and a photo is there."""
+        if wanted and session.photo is not None:
+            yield from self.run(session, *values)
+        else:
+            yield [gr.skip()] * (3 + len(self.tab.view.outputs))
+
     def cancel(self, session: Session) -> None:
         """Stops within one step; the run itself says that it was cancelled."""
         session.cancel()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +53,8 @@ class Session:
     Its files lie in a folder of its own, which goes when the visitor has been away for a while.
     """
 
-    def __init__(self) -> None:
-        self.owner = ""
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
         self.job: Any = None
         self.photo: Photo | None = None
         self.photos: dict[str, Photo] = {}  # by the sha256 of their pixels
@@ -98,3 +101,30 @@ class Session:
         self.cancel()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Visitors:
+    """Sessions by the secret that each browser keeps, so that a reload finds its own again.
+
+    Those that were away for ``lifetime`` seconds, or longest where there are too many, are closed.
+    """
+
+    def __init__(self, lifetime: float, most: int = 64) -> None:
+        self._lifetime, self._most = lifetime, most
+        self._kept: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def session(self, visitor: str) -> Session:
+        """The session of a secret; a new one where there is none."""
+        now = time.monotonic()
+        with self._lock:
+            session, _ = self._kept.pop(visitor, (None, 0.0))
+            session = session or Session(visitor)
+            self._kept[visitor] = (session, now)
+            while self._kept:
+                oldest = next(iter(self._kept))
+                late = now - self._kept[oldest][1] > self._lifetime
+                if not late and len(self._kept) <= self._most:
+                    break
+                self._kept.pop(oldest)[0].close()
+        return session

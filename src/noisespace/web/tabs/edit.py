@@ -29,6 +29,7 @@ class EditTab:
     view: View
     words: gr.Radio
     attention: gr.Image
+    examples: gr.Examples | None
 
 
 def draw(models: list[str], start: tuple[int, float, float], examples: list[list[str]]) -> EditTab:
@@ -50,8 +51,8 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
             follow = gr.Checkbox(
                 False, label="Edit again whenever a slider is let go", elem_id="follow"
             )
-            if examples:
-                gr.Examples(examples, [photo, source, target], label="Examples", elem_id="examples")
+            shown = [photo, source, target]
+            picked = gr.Examples(examples, shown, label="Examples") if examples else None
             drawn = settings(models, start, (source, target))
         with gr.Column(scale=6, min_width=300):
             panel = gr.HTML(idle(), elem_id="panel")
@@ -63,9 +64,8 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
                     buttons=[], height=320,
                 )  # fmt: skip
     controls, canvas, find = drawn
-    return EditTab(
-        photo, controls, canvas, find, run, cancel, follow, panel, view, words, attention
-    )
+    parts = (photo, controls, canvas, find, run, cancel, follow, panel, view, words, attention)
+    return EditTab(*parts, picked)
 
 
 def settings(
