@@ -25,6 +25,9 @@ CSS = """
   image-rendering: pixelated; }
 .panel.error { border-color: #c0392b; background: color-mix(in srgb, #c0392b 12%, transparent); }
 .panel.done { border-color: #2e8b57; }
+#photo .image-frame, #photo .image-frame img, #photo img { width: 100%; height: 100%;
+  object-fit: contain; }
+#panel { padding: 0; }
 .small-pictures img { image-rendering: pixelated; }
 .maps img { image-rendering: pixelated; }
 @media (max-width: 640px) {

@@ -75,7 +75,7 @@ def draw_view() -> View:
         label="Variants: choose one to compare and download",
         elem_id="variants-gallery",
         columns=4,
-        height="auto",
+        height=220,
         allow_preview=False,
         object_fit="contain",
         interactive=False,

@@ -10,7 +10,7 @@ import gradio as gr
 from noisespace.web import controls as c
 from noisespace.web.controls import Controls
 from noisespace.web.panel import idle
-from noisespace.web.pieces import Painter, Upload, painter, upload
+from noisespace.web.pieces import painter, upload
 from noisespace.web.showing import View, draw_view
 
 
@@ -18,9 +18,9 @@ from noisespace.web.showing import View, draw_view
 class EditTab:
     """The components of the tab."""
 
-    photo: Upload
+    photo: gr.Image
     controls: Controls
-    painter: Painter
+    painter: gr.ImageEditor
     find: gr.Button
     run: gr.Button
     cancel: gr.Button
@@ -51,8 +51,7 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
             follow = gr.Checkbox(
                 False, label="Edit again whenever a slider is let go", elem_id="follow"
             )
-            shown = [photo, source, target]
-            picked = gr.Examples(examples, shown, label="Examples") if examples else None
+            picked = draw_examples(examples, [photo, source, target]) if examples else None
             drawn = settings(models, start, (source, target))
         with gr.Column(scale=6, min_width=300):
             panel = gr.HTML(idle(), elem_id="panel")
@@ -68,13 +67,26 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
     return EditTab(*parts, picked)
 
 
+def draw_examples(examples: list[list[str]], into: list[Any]) -> gr.Examples:
+    """Buttons that fill in the photo and both prompts."""
+    labels = [difference(source, target) for _, source, target in examples]
+    return gr.Examples(examples, into, label="Or begin with one of these", example_labels=labels)
+
+
+def difference(source: str, target: str) -> str:
+    """Two prompts in short: the first, and the words that the second has in place of some."""
+    old, new = source.split(), target.split()
+    changed = [(a, b) for a, b in zip(old, new, strict=False) if a != b and len(a) > 2]
+    return "; ".join(f"{a} → {b}" for a, b in changed) or target
+
+
 def settings(
     models: list[str], start: tuple[int, float, float], prompts: tuple[Any, Any]
-) -> tuple[Controls, Painter, gr.Button]:
+) -> tuple[Controls, gr.ImageEditor, gr.Button]:
     """The settings below the prompts: numbers, mask, method and editor with their fields."""
     with gr.Accordion("Strength and seeds", open=True):
         numbers = c.draw_numbers(start)
-    with gr.Accordion("Inversion", open=False, elem_id="inversion"):
+    with gr.Accordion("Inversion", open=True, elem_id="inversion"):
         model = gr.Dropdown(
             models, value=models[0], label="Model", elem_id="model", visible=len(models) > 1
         )
