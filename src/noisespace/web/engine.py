@@ -8,16 +8,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from noisespace.code import Code
-from noisespace.errors import InputError, reason
+from noisespace.errors import InputError
 from noisespace.models.base import Model
 from noisespace.web.cache import Codes
 from noisespace.web.checks import check_request, weight
-from noisespace.web.jobs import Busy, Cancelled, Job, Queue
+from noisespace.web.desk import Desk, TimeUp
+from noisespace.web.jobs import Busy, Cancelled, Job
 from noisespace.web.limits import Limits
-from noisespace.web.work import Desk, TimeUp, noted
+from noisespace.web.queue import Queue
+from noisespace.web.sentences import failure
+from noisespace.web.work import noted
 
 Observer = Callable[[str, Job], None]  # what happened: submitted, started or ended
 
@@ -174,17 +175,16 @@ class Engine:
                     self._forget()
             if job is None:
                 self.codes.expire()
-            elif job.start():
+            elif (request := job.request) is not None and job.start():
                 self._running = job
                 self._observer("started", job)
-                self._do(job)
+                self._do(job, request)
                 self._running = None
                 self._observer("ended", job)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job, request: Any) -> None:
         """One job, to its end: nothing that it raises goes further."""
         try:
-            request = job.request
             desk = Desk.of(self.model(request.model), job, self.codes, self.limits)
             outcome = noted(desk, request, self._checking)
             job.end("done", outcome)
@@ -195,20 +195,3 @@ class Engine:
             job.end("cancelled")
         except Exception as error:  # the last line of defence: a sentence, never a traceback
             job.end("failed", error=failure(error))
-
-
-def failure(error: Exception) -> str:
-    """Why a job failed, one sentence."""
-    if isinstance(error, ValidationError):
-        return invalid(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "out of memory: use a smaller size, fewer variants or fewer targets"
-    return reason(error)
-
-
-def invalid(error: ValidationError) -> str:
-    """What is wrong with a request, one sentence, without what was given."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if isinstance(part, (str, int)))
-    text = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {text}" if place else text
