@@ -27,21 +27,16 @@ class Engine:
     """Takes requests from several people and runs them one after another, each owner in turn.
 
     ``models``: by the names that requests use, fixed here; the first is the default. One thread
-    works, so that one batch at a time is in memory and a job's seconds are its own. ``observer``
-    is told of every job (metrics, logs). Close it, or use it as a context.
+    works, so that one batch at a time is in memory and a job's seconds are its own. Each of
+    ``observers`` is told of every job (metrics, logs). Close it, or use it as a context.
     """
 
-    def __init__(
-        self,
-        models: Mapping[str, Model],
-        limits: Limits | None = None,
-        observer: Observer | None = None,
-    ) -> None:
+    def __init__(self, models: Mapping[str, Model], limits: Limits | None = None) -> None:
         if not models:
             raise InputError("an engine needs at least one model")
         self.models, self.limits = dict(models), limits or Limits()
         self.codes = Codes(self.limits.cache_entries, self.limits.cache_bytes, self.limits.lifetime)
-        self._observer = observer or (lambda event, job: None)
+        self.observers: list[Observer] = []
         self._queue, self._jobs = Queue(), OrderedDict[str, Job]()
         self._running: Job | None = None
         self._changed = threading.Condition()
@@ -85,7 +80,7 @@ class Engine:
             self._jobs[job.id] = job
             self._queue.put(job)
             self._changed.notify_all()
-        self._observer("submitted", job)
+        self._tell("submitted", job)
         return job
 
     def job(self, id: str, owner: str) -> Job:
@@ -106,7 +101,7 @@ class Engine:
         job.cancel()
         with self._changed:
             self._jobs.pop(job.id, None)
-            self._queue.drop_cancelled()
+            self._drop()
 
     def code(self, key: str, owner: str) -> Code:
         """The code of a key that a job of this owner gave. Raises InputError for any other."""
@@ -116,7 +111,7 @@ class Engine:
     def waiting(self) -> int:
         """How many jobs wait."""
         with self._changed:
-            self._queue.drop_cancelled()
+            self._drop()
             return len(self._queue)
 
     @property
@@ -138,11 +133,25 @@ class Engine:
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
+    def room(self, owner: str) -> None:
+        """Raises Busy where a request of this owner would not be taken now."""
+        with self._changed:
+            self._room(None, owner)
+
+    def _drop(self) -> None:
+        """Forgets jobs that were cancelled while they waited."""
+        for job in self._queue.drop_cancelled():
+            self._tell("ended", job)
+
+    def _tell(self, event: str, job: Job) -> None:
+        for observer in self.observers:
+            observer(event, job)
+
     def _room(self, request: Any, owner: str) -> None:
         """Raises Busy where the queue is full, for everybody or for this owner."""
         if self._closed:
             raise Busy("the server is shutting down")
-        self._queue.drop_cancelled()
+        self._drop()
         limits, waiting = self.limits, self._queue.order()
         if self._queue.count(owner) >= limits.queue_owner:
             raise Busy(
@@ -177,10 +186,10 @@ class Engine:
                 self.codes.expire()
             elif (request := job.request) is not None and job.start():
                 self._running = job
-                self._observer("started", job)
+                self._tell("started", job)
                 self._do(job, request)
                 self._running = None
-                self._observer("ended", job)
+                self._tell("ended", job)
 
     def _do(self, job: Job, request: Any) -> None:
         """One job, to its end: nothing that it raises goes further."""

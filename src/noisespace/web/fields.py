@@ -27,8 +27,8 @@ def picture_of(data: bytes, limits: Limits, name: str = "the image") -> np.ndarr
 
 def _pixels(value: Any) -> Any:
     """PIL or an array as uint8 (h, w, 3); a text would be a path, which no client may name."""
-    if value is None or isinstance(value, (Image.Image, np.ndarray)):
-        return None if value is None else load(value)
+    if isinstance(value, (Image.Image, np.ndarray)):
+        return load(value)
     raise InputError(f"expected decoded pixels, got {type(value).__name__}")
 
 

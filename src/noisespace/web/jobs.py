@@ -54,6 +54,7 @@ class Job:
     def __init__(self, request: Any, owner: str, *, previews: bool = True) -> None:
         self.id = secrets.token_hex(16)
         self.request, self.owner, self.previews = request, owner, previews
+        self.kind = type(request).__name__.removesuffix("Request").lower()
         self.made = time.monotonic()
         self.state: State = "waiting"
         self.stage: Stage = ""

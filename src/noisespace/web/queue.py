@@ -35,15 +35,18 @@ class Queue:
         self._place()
         return job
 
-    def drop_cancelled(self) -> None:
-        """Forgets the jobs that were cancelled while they waited."""
+    def drop_cancelled(self) -> list[Job]:
+        """Forgets the jobs that were cancelled while they waited, and says which."""
+        dropped = [job for jobs in self._owners.values() for job in jobs if job.finished]
         for owner, jobs in list(self._owners.items()):
             kept = deque(job for job in jobs if not job.finished)
             if kept:
                 self._owners[owner] = kept
             else:
                 del self._owners[owner]
-        self._place()
+        if dropped:
+            self._place()
+        return dropped
 
     def order(self) -> list[Job]:
         """The waiting jobs as they will be taken."""

@@ -41,9 +41,8 @@ class Request(Part):
 class Inversion(Request):
     """How a picture is inverted. Left out, a setting is the method's published one or the model's.
 
-    ``source``: what the picture shows ("auto": a
-    captioner says it); ``variants``: so many seeds from ``seed`` on, in one batch; ``size``: the
-    working size of the shorter side.
+    ``source``: what the picture shows ("auto": a captioner says it); ``variants``: so many seeds
+    from ``seed`` on, in one batch; ``size``: the working size of the shorter side.
     """
 
     source: Prompt = ""
@@ -59,30 +58,15 @@ class Inversion(Request):
         return list(range(self.seed, self.seed + self.variants))
 
 
-class InvertRequest(Inversion):
-    """Invert a picture, so that edits of it start at once."""
+class EditSettings(Inversion):
+    """What an edit shall be: every target for every seed.
 
-    image: Pixels
-
-
-class _OnImage(Inversion):
-    """A job on a picture, which is inverted unless that is known, or on a ``code``'s key."""
-
-    image: Pixels = None
-    code: Key | None = None
-
-    def model_post_init(self, context: Any, /) -> None:
-        if (self.image is None) == (self.code is None):
-            raise InputError("give either an image or the key of a code")
-
-
-class EditRequest(_OnImage):
-    """Edit a picture: every target for every seed. ``operations`` are done to the code first."""
+    ``operations`` are done to the code first, such as ``shift:dx=8``.
+    """
 
     targets: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=16)]
     editor: Editor = None
     guidance: Weight | None = None
-    mask: Mask = None
     operations: Annotated[tuple[Operation, ...], Field(max_length=8)] = ()
 
 
@@ -94,16 +78,57 @@ class Combo(Part):
     guidance: Weight | None = None
 
 
-class CompareRequest(Inversion):
-    """Several settings on one picture; ``method`` and ``variants`` are those of the combos: one.
+class CompareSettings(Inversion):
+    """Several settings on one picture; each of ``combos`` has its own method and one seed.
 
     ``columns``: how many cells a row of the grid has.
     """
 
-    image: Pixels
     target: Prompt
     combos: Annotated[tuple[Combo, ...], Field(min_length=1, max_length=64)]
     columns: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class AttentionSettings(Inversion):
+    """Where words of the source prompt look; all of its words where none are given."""
+
+    words: Annotated[tuple[Word, ...], Field(max_length=32)] = ()
+
+
+class MaskSettings(Inversion):
+    """The mask that ``diffedit:...`` or ``attention:word=...`` finds for one target."""
+
+    target: Prompt = ""
+    mask: MaskSpec = "diffedit"
+
+
+class OnImage(Inversion):
+    """A job on a picture, which is inverted unless that is known, or on a ``code``'s key."""
+
+    image: Pixels | None = None
+    code: Key | None = None
+
+    def model_post_init(self, context: Any, /) -> None:
+        if (self.image is None) == (self.code is None):
+            raise InputError("give either an image or the key of a code")
+
+
+class InvertRequest(Inversion):
+    """Invert a picture, so that edits of it start at once."""
+
+    image: Pixels
+
+
+class EditRequest(EditSettings, OnImage):
+    """Edit a picture; ``mask``: painted (uint8 (h, w), PIL) or the spec of what finds it."""
+
+    mask: Mask = None
+
+
+class CompareRequest(CompareSettings):
+    """Compare settings on a picture."""
+
+    image: Pixels
     mask: Mask = None
 
     @classmethod
@@ -128,17 +153,12 @@ class CompareRequest(Inversion):
         return cls(combos=combos, columns=len(guidances), **rest)
 
 
-class AttentionRequest(_OnImage):
-    """Where words of the source prompt look; all of its words where none are given."""
-
-    words: Annotated[tuple[Word, ...], Field(max_length=32)] = ()
+class AttentionRequest(AttentionSettings, OnImage):
+    """Show where words look."""
 
 
-class MaskRequest(_OnImage):
-    """The mask that ``diffedit:...`` or ``attention:word=...`` finds for one target."""
-
-    target: Prompt = ""
-    mask: MaskSpec = "diffedit"
+class MaskRequest(MaskSettings, OnImage):
+    """Find a mask."""
 
 
 class Paint(Part):
