@@ -34,7 +34,8 @@ def check_request(engine: Any, request: Any, owner: str) -> None:
     count = getattr(request, "variants", 1)
     if count > limits.variants:
         raise InputError(f"there may be at most {limits.variants} variants here, got {count}")
-    code = engine.code(request.code, owner) if getattr(request, "code", None) else None
+    key = getattr(request, "code", None)
+    code = None if key is None else engine.code(key, owner)
     if code is not None:
         check_code(model, code)
         count = code.path.shape[1]

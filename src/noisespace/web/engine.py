@@ -14,7 +14,7 @@ from noisespace.models.base import Model
 from noisespace.web.cache import Codes
 from noisespace.web.checks import check_request, weight
 from noisespace.web.desk import Desk, TimeUp
-from noisespace.web.jobs import Busy, Cancelled, Job
+from noisespace.web.jobs import Busy, Cancelled, Gone, Job
 from noisespace.web.limits import Limits
 from noisespace.web.queue import Queue
 from noisespace.web.sentences import failure
@@ -84,11 +84,11 @@ class Engine:
         return job
 
     def job(self, id: str, owner: str) -> Job:
-        """An owner's job. Raises InputError for one that is gone or another's: no difference."""
+        """An owner's job. Raises Gone for one that is gone or another's: no difference."""
         with self._changed:
             job = self._jobs.get(id)
         if job is None or job.owner != owner:
-            raise InputError("there is no such job (any more)")
+            raise Gone("there is no such job (any more)")
         return job
 
     def jobs(self, owner: str) -> list[Job]:
@@ -104,8 +104,15 @@ class Engine:
             self._drop()
 
     def code(self, key: str, owner: str) -> Code:
-        """The code of a key that a job of this owner gave. Raises InputError for any other."""
+        """The code of a key that a job of this owner gave. Raises Gone for any other."""
         return self.codes.named(key, owner)
+
+    def tidy(self) -> None:
+        """Deletes what nobody used for a lifetime."""
+        self.codes.expire()
+        with self._changed:
+            self._drop()
+            self._forget()
 
     @property
     def waiting(self) -> int:
@@ -155,7 +162,8 @@ class Engine:
         limits, waiting = self.limits, self._queue.order()
         if self._queue.count(owner) >= limits.queue_owner:
             raise Busy(
-                f"{limits.queue_owner} of your jobs wait already: let one finish, or cancel one"
+                f"{limits.queue_owner} of your jobs wait already: let one finish, or cancel one",
+                yours=True,
             )
         held = sum(weight(job.request) for job in waiting) + weight(request)
         if len(waiting) >= limits.queue or (waiting and held > limits.queue_bytes):
@@ -181,9 +189,8 @@ class Engine:
                 job = self._queue.take()
                 if job is None:
                     self._changed.wait(min(30.0, self.limits.lifetime / 4))
-                    self._forget()
             if job is None:
-                self.codes.expire()
+                self.tidy()
             elif (request := job.request) is not None and job.start():
                 self._running = job
                 self._tell("started", job)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from noisespace.errors import RunError
+from noisespace.errors import InputError, RunError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Stage = Literal["", "inverting", "editing", "reconstructing"]
@@ -19,7 +19,15 @@ FINISHED = ("done", "failed", "cancelled")
 
 
 class Busy(RunError):  # noqa: N818  # no error either
-    """The server has as much to do as it takes on: try again later."""
+    """The server has as much to do as it takes on; ``yours``: as it takes on from this owner."""
+
+    def __init__(self, text: str, *, yours: bool = False) -> None:
+        super().__init__(text)
+        self.yours = yours
+
+
+class Gone(InputError):  # noqa: N818
+    """What was named is not there, or not the asker's: they are not told which."""
 
 
 class Cancelled(Exception):  # noqa: N818  # no error: somebody asked for it

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from pydantic import ValidationError
 
 from noisespace.errors import reason
@@ -18,7 +21,12 @@ def failure(error: Exception) -> str:
 
 def invalid(error: ValidationError) -> str:
     """What is wrong with a request, one sentence, without what was given."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if isinstance(part, (str, int)))
-    text = first["msg"].removeprefix("Value error, ")
+    return first_error(error.errors(include_url=False, include_input=False, include_context=False))
+
+
+def first_error(errors: Sequence[Any]) -> str:
+    """The first of pydantic's errors, one sentence: the field and what is wrong with it."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    text = " ".join(str(first["msg"]).removeprefix("Value error, ").split())[:600]
     return f"{place}: {text}" if place else text

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from noisespace.errors import InputError
+from noisespace.web.jobs import Gone
 from noisespace.web.limits import Limits
 
 
@@ -48,12 +48,12 @@ class Uploads:
         return key
 
     def get(self, key: str, owner: str) -> bytes:
-        """The bytes of an owner's upload. Raises InputError for one that is gone or another's."""
+        """The bytes of an owner's upload. Raises Gone for one that is gone or another's."""
         with self._lock:
             self._expire()
             upload = self._kept.get(key)
         if upload is None or upload.owner != owner:
-            raise InputError("there is no such upload (any more): send the picture again")
+            raise Gone("there is no such upload (any more): send the picture again")
         return upload.data
 
     def delete(self, key: str, owner: str) -> None:
