@@ -1,7 +1,7 @@
 """One tiny random model for all tests of the web application, one engine a test."""
 
 import pytest
-from helpers import Watched
+from watched import Watched
 from tiny import tiny_sd
 
 from noisespace.models.diffusers import from_pipeline
