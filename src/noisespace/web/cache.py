@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from noisespace.code import Code
-from noisespace.errors import InputError
+from noisespace.web.jobs import Gone
 
 
 @dataclass
@@ -68,11 +68,11 @@ class Codes:
             return self._touch(key, entry)
 
     def named(self, key: str, owner: str) -> Code:
-        """The code of a key. Raises InputError for one that is gone or another's: no difference."""
+        """The code of a key. Raises Gone for one that is gone or another's: no difference."""
         with self._lock:
             entry = self._kept.get(key)
             if entry is None or owner not in entry.owners:
-                raise InputError(f"there is no code {key[:8]}... (any more): give the image again")
+                raise Gone(f"there is no code {key[:8]}... (any more): give the image again")
             return self._touch(key, entry)
 
     def put(self, key: str, code: Code, owner: str) -> None:

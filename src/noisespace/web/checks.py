@@ -34,9 +34,10 @@ def check_request(engine: Any, request: Any, owner: str) -> None:
     count = getattr(request, "variants", 1)
     if count > limits.variants:
         raise InputError(f"there may be at most {limits.variants} variants here, got {count}")
-    code = engine.code(request.code, owner) if getattr(request, "code", None) else None
+    key = getattr(request, "code", None)
+    code = None if key is None else engine.code(key, owner)
     if code is not None:
-        check_code(model, code, request)
+        check_code(model, code)
         count = code.path.shape[1]
     if getattr(request, "image", None) is not None:
         check_image(model, request, limits)
@@ -51,7 +52,7 @@ def check_request(engine: Any, request: Any, owner: str) -> None:
     check_controls(model, code, request)
 
 
-def check_code(model: Any, code: Any, request: Any) -> None:
+def check_code(model: Any, code: Any) -> None:
     """Refuses a code of another model, before it waits."""
     if code.info.fingerprint and code.info.fingerprint != model.fingerprint:
         raise InputError(
@@ -93,17 +94,12 @@ def check_controls(model: Any, code: Any, request: Any) -> None:
     from noisespace.images import Fit, fitted_size
     from noisespace.prepare import check_edit
 
-    if isinstance(request, r.OperationRequest):
-        targets = ()
-    elif isinstance(request, (r.EditRequest,)):
-        targets = request.targets
-    else:
-        targets = (getattr(request, "target", ""),)
+    targets = getattr(request, "targets", None) or (getattr(request, "target", ""),)
     source, fit = getattr(request, "source", ""), None
     if code is not None:
         source = code.info.prompts[0] if code.info.prompts else ""
         fit = Fit(**code.info.fit[0]) if code.info.fit else None
-    elif request.image is not None:
+    elif getattr(request, "image", None) is not None:
         own = request.image.shape[:2]
         options = {"target": model.resolution, "multiple": model.multiple}
         fit = Fit(own, fitted_size(own, request.size, **options))
@@ -114,4 +110,4 @@ def check_controls(model: Any, code: Any, request: Any) -> None:
     asked["operations"] = r.choices(getattr(request, "operations", ()))
     editors = {getattr(p, "editor", None) for p in getattr(request, "combos", None) or [request]}
     for editor in editors:
-        check_edit(model, (source, targets or ("",)), fit, editor=editor_of(editor), **asked)
+        check_edit(model, (source, targets), fit, editor=editor_of(editor), **asked)

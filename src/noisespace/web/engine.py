@@ -8,16 +8,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from noisespace.code import Code
-from noisespace.errors import InputError, reason
+from noisespace.errors import InputError
 from noisespace.models.base import Model
 from noisespace.web.cache import Codes
 from noisespace.web.checks import check_request, weight
-from noisespace.web.jobs import Busy, Cancelled, Job, Queue
+from noisespace.web.desk import Desk, TimeUp
+from noisespace.web.jobs import Busy, Cancelled, Gone, Job
 from noisespace.web.limits import Limits
-from noisespace.web.work import Desk, TimeUp, noted
+from noisespace.web.queue import Queue
+from noisespace.web.sentences import failure
+from noisespace.web.work import noted
 
 Observer = Callable[[str, Job], None]  # what happened: submitted, started or ended
 
@@ -26,21 +27,16 @@ class Engine:
     """Takes requests from several people and runs them one after another, each owner in turn.
 
     ``models``: by the names that requests use, fixed here; the first is the default. One thread
-    works, so that one batch at a time is in memory and a job's seconds are its own. ``observer``
-    is told of every job (metrics, logs). Close it, or use it as a context.
+    works, so that one batch at a time is in memory and a job's seconds are its own. Each of
+    ``observers`` is told of every job (metrics, logs). Close it, or use it as a context.
     """
 
-    def __init__(
-        self,
-        models: Mapping[str, Model],
-        limits: Limits | None = None,
-        observer: Observer | None = None,
-    ) -> None:
+    def __init__(self, models: Mapping[str, Model], limits: Limits | None = None) -> None:
         if not models:
             raise InputError("an engine needs at least one model")
         self.models, self.limits = dict(models), limits or Limits()
         self.codes = Codes(self.limits.cache_entries, self.limits.cache_bytes, self.limits.lifetime)
-        self._observer = observer or (lambda event, job: None)
+        self.observers: list[Observer] = []
         self._queue, self._jobs = Queue(), OrderedDict[str, Job]()
         self._running: Job | None = None
         self._changed = threading.Condition()
@@ -84,15 +80,15 @@ class Engine:
             self._jobs[job.id] = job
             self._queue.put(job)
             self._changed.notify_all()
-        self._observer("submitted", job)
+        self._tell("submitted", job)
         return job
 
     def job(self, id: str, owner: str) -> Job:
-        """An owner's job. Raises InputError for one that is gone or another's: no difference."""
+        """An owner's job. Raises Gone for one that is gone or another's: no difference."""
         with self._changed:
             job = self._jobs.get(id)
         if job is None or job.owner != owner:
-            raise InputError("there is no such job (any more)")
+            raise Gone("there is no such job (any more)")
         return job
 
     def jobs(self, owner: str) -> list[Job]:
@@ -105,17 +101,24 @@ class Engine:
         job.cancel()
         with self._changed:
             self._jobs.pop(job.id, None)
-            self._queue.drop_cancelled()
+            self._drop()
 
     def code(self, key: str, owner: str) -> Code:
-        """The code of a key that a job of this owner gave. Raises InputError for any other."""
+        """The code of a key that a job of this owner gave. Raises Gone for any other."""
         return self.codes.named(key, owner)
+
+    def tidy(self) -> None:
+        """Deletes what nobody used for a lifetime."""
+        self.codes.expire()
+        with self._changed:
+            self._drop()
+            self._forget()
 
     @property
     def waiting(self) -> int:
         """How many jobs wait."""
         with self._changed:
-            self._queue.drop_cancelled()
+            self._drop()
             return len(self._queue)
 
     @property
@@ -137,15 +140,30 @@ class Engine:
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
+    def room(self, owner: str) -> None:
+        """Raises Busy where a request of this owner would not be taken now."""
+        with self._changed:
+            self._room(None, owner)
+
+    def _drop(self) -> None:
+        """Forgets jobs that were cancelled while they waited."""
+        for job in self._queue.drop_cancelled():
+            self._tell("ended", job)
+
+    def _tell(self, event: str, job: Job) -> None:
+        for observer in self.observers:
+            observer(event, job)
+
     def _room(self, request: Any, owner: str) -> None:
         """Raises Busy where the queue is full, for everybody or for this owner."""
         if self._closed:
             raise Busy("the server is shutting down")
-        self._queue.drop_cancelled()
+        self._drop()
         limits, waiting = self.limits, self._queue.order()
         if self._queue.count(owner) >= limits.queue_owner:
             raise Busy(
-                f"{limits.queue_owner} of your jobs wait already: let one finish, or cancel one"
+                f"{limits.queue_owner} of your jobs wait already: let one finish, or cancel one",
+                yours=True,
             )
         held = sum(weight(job.request) for job in waiting) + weight(request)
         if len(waiting) >= limits.queue or (waiting and held > limits.queue_bytes):
@@ -171,20 +189,18 @@ class Engine:
                 job = self._queue.take()
                 if job is None:
                     self._changed.wait(min(30.0, self.limits.lifetime / 4))
-                    self._forget()
             if job is None:
-                self.codes.expire()
-            elif job.start():
+                self.tidy()
+            elif (request := job.request) is not None and job.start():
                 self._running = job
-                self._observer("started", job)
-                self._do(job)
+                self._tell("started", job)
+                self._do(job, request)
                 self._running = None
-                self._observer("ended", job)
+                self._tell("ended", job)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job, request: Any) -> None:
         """One job, to its end: nothing that it raises goes further."""
         try:
-            request = job.request
             desk = Desk.of(self.model(request.model), job, self.codes, self.limits)
             outcome = noted(desk, request, self._checking)
             job.end("done", outcome)
@@ -195,20 +211,3 @@ class Engine:
             job.end("cancelled")
         except Exception as error:  # the last line of defence: a sentence, never a traceback
             job.end("failed", error=failure(error))
-
-
-def failure(error: Exception) -> str:
-    """Why a job failed, one sentence."""
-    if isinstance(error, ValidationError):
-        return invalid(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "out of memory: use a smaller size, fewer variants or fewer targets"
-    return reason(error)
-
-
-def invalid(error: ValidationError) -> str:
-    """What is wrong with a request, one sentence, without what was given."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if isinstance(part, (str, int)))
-    text = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {text}" if place else text

@@ -12,12 +12,12 @@ import gradio as gr
 
 from noisespace.errors import InputError
 from noisespace.specs import parse_choice
-from noisespace.web.fields import Field, fields_of, form_values, spec
+from noisespace.web.parameters import Field, fields_of, form_values, spec
 from noisespace.web.written import WRITTEN
 
 NONE = "none"
 
-# Writes the spec in the browser, as `fields.spec` does, so that no click can outrun it.
+# Writes the spec in the browser, as `parameters.spec` does, so that no click can outrun it.
 WRITE = """(...values) => {
   const name = %s, parts = [];
   %s.forEach(([field, kind, usual], at) => {

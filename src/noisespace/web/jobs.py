@@ -1,18 +1,17 @@
-"""Jobs: what one person waits for, and the queue that serves all of them in turn."""
+"""Jobs: what one person waits for."""
 
 from __future__ import annotations
 
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
 
-from noisespace.errors import RunError
+from noisespace.errors import InputError, RunError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Stage = Literal["", "inverting", "editing", "reconstructing"]
@@ -20,7 +19,15 @@ FINISHED = ("done", "failed", "cancelled")
 
 
 class Busy(RunError):  # noqa: N818  # no error either
-    """The server has as much to do as it takes on: try again later."""
+    """The server has as much to do as it takes on; ``yours``: as it takes on from this owner."""
+
+    def __init__(self, text: str, *, yours: bool = False) -> None:
+        super().__init__(text)
+        self.yours = yours
+
+
+class Gone(InputError):  # noqa: N818
+    """What was named is not there, or not the asker's: they are not told which."""
 
 
 class Cancelled(Exception):  # noqa: N818  # no error: somebody asked for it
@@ -55,6 +62,7 @@ class Job:
     def __init__(self, request: Any, owner: str, *, previews: bool = True) -> None:
         self.id = secrets.token_hex(16)
         self.request, self.owner, self.previews = request, owner, previews
+        self.kind = type(request).__name__.removesuffix("Request").lower()
         self.made = time.monotonic()
         self.state: State = "waiting"
         self.stage: Stage = ""
@@ -176,52 +184,3 @@ class Job:
     def _tell(self) -> None:
         self._version += 1
         self._changed.notify_all()
-
-
-class Queue:
-    """Waiting jobs, served in turn: one of each owner, then the next of each. Not locked."""
-
-    def __init__(self) -> None:
-        self._owners: OrderedDict[str, deque[Job]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return sum(map(len, self._owners.values()))
-
-    def count(self, owner: str) -> int:
-        """How many of an owner's jobs wait."""
-        return len(self._owners.get(owner, ()))
-
-    def put(self, job: Job) -> None:
-        self._owners.setdefault(job.owner, deque()).append(job)
-        self._place()
-
-    def take(self) -> Job | None:
-        """The next job; its owner goes to the end of the line."""
-        if not self._owners:
-            return None
-        owner, jobs = self._owners.popitem(last=False)
-        job = jobs.popleft()
-        if jobs:
-            self._owners[owner] = jobs
-        self._place()
-        return job
-
-    def drop_cancelled(self) -> None:
-        """Forgets the jobs that were cancelled while they waited."""
-        for owner, jobs in list(self._owners.items()):
-            kept = deque(job for job in jobs if not job.finished)
-            if kept:
-                self._owners[owner] = kept
-            else:
-                del self._owners[owner]
-        self._place()
-
-    def order(self) -> list[Job]:
-        """The waiting jobs as they will be taken."""
-        lines = [list(jobs) for jobs in self._owners.values()]
-        longest = max(map(len, lines), default=0)
-        return [line[k] for k in range(longest) for line in lines if k < len(line)]
-
-    def _place(self) -> None:
-        for position, job in enumerate(self.order(), 1):
-            job.place(position)

@@ -1,7 +1,7 @@
 """What a job is asked for: checked when it is made, before anything of it runs.
 
 The fields are those of the command line. Pictures are decoded pixels here: whoever takes bytes from
-outside decodes them by ``picture_of``, under the server's limits.
+outside decodes them by ``fields.picture_of``, under the server's limits.
 """
 
 from __future__ import annotations
@@ -9,95 +9,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import numpy as np
-from PIL import Image
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-from noisespace.decode import load, unpack
 from noisespace.errors import InputError
-from noisespace.web.choices import LONGEST, editor_of, mask_of, method_of, operation_of
-from noisespace.web.limits import MIB, Limits
-
-LAST_SEED = 2**63 - 1
-
-
-def picture_of(data: bytes, limits: Limits, name: str = "the image") -> np.ndarray:
-    """The bytes of an image file from outside as uint8 (h, w, 3), caps before decoding."""
-    if len(data) > limits.upload_bytes:
-        raise InputError(
-            f"{name}: is larger than {limits.upload_bytes / MIB:g} MiB, the limit; make it smaller"
-        )
-    return unpack(data, name, max_pixels=limits.pixels)
-
-
-def _pixels(value: Any) -> Any:
-    """PIL or an array as uint8 (h, w, 3); a text would be a path, which no client may name."""
-    if value is None or isinstance(value, (Image.Image, np.ndarray)):
-        return None if value is None else load(value)
-    raise InputError(f"expected decoded pixels, got {type(value).__name__}")
+from noisespace.web.choices import operation_of
+from noisespace.web.fields import (
+    LAST_SEED,
+    Editor,
+    Key,
+    Mask,
+    MaskSpec,
+    Method,
+    Operation,
+    Part,
+    Pixels,
+    Prompt,
+    Share,
+    Strokes,
+    Weight,
+    Word,
+)
+from noisespace.web.fields import picture_of as picture_of
 
 
-def _mask(value: Any) -> Any:
-    """A painted mask as uint8 (h, w), or the spec of what finds one."""
-    from noisespace.editing.masks import as_grey
+class Request(Part):
+    """The base of every request. ``model``: one of the server's ("": its first)."""
 
-    if isinstance(value, str):
-        if not value.strip():
-            return None
-        mask_of(value)
-        return value
-    if value is None or isinstance(value, (Image.Image, np.ndarray)):
-        return None if value is None else as_grey(value)
-    raise InputError(f"expected a painted mask or a spec, got {type(value).__name__}")
-
-
-def _strokes(value: Any) -> Any:
-    """Paint as an RGBA picture."""
-    from noisespace.images import paint_layer
-
-    if not isinstance(value, (Image.Image, np.ndarray)):
-        raise InputError(f"expected strokes as pixels (RGBA), got {type(value).__name__}")
-    return paint_layer(value)
-
-
-def _checked(parse: Any) -> Any:
-    def check(spec: Any) -> Any:
-        if spec is not None:
-            parse(spec)
-        return spec
-
-    return AfterValidator(check)
-
-
-Pixels = Annotated[Any, BeforeValidator(_pixels)]
-Mask = Annotated[Any, BeforeValidator(_mask)]
-Strokes = Annotated[Any, BeforeValidator(_strokes)]
-Spec = Annotated[str, Field(max_length=LONGEST)]
-Method = Annotated[Spec, _checked(method_of)]
-Editor = Annotated[Spec | None, _checked(editor_of)]
-Operation = Annotated[Spec, _checked(operation_of)]
-Prompt = Annotated[str, Field(max_length=1000)]
-Word = Annotated[str, Field(min_length=1, max_length=100)]
-Weight = Annotated[float, Field(gt=-1000, lt=1000, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
-
-
-class Request(BaseModel):
-    """The base of every request: nothing unknown, nothing changed later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model: Annotated[str, Field(max_length=200)] = ""
 
 
 class Inversion(Request):
     """How a picture is inverted. Left out, a setting is the method's published one or the model's.
 
-    ``model``: one of the server's ("": its first); ``source``: what the picture shows ("auto": a
-    captioner says it); ``variants``: so many seeds from ``seed`` on, in one batch; ``size``: the
-    working size of the shorter side.
+    ``source``: what the picture shows ("auto": a captioner says it); ``variants``: so many seeds
+    from ``seed`` on, in one batch; ``size``: the working size of the shorter side.
     """
 
-    model: Annotated[str, Field(max_length=200)] = ""
     source: Prompt = ""
     method: Method = "edit-friendly"
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -111,34 +58,19 @@ class Inversion(Request):
         return list(range(self.seed, self.seed + self.variants))
 
 
-class InvertRequest(Inversion):
-    """Invert a picture, so that edits of it start at once."""
+class EditSettings(Inversion):
+    """What an edit shall be: every target for every seed.
 
-    image: Pixels
-
-
-class _OnImage(Inversion):
-    """A job on a picture, which is inverted unless that is known, or on a ``code``'s key."""
-
-    image: Pixels = None
-    code: Key | None = None
-
-    def model_post_init(self, context: Any, /) -> None:
-        if (self.image is None) == (self.code is None):
-            raise InputError("give either an image or the key of a code")
-
-
-class EditRequest(_OnImage):
-    """Edit a picture: every target for every seed. ``operations`` are done to the code first."""
+    ``operations`` are done to the code first, such as ``shift:dx=8``.
+    """
 
     targets: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=16)]
     editor: Editor = None
     guidance: Weight | None = None
-    mask: Mask = None
     operations: Annotated[tuple[Operation, ...], Field(max_length=8)] = ()
 
 
-class Combo(Request):
+class Combo(Part):
     """One cell of a comparison: a method, an editor and a guidance of the edit."""
 
     method: Method = "edit-friendly"
@@ -146,16 +78,57 @@ class Combo(Request):
     guidance: Weight | None = None
 
 
-class CompareRequest(Inversion):
-    """Several settings on one picture; ``method`` and ``variants`` are those of the combos: one.
+class CompareSettings(Inversion):
+    """Several settings on one picture; each of ``combos`` has its own method and one seed.
 
     ``columns``: how many cells a row of the grid has.
     """
 
-    image: Pixels
     target: Prompt
     combos: Annotated[tuple[Combo, ...], Field(min_length=1, max_length=64)]
     columns: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class AttentionSettings(Inversion):
+    """Where words of the source prompt look; all of its words where none are given."""
+
+    words: Annotated[tuple[Word, ...], Field(max_length=32)] = ()
+
+
+class MaskSettings(Inversion):
+    """The mask that ``diffedit:...`` or ``attention:word=...`` finds for one target."""
+
+    target: Prompt = ""
+    mask: MaskSpec = "diffedit"
+
+
+class OnImage(Inversion):
+    """A job on a picture, which is inverted unless that is known, or on a ``code``'s key."""
+
+    image: Pixels | None = None
+    code: Key | None = None
+
+    def model_post_init(self, context: Any, /) -> None:
+        if (self.image is None) == (self.code is None):
+            raise InputError("give either an image or the key of a code")
+
+
+class InvertRequest(Inversion):
+    """Invert a picture, so that edits of it start at once."""
+
+    image: Pixels
+
+
+class EditRequest(EditSettings, OnImage):
+    """Edit a picture; ``mask``: painted (uint8 (h, w), PIL) or the spec of what finds it."""
+
+    mask: Mask = None
+
+
+class CompareRequest(CompareSettings):
+    """Compare settings on a picture."""
+
+    image: Pixels
     mask: Mask = None
 
     @classmethod
@@ -180,20 +153,15 @@ class CompareRequest(Inversion):
         return cls(combos=combos, columns=len(guidances), **rest)
 
 
-class AttentionRequest(_OnImage):
-    """Where words of the source prompt look; all of its words where none are given."""
-
-    words: Annotated[tuple[Word, ...], Field(max_length=32)] = ()
+class AttentionRequest(AttentionSettings, OnImage):
+    """Show where words look."""
 
 
-class MaskRequest(_OnImage):
-    """The mask that ``diffedit:...`` or ``attention:word=...`` finds for one target."""
-
-    target: Prompt = ""
-    mask: Annotated[Spec, _checked(mask_of)] = "diffedit"
+class MaskRequest(MaskSettings, OnImage):
+    """Find a mask."""
 
 
-class Paint(Request):
+class Paint(Part):
     """Colour painted into the noise maps (ColorEdit): ``strokes`` are RGBA pixels."""
 
     strokes: Strokes
@@ -210,7 +178,6 @@ class Paint(Request):
 class OperationRequest(Request):
     """Operations on a code, one after another (``shift:dx=8,dy=-4`` or paint): a new code."""
 
-    model: Annotated[str, Field(max_length=200)] = ""
     code: Key
     operations: Annotated[tuple[Operation | Paint, ...], Field(min_length=1, max_length=8)]
 
