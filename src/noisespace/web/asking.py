@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -167,11 +166,10 @@ def code_bytes(code: Any) -> bytes:
         return path.read_bytes()
 
 
-def painted(layers: list[bytes], size: tuple[int, int]) -> np.ndarray | None:
+def painted(layers: list[Image.Image], size: tuple[int, int]) -> np.ndarray | None:
     """The mask that layers of paint make on a picture of a (width, height); None where none is."""
     mask = np.zeros((size[1], size[0]), np.uint8)
-    for data in layers:
-        layer = Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]).convert("RGBA")
-        alpha = layer.getchannel("A").resize(size, Image.Resampling.BOX)
+    for layer in layers:
+        alpha = layer.convert("RGBA").getchannel("A").resize(size, Image.Resampling.BOX)
         mask = np.maximum(mask, np.where(np.asarray(alpha) > 40, 255, 0).astype(np.uint8))
     return mask if mask.any() else None

@@ -72,7 +72,14 @@ class Controls:
         """What the outputs become. Raises InputError for a spec that is none."""
         painted, own = settings.mask == PAINTED, settings
         mode = BY_HAND if painted else FOUND if own.mask else WHOLE
-        values = (own.steps, own.guidance, own.source_guidance, own.seed, own.variants, own.size or 0)
+        values = (
+            own.steps,
+            own.guidance,
+            own.source_guidance,
+            own.seed,
+            own.variants,
+            own.size or 0,
+        )
         numbers = [reaching(c, v) for c, v in zip(self.numbers, values, strict=True)]
         mask = self.mask.show("diffedit" if painted or not own.mask else own.mask)
         plain = [own.source, own.target, own.model, mode, " ".join(own.operations)]
@@ -133,9 +140,7 @@ def draw_numbers(start: tuple[int, float, float]) -> tuple[Any, ...]:
 
 def draw_mask() -> tuple[gr.Radio, Form]:
     """Where the edit may act."""
-    mode = gr.Radio(
-        MASK_MODES, value=WHOLE, label="The edit may change", elem_id="mask-mode"
-    )
+    mode = gr.Radio(MASK_MODES, value=WHOLE, label="The edit may change", elem_id="mask-mode")
     found = form("mask", "How it is found", MASKS, "diffedit")
     return mode, found
 

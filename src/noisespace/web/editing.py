@@ -15,7 +15,7 @@ from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.controls import BY_HAND, usual
 from noisespace.web.panel import idle, panel
-from noisespace.web.pieces import PAINT
+from noisespace.web.pieces import PAINT, path_of
 from noisespace.web.records import record_in, restored
 from noisespace.web.requests import AttentionRequest, MaskRequest
 from noisespace.web.session import Photo, Session
@@ -31,8 +31,9 @@ class Editing:
     engine: Any
     tab: EditTab
 
-    def take(self, session: Session, path: str | None) -> list[Any]:
+    def take(self, session: Session, given: Any) -> list[Any]:
         """A photo was given: a result of ours gives its settings back, any other is the input."""
+        path = path_of(given)
         controls, nothing = self.tab.controls, [gr.skip()] * len(self.tab.controls.outputs)
         if path is None:
             session.take(None)
@@ -105,11 +106,11 @@ class Editing:
         """Stops within one step; the run itself says that it was cancelled."""
         session.cancel()
 
-    def painted(self, session: Session, layers: list[bytes]) -> Any:
+    def painted(self, session: Session, given: Any) -> Any:
         """Paint was put on the photo: it is the mask, and the edit acts there."""
         if session.photo is None:
             return gr.skip()
-        session.mask = asking.painted(layers, session.photo.size)
+        session.mask = asking.painted((given or {}).get("layers", []), session.photo.size)
         return gr.skip() if session.mask is None else BY_HAND
 
     def find(self, session: Session, *values: Any) -> list[Any]:

@@ -49,4 +49,4 @@ def look() -> dict[str, Any]:
         font=list(FONTS),
         font_mono=list(MONO),
     )
-    return {"theme": theme, "css": CSS, "footer_links": [], "run_history": False}
+    return {"theme": theme, "css": CSS, "run_history": False}

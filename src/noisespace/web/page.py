@@ -80,11 +80,10 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State, kept: gr.Browse
     """Photo, run, cancel, mask, words."""
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     taken = [tab.photo, tab.panel, tab.painter, *controls.outputs]
-    gr.on([tab.photo.upload, tab.photo.clear], editing.take, [session, tab.photo], taken, **QUIET)
+    raw = {**QUIET, "preprocess": False}  # not decoded by gradio
+    gr.on([tab.photo.upload, tab.photo.clear], editing.take, [session, tab.photo], taken, **raw)
     if tab.examples is not None:
-        tab.examples.load_input_event.then(
-            editing.take, [session, tab.photo], taken, **QUIET
-        )
+        tab.examples.load_input_event.then(editing.take, [session, tab.photo], taken, **raw)
     done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
     starts = [tab.run.click, controls.target.submit, controls.source.submit]
     gr.on(starts, editing.run, inputs, done, **WORK).then(

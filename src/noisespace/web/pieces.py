@@ -1,11 +1,7 @@
-"""Two of gradio's components that hand files on undecoded: decoding is ours, under our limits.
-
-Their ``preprocess`` is replaced at the instance: a subclass would have to bring its own frontend.
-"""
+"""The two components through which pictures come in."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,27 +9,17 @@ import gradio as gr
 PAINT = "#e8590c"  # what the mask is painted with
 
 
-def picture_path(payload: Any) -> str | None:
-    """A dropped, pasted or chosen picture, as the path of the uploaded file."""
-    return None if payload is None else payload.path
+def path_of(given: Any) -> str | None:
+    """The path of an upload as gradio hands it on undecoded (``preprocess=False``).
 
-
-def layers_of(editor: gr.ImageEditor) -> Any:
-    """What was painted on an editor, as the bytes of its layers."""
-
-    def layers(payload: Any) -> list[bytes]:
-        if payload is None:
-            return []
-        if payload.id is not None:
-            kept = editor.blob_storage.pop(payload.id, None)
-            return [data for data in kept.layers if data] if kept else []
-        return [Path(layer.path).read_bytes() for layer in payload.layers or [] if layer]
-
-    return layers
+    Decoding is ours, under the server's limits. The path lies in the folder of uploads: gradio
+    refuses any other before it comes here.
+    """
+    return given.get("path") if isinstance(given, dict) else None
 
 
 def upload(label: str, place: str) -> gr.Image:
-    made = gr.Image(
+    return gr.Image(
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard"],
@@ -42,16 +28,16 @@ def upload(label: str, place: str) -> gr.Image:
         height=300,
         buttons=["fullscreen"],
     )
-    made.preprocess = picture_path
-    return made
 
 
 def painter(label: str, place: str, colours: list[str] | None = None) -> gr.ImageEditor:
     """``colours``: what may be painted with; one for a mask, several where colour counts."""
     brush = gr.Brush(
-        default_size=24, colors=list(colours or [PAINT]), color_mode="defaults" if colours else "fixed"
+        default_size=24,
+        colors=list(colours or [PAINT]),
+        color_mode="defaults" if colours else "fixed",
     )
-    made = gr.ImageEditor(
+    return gr.ImageEditor(
         type="pil",
         label=label,
         elem_id=place,
@@ -64,5 +50,3 @@ def painter(label: str, place: str, colours: list[str] | None = None) -> gr.Imag
         interactive=True,
         buttons=[],
     )
-    made.preprocess = layers_of(made)
-    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -81,7 +82,9 @@ class Session:
     def write(self, name: str, data: bytes) -> str:
         """A file of this session, in a folder of its own so that the name may be used again."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="noisespace-page-"))
+            # within the folder that the server removes when it ends, where it names one
+            place = os.environ.get("GRADIO_TEMP_DIR")
+            self._folder = Path(tempfile.mkdtemp(prefix="noisespace-page-", dir=place))
         self._count += 1
         path = self._folder / str(self._count) / name
         path.parent.mkdir()
