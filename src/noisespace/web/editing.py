@@ -34,7 +34,7 @@ class Editing:
     def take(self, session: Session, given: Any) -> list[Any]:
         """A photo was given: a result of ours gives its settings back, any other is the input."""
         path = path_of(given)
-        controls, nothing = self.tab.controls, [gr.skip()] * len(self.tab.controls.outputs)
+        nothing = [gr.skip()] * len(self.tab.controls.outputs)
         if path is None:
             session.take(None)
             return [gr.skip(), idle(), None, *nothing]

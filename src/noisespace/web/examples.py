@@ -15,7 +15,7 @@ EDITS = (
 
 
 def examples_of(engine: Any) -> list[list[str]]:
-    """Rows of a picture's path, its caption and an edit of it; none for models of other pictures."""
+    """Rows of a picture's path, its caption and an edit of it; none without the scenes model."""
     if "scenes" not in engine.models:
         return []
     from noisespace.metadata import save_png
