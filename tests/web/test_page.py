@@ -317,3 +317,24 @@ def test_every_control_has_a_name_and_the_keyboard_suffices(visit):
     assert page.evaluate("document.activeElement.id") == "run"
     page.keyboard.press("Enter")
     playwright.expect(said(page)).to_contain_text("dited in")
+
+
+def test_a_comparison_hands_its_settings_over(visit):
+    page = visit()
+    begin(page)
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#skips input, #skips textarea").first.fill("0.2 0.5")
+    page.locator("#guidances input, #guidances textarea").first.fill("1 3")
+    page.click("#skip-guidance")
+    told = page.locator("#compare-panel .says")
+    playwright.expect(told).to_contain_text("4 edits in", timeout=PATIENCE)
+    pictures = page.locator("#compare-grid img")
+    playwright.expect(pictures).to_have_count(4)
+    playwright.expect(page.locator("#compare-grid")).to_contain_text("edit-friendly:skip=0.5, w 3")
+    pictures.nth(3).click()
+    playwright.expect(told).to_contain_text("Taken over")
+    page.get_by_role("tab", name="Edit").click()
+    playwright.expect(page.locator("#guidance input[type=number]")).to_have_value("3")
+    spec = page.locator("#method-spec textarea")
+    playwright.expect(spec).to_have_value("edit-friendly:skip=0.5")
+    edited(page, "Re-edited in")  # it was inverted for the comparison

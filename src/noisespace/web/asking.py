@@ -147,6 +147,11 @@ def bundle(entry: Entry, code: Any) -> bytes:
     return archive(files)
 
 
+def picture_bytes(picture: Image.Image, record: Any) -> bytes:
+    """A picture as PNG with its record."""
+    return png_bytes(picture, record)
+
+
 def record_bytes(entry: Entry) -> bytes:
     """The record of the chosen picture."""
     return json_bytes(entry.records[entry.chosen])

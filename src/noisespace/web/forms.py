@@ -97,7 +97,11 @@ def first_line(cls: type) -> str:
 
 def component(field: Field, place: str) -> Any:
     """One field of a form."""
-    options = {"label": field.label, "info": field.help, "elem_id": f"{place}-{field.name}"}
+    options: dict[str, Any] = {
+        "label": field.label,
+        "info": field.help,
+        "elem_id": f"{place}-{field.name}",
+    }
     if field.kind in ("number", "whole"):
         low, high, step = field.span
         return gr.Slider(low, high, value=field.default, step=step, **options)
@@ -139,7 +143,7 @@ def wire(made: Form) -> None:
             gr.Warning(str(error))
             return [gr.skip()] * len(made.shown)
 
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     made.menu.input(chosen, [made.menu, *every], [made.spec, *groups], **quiet)
     gr.on([made.spec.submit, made.spec.blur], typed, made.spec, made.shown, **quiet)
 

@@ -8,20 +8,26 @@ from typing import Any
 
 import gradio as gr
 
+from noisespace.web.comparing import Comparing
 from noisespace.web.controls import usual
 from noisespace.web.editing import Editing
 from noisespace.web.examples import examples_of
 from noisespace.web.look import look
 from noisespace.web.records import Settings
 from noisespace.web.session import Session, Visitors
+from noisespace.web.tabs import compare as compare_tab
 from noisespace.web.tabs import edit as edit_tab
 from noisespace.web.tabs.edit import EditTab
 
 __all__ = ["build", "look"]
 
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # No queue of gradio's: the engine has one, which is bounded and fair.
-WORK = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+WORK: dict[str, Any] = {
+    "concurrency_limit": None,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
 CLICK = "() => setTimeout(() => document.querySelector('#download-now')?.click(), 300)"
 
 
@@ -41,10 +47,13 @@ def build(engine: Any, *, lifetime: int = 3600) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Edit", id="edit"):
                 tab = edit_tab.draw(models, start, examples_of(engine))
+            with gr.Tab("Compare", id="compare"):
+                comparison = compare_tab.draw()
         fetch = gr.DownloadButton("file", visible="hidden", elem_id="download-now")
         editing = Editing(engine, tab)
         wire_edit(editing, tab, session, kept)
         wire_history(editing, tab, session, fetch)
+        wire_compare(Comparing(editing, comparison), session)
         page.load(arriving(editing, visitors), kept, [session, kept, *current(tab)], **QUIET)
     return page
 
@@ -80,7 +89,7 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State, kept: gr.Browse
     """Photo, run, cancel, mask, words."""
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     taken = [tab.photo, tab.panel, tab.painter, *controls.outputs]
-    raw = {**QUIET, "preprocess": False}  # not decoded by gradio
+    raw: dict[str, Any] = {**QUIET, "preprocess": False}  # not decoded by gradio
     gr.on([tab.photo.upload, tab.photo.clear], editing.take, [session, tab.photo], taken, **raw)
     if tab.examples is not None:
         tab.examples.load_input_event.then(editing.take, [session, tab.photo], taken, **raw)
@@ -156,3 +165,18 @@ def filed(editing: Editing, kind: str) -> Callable[[Session], list[Any]]:
             return [None, panel(sentence(error), "error")]
 
     return make
+
+
+def wire_compare(comparing: Comparing, session: gr.State) -> None:
+    """Both grids, and the click that takes settings over."""
+    tab, controls = comparing.tab, comparing.editing.tab.controls
+    both = [session, tab.methods, tab.editors, *controls.inputs]
+    tab.run.click(comparing.methods, both, tab.outputs, **WORK)
+    both = [session, tab.skips, tab.guidances, *controls.inputs]
+    tab.grid_run.click(comparing.grid, both, tab.outputs, **WORK)
+    tab.cancel.click(comparing.editing.cancel, session, None, **QUIET)
+
+    def chosen(own: Session, event: gr.SelectData) -> list[Any]:
+        return comparing.take(own, int(event.index))
+
+    tab.grid.select(chosen, session, [tab.panel, *controls.outputs], **QUIET)

@@ -144,8 +144,8 @@ def restored(record: Mapping[str, Any]) -> Restored:
 def side_of(fit: Mapping[str, tuple[int, int]], notes: list[str]) -> int | None:
     """The shorter side that brings a picture to the size of the record."""
     try:
-        own, size = tuple(fit["original"]), tuple(fit["size"])
-        if fitted_size(own, min(size)) == size:
+        own, size = fit["original"], fit["size"]
+        if fitted_size(own, min(size)) == tuple(size):
             return min(size)
     except (KeyError, ValueError):
         pass

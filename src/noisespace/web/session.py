@@ -59,6 +59,7 @@ class Session:
         self.job: Any = None
         self.photo: Photo | None = None
         self.photos: dict[str, Photo] = {}  # by the sha256 of their pixels
+        self.compared: tuple[Settings, ...] = ()  # the cells of the last comparison
         self.mask: np.ndarray | None = None  # as painted on the photo
         self.history: History[Entry] = History()
         self._folder: Path | None = None

@@ -29,7 +29,7 @@ class EditTab:
     view: View
     words: gr.Radio
     attention: gr.Image
-    examples: gr.Examples | None
+    examples: Any  # gr.Examples, None where there are none
 
 
 def draw(models: list[str], start: tuple[int, float, float], examples: list[list[str]]) -> EditTab:
@@ -67,7 +67,7 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
     return EditTab(*parts, picked)
 
 
-def draw_examples(examples: list[list[str]], into: list[Any]) -> gr.Examples:
+def draw_examples(examples: list[list[str]], into: list[Any]) -> Any:
     """Buttons that fill in the photo and both prompts."""
     labels = [difference(source, target) for _, source, target in examples]
     return gr.Examples(examples, into, label="Or begin with one of these", example_labels=labels)
