@@ -2,10 +2,10 @@
 
 import pytest
 from watched import Watched
-from tiny import tiny_sd
 
 from noisespace.models.diffusers import from_pipeline
 from noisespace.web.engine import Engine
+from tiny import tiny_sd
 
 
 @pytest.fixture(scope="session")
