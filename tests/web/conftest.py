@@ -22,4 +22,4 @@ def model(network):
 def engine(model):
     with Engine({"tiny": model}) as engine:
         yield engine
-        model.gate.set()
+        model.release()
