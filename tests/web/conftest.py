@@ -2,10 +2,10 @@
 
 import pytest
 from watched import Watched
-from tiny import tiny_sd
 
 from noisespace.models.diffusers import from_pipeline
 from noisespace.web.engine import Engine
+from tiny import tiny_sd
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +22,4 @@ def model(network):
 def engine(model):
     with Engine({"tiny": model}) as engine:
         yield engine
-        model.gate.set()
+        model.release()

@@ -13,7 +13,7 @@ from PIL import Image
 from noisespace.models.base import Around
 
 SOURCE, TARGET = "a photo of a cat", "a photo of a dog"
-LONG = 300  # seconds: for machines that do something else too
+LONG = 60  # seconds: for machines that do something else too
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (32, 32)) -> np.ndarray:
@@ -33,17 +33,21 @@ class Watched(Around):
     calls: list[int] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.gate.set()
+    held: list[int] = field(default_factory=list)
 
     def denoise(self, x: Any, *rest: Any) -> Any:
         self.calls.append(len(x))
-        self.entered.set()
-        assert self.gate.wait(LONG)
+        if self.held and len(self.calls) >= self.held[0]:
+            self.entered.set()
+            assert self.gate.wait(LONG)
         return self.model.denoise(x, *rest)
 
-    def hold(self) -> None:
-        """From now on every call of the network waits."""
+    def hold(self, after: int = 0) -> None:
+        """After so many calls from now, every call of the network waits for ``release``."""
         self.entered.clear()
         self.gate.clear()
+        self.held[:] = [len(self.calls) + after + 1]
+
+    def release(self) -> None:
+        self.held.clear()
+        self.gate.set()
