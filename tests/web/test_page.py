@@ -113,6 +113,18 @@ def unfold(page, name):
     page.locator(f"#{name} button.label-wrap").first.click()
 
 
+def draw(page, canvas):
+    """A stroke in the middle of something to paint on."""
+    canvas.scroll_into_view_if_needed()
+    time.sleep(1)  # the canvas grows to its place
+    box = canvas.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 40, middle[1] + 10, steps=5)
+    page.mouse.up()
+
+
 def fetched(page, kind):
     with page.expect_download(timeout=PATIENCE) as download:
         page.click(f"#get-{kind}")
@@ -178,15 +190,7 @@ def test_a_painted_mask_keeps_the_rest(visit):
     page = visit()
     begin(page)
     unfold(page, "mask")
-    canvas = page.locator("#painter canvas").first
-    canvas.scroll_into_view_if_needed()
-    time.sleep(1)  # the canvas grows to its place
-    box = canvas.bounding_box()
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(*middle)
-    page.mouse.down()
-    page.mouse.move(middle[0] + 40, middle[1] + 10, steps=5)
-    page.mouse.up()
+    draw(page, page.locator("#painter canvas").first)
     chosen = page.get_by_label("where I paint")
     playwright.expect(chosen).to_be_checked(timeout=PATIENCE)
     edited(page, "dited in")
@@ -338,3 +342,36 @@ def test_a_comparison_hands_its_settings_over(visit):
     spec = page.locator("#method-spec textarea")
     playwright.expect(spec).to_have_value("edit-friendly:skip=0.5")
     edited(page, "Re-edited in")  # it was inverted for the comparison
+
+
+def test_the_noise_is_shown_shifted_and_coloured(visit):
+    page = visit()
+    begin(page)
+    page.get_by_role("tab", name="Noise space").click()
+    page.click("#look")
+    told = page.locator("#noise-panel .says")
+    playwright.expect(told).to_contain_text("noise maps by EditFriendly", timeout=PATIENCE)
+    playwright.expect(page.locator("#variance img")).to_be_visible()
+    playwright.expect(page.locator("#noise-maps img").first).to_be_visible()
+    photo = page.locator("#shift-photo img")
+    photo.scroll_into_view_if_needed()
+    photo.click(position={"x": 20, "y": 20})
+    playwright.expect(told).to_contain_text("now click where")
+    box = photo.bounding_box()
+    photo.click(position={"x": 20 + box["width"] / 4, "y": 20})
+    playwright.expect(told).to_contain_text("pixels to the right and 0 down")
+    moved = float(page.locator("#dx input[type=number]").input_value())
+    assert 12 <= moved <= 20  # a quarter of 64 pixels
+    page.click("#shift")
+    playwright.expect(told).to_contain_text("Done in", timeout=PATIENCE)
+    playwright.expect(page.locator("#operated img")).to_have_count(2)
+    page.click("#keep-shift")
+    playwright.expect(told).to_contain_text("Edits are of the shifted photo")
+    draw(page, page.locator("#colours canvas").first)
+    page.click("#colour")
+    playwright.expect(told).to_contain_text("Done in", timeout=PATIENCE)
+    page.get_by_role("tab", name="Edit").click()
+    edited(page, "dited in")
+    unfold(page, "again")
+    command = page.locator("#as-cli textarea").input_value()
+    assert f"--operation shift:dx={moved:.0f},dy=0" in command

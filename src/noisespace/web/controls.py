@@ -45,17 +45,20 @@ class Controls:
         plain = [self.source, self.target, self.model, self.mode, self.operations, *self.numbers]
         return [*plain, *self.method.shown, *self.editor.shown, *self.mask.shown]
 
-    def read(self, values: Sequence[Any]) -> Settings:
-        """The settings that the inputs' values are. Raises InputError where one is missing."""
-        source, target, model, method, editor, mask, mode, operations, *numbers = values
+    def read(self, values: Sequence[Any], *, target: bool = True) -> Settings:
+        """The settings that the inputs' values are. Raises InputError where one is missing.
+
+        Without ``target`` that may be missing.
+        """
+        source, wanted, model, method, editor, mask, mode, operations, *numbers = values
         steps, guidance, source_guidance, seed, variants, size = numbers
-        if not (target or "").strip():
+        if target and not (wanted or "").strip():
             raise InputError("say what the picture shall show: the target is empty")
         spec = {WHOLE: "", BY_HAND: PAINTED, FOUND: (mask or "").strip()}[mode]
         return Settings(
             model=model,
             source=source or "",
-            target=target,
+            target=wanted or "",
             method=(method or "").strip() or "edit-friendly",
             editor=(editor or "").strip(),
             mask=spec,

@@ -30,6 +30,6 @@ def examples_of(engine: Any) -> list[list[str]]:
         thing = scene.objects[0]
         taken = {thing.colour, thing.shape, scene.background}
         value = next(value for value in values if value not in taken)
-        target = scene.edited(**{what: value}).caption
+        target = scene.edited(**{what: value}).caption  # type: ignore[arg-type]
         rows.append([str(path), scene.caption, target])
     return rows

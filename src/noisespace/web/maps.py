@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -62,21 +59,6 @@ def strip(code: Code) -> list[tuple[Image.Image, str]]:
         )
         for k in chosen
     ]
-
-
-def path(code: Code, model: Any) -> list[tuple[Image.Image, str]]:
-    """Some states of the path, decoded as they are: from noise to the picture."""
-    from noisespace import images
-
-    count = len(code.path)
-    chosen = sorted({round(k) for k in np.linspace(0, count - 1, min(SHOWN, count))})
-    out = []
-    with torch.no_grad():
-        for k in chosen:
-            state = code.path[k, :1].to(model.device, model.state)
-            picture = Image.fromarray(images.to_images(model.decode(state))[0])
-            out.append((enlarged(picture), f"x after {k} of {count - 1} steps"))
-    return out
 
 
 def false_colour(map_: Tensor) -> Image.Image:

@@ -13,10 +13,12 @@ from noisespace.web.controls import usual
 from noisespace.web.editing import Editing
 from noisespace.web.examples import examples_of
 from noisespace.web.look import look
+from noisespace.web.noising import Noising
 from noisespace.web.records import Settings
 from noisespace.web.session import Session, Visitors
 from noisespace.web.tabs import compare as compare_tab
 from noisespace.web.tabs import edit as edit_tab
+from noisespace.web.tabs import noise as noise_tab
 from noisespace.web.tabs.edit import EditTab
 
 __all__ = ["build", "look"]
@@ -49,11 +51,14 @@ def build(engine: Any, *, lifetime: int = 3600) -> gr.Blocks:
                 tab = edit_tab.draw(models, start, examples_of(engine))
             with gr.Tab("Compare", id="compare"):
                 comparison = compare_tab.draw()
+            with gr.Tab("Noise space", id="noise"):
+                noise = noise_tab.draw()
         fetch = gr.DownloadButton("file", visible="hidden", elem_id="download-now")
         editing = Editing(engine, tab)
         wire_edit(editing, tab, session, kept)
         wire_history(editing, tab, session, fetch)
         wire_compare(Comparing(editing, comparison), session)
+        wire_noise(Noising(editing, noise), session)
         page.load(arriving(editing, visitors), kept, [session, kept, *current(tab)], **QUIET)
     return page
 
@@ -180,3 +185,22 @@ def wire_compare(comparing: Comparing, session: gr.State) -> None:
         return comparing.take(own, int(event.index))
 
     tab.grid.select(chosen, session, [tab.panel, *controls.outputs], **QUIET)
+
+
+def wire_noise(noising: Noising, session: gr.State) -> None:
+    """Maps, shift and colour."""
+    tab, controls = noising.tab, noising.editing.tab.controls
+    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **WORK)
+
+    def clicked(own: Session, event: gr.SelectData) -> list[Any]:
+        return noising.click(own, int(event.index[0]), int(event.index[1]))
+
+    tab.photo.select(clicked, session, [tab.panel, tab.dx, tab.dy], **QUIET)
+    done = [tab.panel, tab.slider]
+    by = [tab.dx, tab.dy]
+    tab.shift.click(noising.shift, [session, *by, *controls.inputs], done, **WORK)
+    tab.keep.click(
+        noising.keep, [controls.operations, *by], [controls.operations, tab.panel], **QUIET
+    )
+    painted = [session, tab.canvas, tab.strength, *controls.inputs]
+    tab.colour.click(noising.colour, painted, done, **WORK)

@@ -60,6 +60,7 @@ class Session:
         self.photo: Photo | None = None
         self.photos: dict[str, Photo] = {}  # by the sha256 of their pixels
         self.compared: tuple[Settings, ...] = ()  # the cells of the last comparison
+        self.clicked: tuple[int, int] | None = None  # where a shift begins
         self.mask: np.ndarray | None = None  # as painted on the photo
         self.history: History[Entry] = History()
         self._folder: Path | None = None

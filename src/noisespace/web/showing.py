@@ -96,7 +96,7 @@ def draw_view() -> View:
         label="Where the edit acted", visible=False, interactive=False, elem_id="mask-used",
         buttons=[], height=240,
     )  # fmt: skip
-    with gr.Accordion("Make it again elsewhere", open=False):
+    with gr.Accordion("Make it again elsewhere", open=False, elem_id="again"):
         shell = gr.Textbox(
             label="As a command", lines=3, elem_id="as-cli", elem_classes="spec", buttons=["copy"],
             info="input.png is your photo; the zip holds it with all else.",
