@@ -218,6 +218,27 @@ def test_a_found_mask_is_shown_as_paint(visit):
     playwright.expect(page.locator("#mask-used img")).to_be_visible()
 
 
+def test_a_word_shows_where_it_looks(visit):
+    page = visit()
+    begin(page)
+    unfold(page, "looking")
+    page.locator("#words").get_by_label("cross", exact=True).check()
+    playwright.expect(page.locator("#attention img")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_slider_that_is_let_go_edits_again(visit):
+    page = visit()
+    begin(page)
+    edited(page, "dited in")
+    page.get_by_label("Edit again whenever a slider is let go").check()
+    slider = page.locator("#guidance input[type=range]")
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    slider.dispatch_event("pointerup")
+    playwright.expect(page.locator("#undo")).to_be_enabled(timeout=PATIENCE)
+
+
 def test_cancel_stops_within_a_step(visit):
     page = visit()
     begin(page, 100)

@@ -9,19 +9,16 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.controls import BY_HAND, usual
 from noisespace.web.panel import idle, panel
-from noisespace.web.pieces import PAINT, path_of
+from noisespace.web.pieces import canvas, path_of
 from noisespace.web.records import record_in, restored
 from noisespace.web.requests import AttentionRequest, MaskRequest
-from noisespace.web.session import Photo, Session
+from noisespace.web.session import Session
 from noisespace.web.tabs.edit import EditTab
-
-CANVAS = 512  # pixels of the longer side of what is painted on
 
 
 @dataclass(frozen=True)
@@ -209,18 +206,3 @@ class Editing:
             return list(usual(self.engine.models[model], spec))
         except InputError:
             return [gr.skip()] * 3
-
-
-def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
-    """A photo to paint on, enlarged where it is small, with a mask as paint on it."""
-    picture = Image.open(photo.path).convert("RGB")
-    by = CANVAS / max(picture.size)
-    size = (max(1, round(picture.width * by)), max(1, round(picture.height * by)))
-    kind = Image.Resampling.NEAREST if by > 2 else Image.Resampling.LANCZOS
-    layers = []
-    if mask is not None:
-        paint = Image.new("RGBA", size, PAINT)
-        alpha = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
-        paint.putalpha(alpha.point(lambda v: 170 if v else 0))
-        layers = [paint]
-    return {"background": picture.resize(size, kind), "layers": layers, "composite": None}

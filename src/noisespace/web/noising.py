@@ -11,8 +11,9 @@ from PIL import Image
 from noisespace.errors import InputError
 from noisespace.metadata import png_bytes
 from noisespace.web import asking, maps
-from noisespace.web.editing import Editing, canvas
+from noisespace.web.editing import Editing
 from noisespace.web.panel import panel, seconds
+from noisespace.web.pieces import canvas
 from noisespace.web.requests import InvertRequest, OperationRequest, Paint
 from noisespace.web.session import Session
 from noisespace.web.tabs.noise import NoiseTab

@@ -30,6 +30,7 @@ WORK: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
 }
+SPIN: dict[str, Any] = {**WORK, "show_progress": "minimal"}  # where no panel tells the steps
 CLICK = "() => setTimeout(() => document.querySelector('#download-now')?.click(), 300)"
 
 
@@ -111,10 +112,10 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State, kept: gr.Browse
     gr.on(slides, editing.again, [session, tab.follow, *controls.inputs], done, **WORK)
     tab.painter.input(editing.painted, [session, tab.painter], controls.mode, **QUIET)
     found = [tab.panel, tab.painter, controls.mode]
-    tab.find.click(editing.find, inputs, found, **WORK)
+    tab.find.click(editing.find, inputs, found, **SPIN)
     gr.on([controls.source.change], editing.words, controls.source, tab.words, **QUIET)
     look_at = [session, tab.words, *controls.inputs]
-    tab.words.input(editing.look, look_at, [tab.attention, tab.panel], **WORK)
+    tab.words.input(editing.look, look_at, [tab.attention, tab.panel], **SPIN)
     numbers = list(controls.numbers[:3])
     gr.on(
         [controls.method.menu.input, controls.model.input],
@@ -190,7 +191,7 @@ def wire_compare(comparing: Comparing, session: gr.State) -> None:
 def wire_noise(noising: Noising, session: gr.State) -> None:
     """Maps, shift and colour."""
     tab, controls = noising.tab, noising.editing.tab.controls
-    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **WORK)
+    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN)
 
     def clicked(own: Session, event: gr.SelectData) -> list[Any]:
         return noising.click(own, int(event.index[0]), int(event.index[1]))
@@ -198,9 +199,9 @@ def wire_noise(noising: Noising, session: gr.State) -> None:
     tab.photo.select(clicked, session, [tab.panel, tab.dx, tab.dy], **QUIET)
     done = [tab.panel, tab.slider]
     by = [tab.dx, tab.dy]
-    tab.shift.click(noising.shift, [session, *by, *controls.inputs], done, **WORK)
+    tab.shift.click(noising.shift, [session, *by, *controls.inputs], done, **SPIN)
     tab.keep.click(
         noising.keep, [controls.operations, *by], [controls.operations, tab.panel], **QUIET
     )
     painted = [session, tab.canvas, tab.strength, *controls.inputs]
-    tab.colour.click(noising.colour, painted, done, **WORK)
+    tab.colour.click(noising.colour, painted, done, **SPIN)

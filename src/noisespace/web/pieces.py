@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import numpy as np
+from PIL import Image
+
+from noisespace.web.session import Photo
 
 PAINT = "#e8590c"  # what the mask is painted with
+CANVAS = 512  # pixels of the longer side of what is painted on
 
 
 def path_of(given: Any) -> str | None:
@@ -46,7 +51,22 @@ def painter(label: str, place: str, colours: list[str] | None = None) -> gr.Imag
         layers=False,
         brush=brush,
         eraser=gr.Eraser(default_size=24),
-        canvas_size=(512, 512),
+        canvas_size=(CANVAS, CANVAS),
         interactive=True,
         buttons=[],
     )
+
+
+def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
+    """A photo to paint on, enlarged where it is small, with a mask as paint on it."""
+    picture = Image.open(photo.path).convert("RGB")
+    by = CANVAS / max(picture.size)
+    size = (max(1, round(picture.width * by)), max(1, round(picture.height * by)))
+    kind = Image.Resampling.NEAREST if by > 2 else Image.Resampling.LANCZOS
+    layers = []
+    if mask is not None:
+        paint = Image.new("RGBA", size, PAINT)
+        alpha = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
+        paint.putalpha(alpha.point(lambda v: 170 if v else 0))
+        layers = [paint]
+    return {"background": picture.resize(size, kind), "layers": layers, "composite": None}

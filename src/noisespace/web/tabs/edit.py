@@ -56,7 +56,7 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
         with gr.Column(scale=6, min_width=300):
             panel = gr.HTML(idle(), elem_id="panel")
             view = draw_view()
-            with gr.Accordion("Where does a word look?", open=False):
+            with gr.Accordion("Where does a word look?", open=False, elem_id="looking"):
                 words = gr.Radio([], label="Words of what the photo shows", elem_id="words")
                 attention = gr.Image(
                     label="Attention of the word", interactive=False, elem_id="attention",
