@@ -113,15 +113,15 @@ def unfold(page, name):
     page.locator(f"#{name} button.label-wrap").first.click()
 
 
-def draw(page, canvas):
-    """A stroke in the middle of something to paint on."""
+def draw(page, canvas, place=(0.5, 0.5)):
+    """A stroke on something to paint on, from a place within it."""
     canvas.scroll_into_view_if_needed()
     time.sleep(1)  # the canvas grows to its place
     box = canvas.bounding_box()
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    middle = box["x"] + box["width"] * place[0], box["y"] + box["height"] * place[1]
     page.mouse.move(*middle)
     page.mouse.down()
-    page.mouse.move(middle[0] + 40, middle[1] + 10, steps=5)
+    page.mouse.move(middle[0] + 20, middle[1] + 10, steps=5)
     page.mouse.up()
 
 
@@ -207,15 +207,22 @@ def test_a_painted_mask_keeps_the_rest(visit):
     assert apart[mask > 0].mean() > 2 * apart[~near].mean()
 
 
-def test_a_found_mask_is_shown_as_paint(visit):
+def test_a_found_mask_is_mended_by_paint(visit):
     page = visit()
     begin(page)
     unfold(page, "mask")
     page.click("#find-mask")
     playwright.expect(said(page)).to_contain_text("The mask covers", timeout=PATIENCE)
     playwright.expect(page.get_by_label("where I paint")).to_be_checked()
-    edited(page, "edited in")
+    found = float(re.findall(r"covers (\d+) %", said(page).inner_text())[0]) / 100
+    draw(page, page.locator("#painter canvas").first, (0.68, 0.75))
+    time.sleep(1)  # the paint is sent
+    edited(page, "dited in")
     playwright.expect(page.locator("#mask-used img")).to_be_visible()
+    with zipfile.ZipFile(io.BytesIO(fetched(page, "zip"))) as archive:
+        mask = pixels(archive.read("mask.png"))[..., 0] > 0
+    assert mask.mean() > found  # more than was found
+    assert mask[40:, 40:].any()  # where the stroke is, and the cross is not
 
 
 def test_a_word_shows_where_it_looks(visit):

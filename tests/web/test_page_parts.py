@@ -10,6 +10,7 @@ from noisespace.errors import InputError
 from noisespace.web import asking, maps
 from noisespace.web.jobs import View
 from noisespace.web.panel import data_uri, panel, seconds, under_way
+from noisespace.web.pieces import KEEP, painted
 from noisespace.web.requests import InvertRequest
 from noisespace.web.session import Visitors
 from noisespace.web.tabs.edit import difference
@@ -73,13 +74,17 @@ def test_sentences_name_the_field_and_not_the_traceback():
 
 def test_paint_becomes_a_mask_of_the_photos_size():
     layer = Image.new("RGBA", (512, 256))
-    assert asking.painted([layer], (32, 16)) is None
+    assert painted([layer], (32, 16)) is None
     layer.paste((255, 0, 0, 200), (0, 0, 256, 256))
-    mask = asking.painted([layer], (32, 16))
+    mask = painted([layer], (32, 16))
     assert mask is not None
     assert mask.shape == (16, 32)
     assert (mask[:, :15] == 255).all()
     assert (mask[:, 17:] == 0).all()
+    taken = Image.new("RGBA", (512, 256), KEEP)
+    assert painted([taken], (32, 16), mask) is None
+    taken.putalpha(0)
+    assert (painted([taken], (32, 16), mask) == mask).all()
 
 
 def test_a_visitor_finds_the_session_again_and_files_go_with_it():

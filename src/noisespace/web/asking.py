@@ -169,12 +169,3 @@ def code_bytes(code: Any) -> bytes:
         path = Path(folder) / "code.safetensors"
         code.save(path)
         return path.read_bytes()
-
-
-def painted(layers: list[Image.Image], size: tuple[int, int]) -> np.ndarray | None:
-    """The mask that layers of paint make on a picture of a (width, height); None where none is."""
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    for layer in layers:
-        alpha = layer.convert("RGBA").getchannel("A").resize(size, Image.Resampling.BOX)
-        mask = np.maximum(mask, np.where(np.asarray(alpha) > 40, 255, 0).astype(np.uint8))
-    return mask if mask.any() else None

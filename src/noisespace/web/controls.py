@@ -141,11 +141,13 @@ def draw_numbers(start: tuple[int, float, float]) -> tuple[Any, ...]:
     return a, b, c, d, e, f
 
 
-def draw_mask() -> tuple[gr.Radio, Form]:
+def draw_mode() -> gr.Radio:
     """Where the edit may act."""
-    mode = gr.Radio(MASK_MODES, value=WHOLE, label="The edit may change", elem_id="mask-mode")
-    found = form("mask", "How it is found", MASKS, "diffedit")
-    return mode, found
+    return gr.Radio(MASK_MODES, value=WHOLE, label="The edit may change", elem_id="mask-mode")
+
+
+def draw_mask() -> Form:
+    return form("mask", "How it is found", MASKS, "diffedit")
 
 
 def draw_method() -> Form:

@@ -14,7 +14,7 @@ from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.controls import BY_HAND, usual
 from noisespace.web.panel import idle, panel
-from noisespace.web.pieces import canvas, path_of
+from noisespace.web.pieces import canvas, painted, path_of
 from noisespace.web.records import record_in, restored
 from noisespace.web.requests import AttentionRequest, MaskRequest
 from noisespace.web.session import Session
@@ -107,7 +107,7 @@ class Editing:
         """Paint was put on the photo: it is the mask, and the edit acts there."""
         if session.photo is None:
             return gr.skip()
-        session.mask = asking.painted((given or {}).get("layers", []), session.photo.size)
+        session.mask = painted((given or {}).get("layers", []), session.photo.size, session.found)
         return gr.skip() if session.mask is None else BY_HAND
 
     def find(self, session: Session, *values: Any) -> list[Any]:
@@ -123,9 +123,9 @@ class Editing:
             )  # fmt: skip
             outcome = self.wait(session, request)
             mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
-            session.mask = mask
+            session.mask = session.found = mask
             share = f"{100 * float((mask > 0).mean()):.0f}"
-            said = f"The mask covers {share} % of the photo; paint or erase to mend it."
+            said = f"The mask covers {share} % of the photo: orange adds to it, blue takes away."
             return [panel(said, "done"), canvas(photo, mask), BY_HAND]
         except Exception as error:
             return [panel(asking.sentence(error), "error"), gr.skip(), gr.skip()]

@@ -27,7 +27,11 @@ CSS = """
 .panel.done { border-color: #2e8b57; }
 #photo .image-frame, #photo .image-frame img, #photo img { width: 100%; height: 100%;
   object-fit: contain; }
-#panel { padding: 0; }
+#mask-used img, #attention img, #variance img, #shift-photo img { width: 100%;
+  object-fit: contain; }
+#variants-gallery img, #compare-grid img { object-fit: contain; }
+#past input { text-overflow: ellipsis; padding-right: 2em; }
+#panel, #compare-panel, #noise-panel { padding: 0; }
 .small-pictures img { image-rendering: pixelated; }
 .maps img { image-rendering: pixelated; }
 @media (max-width: 640px) {

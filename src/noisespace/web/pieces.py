@@ -10,7 +10,7 @@ from PIL import Image
 
 from noisespace.web.session import Photo
 
-PAINT = "#e8590c"  # what the mask is painted with
+PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
 CANVAS = 512  # pixels of the longer side of what is painted on
 
 
@@ -39,7 +39,7 @@ def painter(label: str, place: str, colours: list[str] | None = None) -> gr.Imag
     """``colours``: what may be painted with; one for a mask, several where colour counts."""
     brush = gr.Brush(
         default_size=24,
-        colors=list(colours or [PAINT]),
+        colors=list(colours or [PAINT, KEEP]),
         color_mode="defaults" if colours else "fixed",
     )
     return gr.ImageEditor(
@@ -58,15 +58,36 @@ def painter(label: str, place: str, colours: list[str] | None = None) -> gr.Imag
 
 
 def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
-    """A photo to paint on, enlarged where it is small, with a mask as paint on it."""
+    """A photo to paint on, enlarged where it is small, tinted where a mask is already.
+
+    The tint is in the background: gradio's editor does not let one paint on a layer that it was
+    given. What is painted is added to the mask or taken from it, by its colour.
+    """
     picture = Image.open(photo.path).convert("RGB")
     by = CANVAS / max(picture.size)
     size = (max(1, round(picture.width * by)), max(1, round(picture.height * by)))
     kind = Image.Resampling.NEAREST if by > 2 else Image.Resampling.LANCZOS
-    layers = []
+    below = picture.resize(size, kind)
     if mask is not None:
-        paint = Image.new("RGBA", size, PAINT)
-        alpha = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
-        paint.putalpha(alpha.point(lambda v: 170 if v else 0))
-        layers = [paint]
-    return {"background": picture.resize(size, kind), "layers": layers, "composite": None}
+        inside = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
+        tint = Image.blend(below, Image.new("RGB", size, PAINT), 0.6)
+        below = Image.composite(tint, below, inside)
+    return {"background": below, "layers": [], "composite": None}
+
+
+def painted(
+    layers: list[Image.Image], size: tuple[int, int], found: np.ndarray | None = None
+) -> np.ndarray | None:
+    """The mask that paint makes on a picture of a (width, height); None where it is empty.
+
+    ``found``: the mask that was there; orange adds to it, blue takes away.
+    """
+    mask = np.zeros((size[1], size[0]), np.uint8) if found is None else found.copy()
+    for layer in layers:
+        red, _, blue, alpha = (
+            np.asarray(band, dtype=int)
+            for band in layer.convert("RGBA").resize(size, Image.Resampling.BOX).split()
+        )
+        mask[(alpha > 40) & (red >= blue)] = 255
+        mask[(alpha > 40) & (red < blue)] = 0
+    return mask if mask.any() else None

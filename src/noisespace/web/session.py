@@ -62,6 +62,7 @@ class Session:
         self.compared: tuple[Settings, ...] = ()  # the cells of the last comparison
         self.clicked: tuple[int, int] | None = None  # where a shift begins
         self.mask: np.ndarray | None = None  # as painted on the photo
+        self.found: np.ndarray | None = None  # what that was begun with
         self.history: History[Entry] = History()
         self._folder: Path | None = None
         self._count = 0
@@ -76,7 +77,7 @@ class Session:
     def take(self, photo: Photo | None) -> None:
         """Another photo is on the table; a mask was painted on the one before."""
         if photo is None or self.photo is None or photo.image != self.photo.image:
-            self.mask = None
+            self.mask = self.found = None
         self.photo = photo
         if photo is not None:
             self.photos[photo.image] = photo

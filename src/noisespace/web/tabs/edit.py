@@ -94,9 +94,10 @@ def settings(
     with gr.Accordion("Editor", open=False, elem_id="editor"):
         editor = c.draw_editor()
     with gr.Accordion("Mask", open=False, elem_id="mask"):
-        mode, mask = c.draw_mask()
-        find = gr.Button("Find it now and show it as paint", elem_id="find-mask")
-        canvas = painter("Paint where the edit may act", "painter")
+        mode = c.draw_mode()
+        canvas = painter("Orange: the edit may act there; blue: it may not", "painter")
+        find = gr.Button("Find it now, to mend it by paint", elem_id="find-mask")
+        mask = c.draw_mask()
     with gr.Accordion("Operations on the noise", open=False, elem_id="operations-box"):
         operations = gr.Textbox(
             label="Operations", max_lines=2, elem_id="operations", elem_classes="spec",
