@@ -30,6 +30,8 @@ CSS = """
 #mask-used img, #attention img, #variance img, #shift-photo img { width: 100%;
   object-fit: contain; }
 #variants-gallery img, #compare-grid img { object-fit: contain; }
+#variants-gallery .grid-wrap, #compare-grid .grid-wrap, #noise-maps .grid-wrap {
+  max-height: none !important; height: auto !important; }
 #past input { text-overflow: ellipsis; padding-right: 2em; }
 #panel, #compare-panel, #noise-panel { padding: 0; }
 .small-pictures img { image-rendering: pixelated; }

@@ -14,6 +14,7 @@ from noisespace.web.editing import Editing
 from noisespace.web.examples import examples_of
 from noisespace.web.look import look
 from noisespace.web.noising import Noising
+from noisespace.web.pieces import again
 from noisespace.web.records import Settings
 from noisespace.web.session import Session, Visitors
 from noisespace.web.tabs import compare as compare_tab
@@ -60,7 +61,8 @@ def build(engine: Any, *, lifetime: int = 3600) -> gr.Blocks:
         wire_history(editing, tab, session, fetch)
         wire_compare(Comparing(editing, comparison), session)
         wire_noise(Noising(editing, noise), session)
-        page.load(arriving(editing, visitors), kept, [session, kept, *current(tab)], **QUIET)
+        shown = [session, kept, *current(tab)]
+        again(page.load(arriving(editing, visitors), kept, shown, **QUIET), tab.painter)
     return page
 
 
@@ -96,9 +98,11 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State, kept: gr.Browse
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     taken = [tab.photo, tab.panel, tab.painter, *controls.outputs]
     raw: dict[str, Any] = {**QUIET, "preprocess": False}  # not decoded by gradio
-    gr.on([tab.photo.upload, tab.photo.clear], editing.take, [session, tab.photo], taken, **raw)
+    given = [tab.photo.upload, tab.photo.clear]
+    again(gr.on(given, editing.take, [session, tab.photo], taken, **raw), tab.painter)
     if tab.examples is not None:
-        tab.examples.load_input_event.then(editing.take, [session, tab.photo], taken, **raw)
+        picked = tab.examples.load_input_event
+        again(picked.then(editing.take, [session, tab.photo], taken, **raw), tab.painter)
     done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
     starts = [tab.run.click, controls.target.submit, controls.source.submit]
     gr.on(starts, editing.run, inputs, done, **WORK).then(
@@ -112,7 +116,7 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State, kept: gr.Browse
     gr.on(slides, editing.again, [session, tab.follow, *controls.inputs], done, **WORK)
     tab.painter.input(editing.painted, [session, tab.painter], controls.mode, **QUIET)
     found = [tab.panel, tab.painter, controls.mode]
-    tab.find.click(editing.find, inputs, found, **SPIN)
+    again(tab.find.click(editing.find, inputs, found, **SPIN), tab.painter)
     gr.on([controls.source.change], editing.words, controls.source, tab.words, **QUIET)
     look_at = [session, tab.words, *controls.inputs]
     tab.words.input(editing.look, look_at, [tab.attention, tab.panel], **SPIN)
@@ -143,11 +147,14 @@ def wire_history(
 ) -> None:
     """Undo, redo, the list of edits, the variants and the files."""
     view, shown = tab.view, current(tab)
-    view.undo.click(lambda s: editing.move(s, lambda h: h.undo()), session, shown, **QUIET)
-    view.redo.click(lambda s: editing.move(s, lambda h: h.redo()), session, shown, **QUIET)
-    view.past.input(
-        lambda s, k: editing.move(s, lambda h: h.go(k)), [session, view.past], shown, **QUIET
-    )
+    for event in (
+        view.undo.click(lambda s: editing.move(s, lambda h: h.undo()), session, shown, **QUIET),
+        view.redo.click(lambda s: editing.move(s, lambda h: h.redo()), session, shown, **QUIET),
+        view.past.input(
+            lambda s, k: editing.move(s, lambda h: h.go(k)), [session, view.past], shown, **QUIET
+        ),
+    ):
+        again(event, tab.painter)
 
     def chosen(own: Session, event: gr.SelectData) -> Any:
         return editing.choose(own, int(event.index))
@@ -191,7 +198,7 @@ def wire_compare(comparing: Comparing, session: gr.State) -> None:
 def wire_noise(noising: Noising, session: gr.State) -> None:
     """Maps, shift and colour."""
     tab, controls = noising.tab, noising.editing.tab.controls
-    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN)
+    again(tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN), tab.canvas)
 
     def clicked(own: Session, event: gr.SelectData) -> list[Any]:
         return noising.click(own, int(event.index[0]), int(event.index[1]))

@@ -57,7 +57,7 @@ def painter(label: str, place: str, colours: list[str] | None = None) -> gr.Imag
     )
 
 
-def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
+def canvas(photo: Photo, mask: np.ndarray | None = None) -> Any:
     """A photo to paint on, enlarged where it is small, tinted where a mask is already.
 
     The tint is in the background: gradio's editor does not let one paint on a layer that it was
@@ -72,7 +72,17 @@ def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
         inside = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
         tint = Image.blend(below, Image.new("RGB", size, PAINT), 0.6)
         below = Image.composite(tint, below, inside)
-    return {"background": below, "layers": [], "composite": None}
+    value = {"background": below, "layers": [], "composite": None}
+    return gr.update(value=value, visible=False)  # `again` draws it anew
+
+
+def again(event: Any, editor: gr.ImageEditor) -> None:
+    """After an event that gave an editor a ``canvas``, it is drawn anew.
+
+    Otherwise gradio's editor has no texture to paint on for a picture that it is given while shown.
+    """
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    event.then(lambda: gr.update(visible=True), None, editor, api_visibility="private", **quiet)
 
 
 def painted(
