@@ -27,7 +27,7 @@ pytestmark = [
     ),
     pytest.mark.xdist_group("page"),
 ]
-PATIENCE = 20_000  # milliseconds; a machine may be loaded
+PATIENCE = 90_000  # milliseconds; a machine may be loaded
 STEPS = "5"
 
 
@@ -51,6 +51,7 @@ def url(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as started:
+        playwright.expect.set_options(timeout=PATIENCE)
         opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield opened
         opened.close()
@@ -115,8 +116,9 @@ def unfold(page, name):
 
 def draw(page, canvas, place=(0.5, 0.5)):
     """A stroke on something to paint on, from a place within it."""
+    time.sleep(2)  # it is drawn anew for a new picture
     canvas.scroll_into_view_if_needed()
-    time.sleep(1)  # the canvas grows to its place
+    time.sleep(1)  # and grows to its place
     box = canvas.bounding_box()
     middle = box["x"] + box["width"] * place[0], box["y"] + box["height"] * place[1]
     page.mouse.move(*middle)
