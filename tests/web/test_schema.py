@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -60,17 +61,12 @@ MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 def test_garbage_is_answered_as_described(described, mode):
     count = 0
     for found in described.get_all_operations():
-        operation = found.ok()
-        if mode == GenerationMode.NEGATIVE and not takes_anything(operation):
+        try:
+            answered(found.ok(), mode)
+        except Unsatisfiable:  # what takes nothing, or any bytes, takes no garbage
             continue
-        answered(operation, mode)
         count += 1
-    assert count >= 12
-
-
-def takes_anything(operation):
-    parts = (operation.path_parameters, operation.query, operation.body)
-    return any(len(list(part)) for part in parts)
+    assert count >= 14
 
 
 def test_these_checks_can_fail(network, monkeypatch):
@@ -80,7 +76,6 @@ def test_these_checks_can_fail(network, monkeypatch):
     with Engine({"tiny": network}) as engine:
         app = create_app(engine)
         schema = schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=HERE)
-        monkeypatch.setattr("noisespace.web.answers.JobAnswer.__init__", broken)
         monkeypatch.setattr(engine, "jobs", broken)
-        with pytest.raises((RuntimeError, ExceptionGroup, schemathesis.errors.SchemathesisError)):
+        with pytest.raises(Exception, match="a traceback|Server error"):
             answered(schema["/api/jobs"]["GET"], GenerationMode.POSITIVE)
