@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from noisespace.web.tokens import Failures, asked_token, sign, verify
+from noisespace.errors import InputError
+from noisespace.web.tokens import SHORTEST, Failures, asked_token, sign, verify
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -67,6 +68,20 @@ class Access:
             return True
         # An address is no name that somebody could point elsewhere.
         return not self.local and is_address(name)
+
+
+def check_access(access: Access) -> Access:
+    """Refuses to serve more than this machine without a token."""
+    if not access.local and access.token is None:
+        raise InputError(
+            f"--host {access.host} lets others in: give --token (or NOISESPACE_TOKEN), a secret "
+            f"of at least {SHORTEST} characters that they must show"
+        )
+    if access.token is not None and len(access.token) < SHORTEST:
+        raise InputError(f"--token must have at least {SHORTEST} characters")
+    if access.token is not None and not access.token.isascii():
+        raise InputError("--token must be of ASCII characters, so that every browser sends it")
+    return access
 
 
 def is_local(host: str) -> bool:
