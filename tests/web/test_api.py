@@ -16,8 +16,8 @@ import noisespace as ns
 from noisespace.code import Code
 from noisespace.errors import InputError
 from noisespace.metadata import read_record
+from noisespace.web.access import Access
 from noisespace.web.engine import Engine
-from noisespace.web.guard import Access
 from noisespace.web.limits import Limits
 from noisespace.web.server import create_app
 from noisespace.web.watching import Log

@@ -18,12 +18,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 from watched import SOURCE, TARGET, file_of, picture
 
+from noisespace.web.access import Access, same_place
 from noisespace.web.bodies import Bodies
 from noisespace.web.engine import Engine
-from noisespace.web.guard import Access, same_place
 from noisespace.web.limits import MIB, Limits
-from noisespace.web.routes import Api, routes
+from noisespace.web.routes import routes
 from noisespace.web.server import create_app
+from noisespace.web.serving import Api
 from noisespace.web.uploads import Uploads
 from noisespace.web.watching import Metrics
 

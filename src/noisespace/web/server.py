@@ -15,13 +15,15 @@ from starlette.exceptions import HTTPException
 
 from noisespace.errors import InputError
 from noisespace.version import VERSION
+from noisespace.web.access import Access, check_access
 from noisespace.web.bodies import Bodies
 from noisespace.web.engine import Engine
-from noisespace.web.guard import Access, Guard, check_access
+from noisespace.web.guard import Guard
 from noisespace.web.jobs import Busy, Gone
 from noisespace.web.limits import MIB
-from noisespace.web.routes import Api, routes
+from noisespace.web.routes import routes
 from noisespace.web.sentences import first_error
+from noisespace.web.serving import Api
 from noisespace.web.uploads import Uploads
 from noisespace.web.watching import Log, Metrics, Watched
 
