@@ -1,7 +1,5 @@
 """Attacks: other people's pages, bombs, crowds. Each refusal comes before anything is read."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import io
@@ -13,7 +11,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from PIL import Image
 from starlette.testclient import TestClient
 from watched import SOURCE, TARGET, file_of, picture
@@ -379,3 +377,46 @@ def test_a_masks_values_are_no_code(client):
         "/api/edit", json={**body, "mask_image": base64.b64encode(file_of(bad)).decode()}
     )
     assert (answer.status_code, "empty" in answer.json()["error"]) == (400, True)
+
+
+def paged(app, engine):
+    """In place of the page: says what reached it."""
+
+    @app.post("/gradio_api/{path:path}")
+    async def reached(path: str, request: Request) -> dict:
+        return {"path": path, "bytes": len(await request.body())}
+
+
+LINKS = (
+    "http://evil.example/a.png",
+    "https://huggingface.co/a.png",
+    " HTTPS://evil.example",
+    "file:///etc/passwd",
+    "//evil.example/a",
+    "data:image/svg+xml,<svg/>",
+)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_an_event_of_the_page_names_no_url(engine, monkeypatch, tmp_path, link):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    client = TestClient(create_app(engine, page=paged), base_url=f"http://{HERE}")
+    event = {"data": [1, {"deep": [{"path": link, "meta": {"_type": "gradio.FileData"}}]}]}
+    answer = client.post("/gradio_api/queue/join", json=event)
+    assert answer.status_code == 403
+    event["data"][1]["deep"][0]["path"] = str(tmp_path / "a" / "photo.png")
+    answer = client.post("/gradio_api/queue/join", json=event)
+    assert answer.json() == {"path": "queue/join", "bytes": len(answer.request.content)}
+    assert client.post("/gradio_api/run/predict", content=b"{").status_code == 422
+    deep = b"[" * 100_000
+    assert client.post("/gradio_api/run/predict", content=deep).status_code == 422
+    assert client.get("/gradio_api/proxy=http://evil.example/").status_code == 404
+
+
+def test_the_pages_files_do_not_fill_the_disk(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with Engine({"tiny": model}, Limits(uploads_bytes=1000)) as engine:
+        client = TestClient(create_app(engine, page=paged), base_url=f"http://{HERE}")
+        assert client.post("/gradio_api/upload", content=b"x").status_code == 200
+        (tmp_path / "a").write_bytes(bytes(3000))
+        assert client.post("/gradio_api/upload", content=b"x").status_code == 503

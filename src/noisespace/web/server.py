@@ -24,6 +24,7 @@ from noisespace.web.limits import MIB
 from noisespace.web.routes import routes
 from noisespace.web.sentences import first_error
 from noisespace.web.serving import Api
+from noisespace.web.strict import Strict
 from noisespace.web.uploads import Uploads
 from noisespace.web.watching import Log, Metrics, Watched
 
@@ -65,6 +66,8 @@ def create_app(
     handle_errors(app)
     describe_limits(app, engine)
     # The last one added stands first: whoever is refused is counted too, and no body was read.
+    if page is not None:
+        app.add_middleware(Strict, most=2 * limits.uploads_bytes)
     together = max(2 * limits.upload_bytes, 128 * MIB)
     app.add_middleware(Bodies, each=limits.upload_bytes * 4 // 3 + MIB, together=together)
     app.add_middleware(Guard, access=access)
