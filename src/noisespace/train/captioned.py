@@ -17,6 +17,7 @@ from noisespace.models.alignment import Alignment
 from noisespace.train.autoencoder import psnr
 from noisespace.train.classifier import NOTHING, Classifier
 from noisespace.train.evaluate import GUIDANCES, sample
+from noisespace.train.export import Tell
 from noisespace.train.folder import Folder, View
 from noisespace.train.memorised import memorised
 from noisespace.train.pictures import save_grid
@@ -33,7 +34,12 @@ class Judges:
 
 
 def evaluate_captioned(
-    pipe: StableDiffusionPipeline, data: Folder, judges: Judges, count: int, sheets: Path
+    pipe: StableDiffusionPipeline,
+    data: Folder,
+    judges: Judges,
+    count: int,
+    sheets: Path,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
     """All figures of a model; the guidance is tuned by the alignment model, on other prompts.
 
@@ -42,10 +48,10 @@ def evaluate_captioned(
     began = time.monotonic()
     report: dict[str, Any] = {"reconstruction_db": reconstruction(pipe, data, sheets)}
     report["alignment"] = evaluate_captions(judges.alignment, data)
-    guidance, report["tuning"] = tune_guidance(pipe, data, judges.alignment)
+    guidance, report["tuning"] = tune_guidance(pipe, data, judges.alignment, tell)
     report["guidance"] = guidance
     asked = unseen(data, count, "samples")
-    pictures = sample(pipe, [data.captions[v.index] for v in asked], guidance)
+    pictures = sample(pipe, [data.captions[v.index] for v in asked], guidance, tell=tell)
     save_grid(pictures[:48], sheets / "samples.png")
     report["samples"] = agreement(judges, data, asked, pictures)
     report["memorised"] = memorised(pictures, data, sheets / "memorised.png")
@@ -79,17 +85,34 @@ def reconstruction(pipe: StableDiffusionPipeline, data: Folder, sheets: Path) ->
     }
 
 
+def samples_of(count: int) -> int:
+    """How many pictures ``evaluate_captioned`` samples in all."""
+    return len(GUIDANCES) * TUNED_ON + count
+
+
 def tune_guidance(
-    pipe: StableDiffusionPipeline, data: Folder, alignment: Alignment
+    pipe: StableDiffusionPipeline, data: Folder, alignment: Alignment, tell: Tell | None = None
 ) -> tuple[float, dict[str, float]]:
-    """The guidance whose samples the alignment model most often gives their own prompt."""
+    """The guidance whose samples the alignment model most often gives their own prompt.
+
+    Of several that do equally well, the one whose samples are nearest to their prompts.
+    """
     prompts = [data.captions[v.index] for v in unseen(data, TUNED_ON, "guidance")]
-    shares, known = {}, all_captions(data)
+    shares, near, known = {}, {}, all_captions(data)
     for w in GUIDANCES:
-        named = nearest(alignment, known, [sample(pipe, prompts, w)])
+        pictures = sample(pipe, prompts, w, tell=tell)
+        named = nearest(alignment, known, [pictures])
         shares[w] = round(sum(a == b for a, b in zip(named, prompts, strict=True)) / TUNED_ON, 4)
-    best = max(GUIDANCES, key=lambda w: (shares[w], -w))
+        near[w] = nearness(alignment, prompts, pictures)
+    best = max(GUIDANCES, key=lambda w: (shares[w], near[w]))
     return best, {str(w): share for w, share in shares.items()}
+
+
+@torch.no_grad()
+def nearness(alignment: Alignment, prompts: Sequence[str], pictures: Tensor) -> float:
+    """How near pictures are to their prompts on average, in [-1, 1]."""
+    seen = alignment.pictures(pictures)
+    return float((seen * alignment.prompts(prompts).to(seen)).sum(1).mean())
 
 
 @torch.no_grad()

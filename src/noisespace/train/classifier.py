@@ -57,8 +57,9 @@ class Labels:
             if not 2 <= len(values) <= MOST_VALUES:
                 columns = sorted({key for row in data.about for key in row})
                 raise InputError(
-                    f"{data.name}: attribute {name!r} has {len(values)} values, expected 2 to "
-                    f"{MOST_VALUES}; its table has the columns {', '.join(columns) or 'none'}"
+                    f"{data.name}: attribute {name!r} has {len(values)} values among the training "
+                    f"images, expected 2 to {MOST_VALUES}; its table has the columns "
+                    f"{', '.join(columns) or 'none'}"
                 )
             found[name] = tuple(values)
         return cls(found)

@@ -18,7 +18,7 @@ from noisespace.models.alignment import Alignment
 from noisespace.train.autoencoder import psnr
 from noisespace.train.dataset import Scenes
 from noisespace.train.draw import random_scene
-from noisespace.train.export import draw_prompts
+from noisespace.train.export import Tell, draw_prompts
 from noisespace.train.judge import Verdict, judge
 from noisespace.train.palette import COLOURS, SHAPES, TEXTURES
 from noisespace.train.pictures import save_grid, to_uint8
@@ -26,6 +26,7 @@ from noisespace.train.scenes import Scene
 
 GUIDANCES = (1.5, 2.0, 3.0, 4.0, 5.0)
 ASKED = ("shape", "colour", "background", "texture")
+TUNED_ON = 40  # samples at each guidance, at most
 
 
 def prompts_of(name: str, count: int, held_out: bool = False) -> list[Scene]:
@@ -48,23 +49,27 @@ def right(scene: Scene, verdict: Verdict) -> dict[str, bool]:
 
 
 def sample(
-    pipe: StableDiffusionPipeline, prompts: Sequence[str], guidance: float, steps: int = 50
+    pipe: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    guidance: float,
+    steps: int = 50,
+    tell: Tell | None = None,
 ) -> Tensor:
     """One picture a prompt, (n, 3, h, w) in [-1, 1]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # diffusers warns of what its own defaults do
-        return draw_prompts(pipe, prompts, guidance, steps)
+        return draw_prompts(pipe, prompts, guidance, steps, tell=tell)
 
 
 def score(
     pipe: StableDiffusionPipeline,
     scenes: Sequence[Scene],
     guidance: float,
-    steps: int = 50,
     sheet: Path | None = None,
+    tell: Tell | None = None,
 ) -> dict[str, float]:
     """Shares of sampled pictures with the right attributes, in [0, 1], and the judge's residual."""
-    pictures = sample(pipe, [s.caption for s in scenes], guidance, steps)
+    pictures = sample(pipe, [s.caption for s in scenes], guidance, tell=tell)
     if sheet is not None:
         save_grid(pictures[:32], sheet)
     verdicts = judge(to_uint8(pictures).numpy())
@@ -74,12 +79,19 @@ def score(
     return {**shares, "median_residual": residuals[len(residuals) // 2], "pictures": len(rows)}
 
 
-def tune_guidance(pipe: StableDiffusionPipeline, count: int = 40) -> tuple[float, dict[str, Any]]:
+def tune_guidance(
+    pipe: StableDiffusionPipeline, count: int = TUNED_ON, tell: Tell | None = None
+) -> tuple[float, dict[str, Any]]:
     """The guidance that gets most attributes right on prompts used for nothing else."""
     scenes = prompts_of("guidance", count)
-    scores = {w: score(pipe, scenes, w) for w in GUIDANCES}
+    scores = {w: score(pipe, scenes, w, tell=tell) for w in GUIDANCES}
     best = max(GUIDANCES, key=lambda w: (scores[w]["all"], -scores[w]["median_residual"]))
     return best, {str(w): s for w, s in scores.items()}
+
+
+def samples_of(count: int) -> int:
+    """How many pictures ``evaluate`` samples in all."""
+    return len(GUIDANCES) * min(TUNED_ON, count) + 2 * count
 
 
 @torch.no_grad()
@@ -98,19 +110,18 @@ def reconstruction(pipe: StableDiffusionPipeline, count: int = 300) -> dict[str,
 
 def evaluate(
     pipe: StableDiffusionPipeline,
-    guidance: float | None = None,
     count: int = 300,
     sheets: Path | None = None,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
-    """All figures of a model; guidance is tuned on separate prompts unless given."""
+    """All figures of a model; its guidance is tuned on separate prompts."""
     began = time.monotonic()
     report: dict[str, Any] = {"reconstruction_db": reconstruction(pipe, count)}
-    if guidance is None:
-        guidance, report["tuning"] = tune_guidance(pipe, min(40, count))
+    guidance, report["tuning"] = tune_guidance(pipe, min(TUNED_ON, count), tell)
     report["guidance"] = guidance
     for name, held_out in (("shown", False), ("held-out", True)):
         sheet = sheets / f"samples-{name}.png" if sheets else None
-        report[name] = score(pipe, prompts_of(name, count, held_out), guidance, sheet=sheet)
+        report[name] = score(pipe, prompts_of(name, count, held_out), guidance, sheet, tell)
     report["seconds"] = round(time.monotonic() - began, 1)
     return report
 

@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ from transformers import CLIPTokenizer
 
 from noisespace.models.loading import hush
 from noisespace.train.diffusion import SCHEDULE
+
+Tell = Callable[[int], None]  # so many pictures more
 
 
 def assemble(
@@ -45,8 +47,12 @@ def draw_prompts(
     steps: int = 50,
     first_seed: int = 0,
     batch: int = 25,
+    tell: Tell | None = None,
 ) -> Tensor:
-    """One picture a prompt, (n, 3, h, w) in [-1, 1], on the CPU; seeds from ``first_seed`` on."""
+    """One picture a prompt, (n, 3, h, w) in [-1, 1], on the CPU; seeds from ``first_seed`` on.
+
+    ``tell`` hears of every batch how many pictures it was.
+    """
     parts, call = [], cast(Any, pipe)
     for start in range(0, len(prompts), batch):
         some = list(prompts[start : start + batch])
@@ -59,6 +65,8 @@ def draw_prompts(
             output_type="pt",
         ).images
         parts.append((pictures * 2 - 1).cpu())
+        if tell:
+            tell(len(some))
     return torch.cat(parts)
 
 

@@ -8,15 +8,16 @@ from typing import Any
 from noisespace.errors import InputError
 from noisespace.files import write_json
 from noisespace.models.alignment import load_alignment
+from noisespace.train import captioned, evaluate
 from noisespace.train.captioned import Judges, evaluate_captioned, evaluate_captions
 from noisespace.train.card import TITLES, embedded, model_card
 from noisespace.train.classifier import export_classifier, load_classifier
 from noisespace.train.config import Config
 from noisespace.train.dataset import Dataset
-from noisespace.train.evaluate import evaluate, evaluate_alignment
+from noisespace.train.evaluate import evaluate_alignment
 from noisespace.train.export import export, export_alignment, load_exported
 from noisespace.train.folder import Folder
-from noisespace.train.loop import Outcome
+from noisespace.train.loop import Outcome, bar
 from noisespace.train.processes import processes
 from noisespace.train.run import Trained, load_run
 
@@ -97,14 +98,22 @@ def finish(trained: Trained, out: Path, folder: Path) -> dict[str, Any]:
     publish(trained, folder)
     device, count, data = processes().device, trained.config.evaluate, trained.data
     pipe, towers = load_exported(folder, device), load_alignment(folder, str(device))
-    if isinstance(data, Folder):
-        if trained.classifier is not None:
-            export_classifier(trained.classifier, out / "classifier")
-        judges = Judges(towers, trained.classifier)
-        report = evaluate_captioned(pipe, data, judges, count, out)
-    else:
-        report = evaluate(pipe, count=count, sheets=out)
-        report["alignment"] = evaluate_alignment(towers, count)
+    known = isinstance(data, Folder)
+    total = (captioned if known else evaluate).samples_of(count)
+    with bar() as progress:  # samples take nearly all of the time
+        job = progress.add_task("evaluation", total=total, note="samples")
+
+        def tell(done: int) -> None:
+            progress.update(job, advance=done)
+
+        if known:
+            if trained.classifier is not None:
+                export_classifier(trained.classifier, out / "classifier")
+            judges = Judges(towers, trained.classifier)
+            report = evaluate_captioned(pipe, data, judges, count, out, tell)
+        else:
+            report = evaluate.evaluate(pipe, count, out, tell)
+            report["alignment"] = evaluate_alignment(towers, count)
     write_json(out / "evaluation.json", report, force=True)
     publish(trained, folder, report)
     return report

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,26 @@ def run_alone(
         return *SEPARATE[stage](settings, seen, out), settings, seen
 
 
-def held(out: Path) -> AbstractContextManager[None]:
-    """A run's folder, held by the first of its processes."""
-    return alone(out) if processes().is_main_process else nullcontext()
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """A run's folder, held by the first of its processes.
+
+    Of a run that was refused before it learnt anything no folder stays, unless it was there.
+    """
+    if not processes().is_main_process:
+        yield
+        return
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]  # innermost first
+    try:
+        with alone(out):
+            yield
+    except InputError:
+        if made and not any(out.glob("*.safetensors")):
+            shutil.rmtree(out, ignore_errors=True)
+            for folder in made[1:]:
+                with suppress(OSError):  # something else lies there by now
+                    folder.rmdir()
+        raise
 
 
 def stages_of(settings: Config) -> tuple[str, ...]:
