@@ -98,7 +98,8 @@ class Guard:
                 return None
             # A link with the token is for once: from now on a cookie that no script can read.
             cookie = f"{COOKIE}={sign(token)}; Path=/; HttpOnly; SameSite=Strict"
-            there = [(b"location", scope["path"].encode()), (b"set-cookie", cookie.encode())]
+            cookie += "; Secure" if scope.get("scheme") == "https" else ""
+            there = [(b"location", b"/"), (b"set-cookie", cookie.encode())]
             return 303, "go on", there
         if shown is not None:
             self.failures.add(client)
