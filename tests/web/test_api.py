@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ import noisespace as ns
 from noisespace.code import Code
 from noisespace.errors import InputError
 from noisespace.metadata import read_record
+from noisespace.web.access import Access
 from noisespace.web.engine import Engine
-from noisespace.web.guard import Access
 from noisespace.web.limits import Limits
 from noisespace.web.server import create_app
 from noisespace.web.watching import Log
@@ -219,14 +220,12 @@ def test_the_description_has_the_servers_limits(model):
 
 
 def test_uploads_go_after_a_while(model):
-    with Engine({"tiny": model}, Limits(lifetime=0.2)) as engine, client_of(engine) as client:
+    with Engine({"tiny": model}, Limits(lifetime=3)) as engine, client_of(engine) as client:
         upload = client.post("/api/uploads", content=file_of(picture())).json()["upload"]
         assert client.delete(f"/api/uploads/{upload}").status_code == 204
         assert client.delete(f"/api/uploads/{upload}").status_code == 404
         upload = client.post("/api/uploads", content=file_of(picture())).json()["upload"]
-        import time
-
-        time.sleep(0.3)
+        time.sleep(3.1)
         assert client.post("/api/invert", json={"upload": upload}).status_code == 404
 
 
@@ -253,6 +252,7 @@ def test_others_are_let_in_with_the_token_alone(engine):
     assert link.status_code == 303
     assert "HttpOnly" in cookie
     assert TOKEN not in cookie
+    assert link.headers["location"] == "/"
     assert client.get("/api/models").status_code == 200  # by the cookie
     client.cookies.clear()
     client.cookies.set("noisespace_token", TOKEN)  # the token itself is no cookie of ours

@@ -1,7 +1,5 @@
 """Attacks: other people's pages, bombs, crowds. Each refusal comes before anything is read."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import io
@@ -13,17 +11,18 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from PIL import Image
 from starlette.testclient import TestClient
 from watched import SOURCE, TARGET, file_of, picture
 
+from noisespace.web.access import Access, same_place
 from noisespace.web.bodies import Bodies
 from noisespace.web.engine import Engine
-from noisespace.web.guard import Access, same_place
 from noisespace.web.limits import MIB, Limits
-from noisespace.web.routes import Api, routes
+from noisespace.web.routes import routes
 from noisespace.web.server import create_app
+from noisespace.web.serving import Api
 from noisespace.web.uploads import Uploads
 from noisespace.web.watching import Metrics
 
@@ -42,11 +41,12 @@ def client(app):
 
 
 def unread(app, path="/api/edit", method="POST", **headers):
-    """The status of a request whose body must not be read: reading it fails."""
-    sent = []
+    """The status of a request whose body must not be read."""
+    sent, read = [], []
 
     async def receive():
-        raise AssertionError("the body was read")
+        read.append(True)
+        return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message):
         sent.append(message)
@@ -67,6 +67,7 @@ def unread(app, path="/api/edit", method="POST", **headers):
         "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in given.items()],
     }
     asyncio.run(app(scope, receive, send))
+    assert not read, "the body was read"
     headers = dict(sent[0]["headers"])
     assert headers[b"x-content-type-options"] == b"nosniff"  # refusals have them, too
     assert json.loads(sent[1]["body"])["error"]
@@ -376,3 +377,46 @@ def test_a_masks_values_are_no_code(client):
         "/api/edit", json={**body, "mask_image": base64.b64encode(file_of(bad)).decode()}
     )
     assert (answer.status_code, "empty" in answer.json()["error"]) == (400, True)
+
+
+def paged(app, engine):
+    """In place of the page: says what reached it."""
+
+    @app.post("/gradio_api/{path:path}")
+    async def reached(path: str, request: Request) -> dict:
+        return {"path": path, "bytes": len(await request.body())}
+
+
+LINKS = (
+    "http://evil.example/a.png",
+    "https://huggingface.co/a.png",
+    " HTTPS://evil.example",
+    "file:///etc/passwd",
+    "//evil.example/a",
+    "data:image/svg+xml,<svg/>",
+)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_an_event_of_the_page_names_no_url(engine, monkeypatch, tmp_path, link):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    client = TestClient(create_app(engine, page=paged), base_url=f"http://{HERE}")
+    event = {"data": [1, {"deep": [{"path": link, "meta": {"_type": "gradio.FileData"}}]}]}
+    answer = client.post("/gradio_api/queue/join", json=event)
+    assert answer.status_code == 403
+    event["data"][1]["deep"][0]["path"] = str(tmp_path / "a" / "photo.png")
+    answer = client.post("/gradio_api/queue/join", json=event)
+    assert answer.json() == {"path": "queue/join", "bytes": len(answer.request.content)}
+    assert client.post("/gradio_api/run/predict", content=b"{").status_code == 422
+    deep = b"[" * 100_000
+    assert client.post("/gradio_api/run/predict", content=deep).status_code == 422
+    assert client.get("/gradio_api/proxy=http://evil.example/").status_code == 404
+
+
+def test_the_pages_files_do_not_fill_the_disk(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with Engine({"tiny": model}, Limits(uploads_bytes=1000)) as engine:
+        client = TestClient(create_app(engine, page=paged), base_url=f"http://{HERE}")
+        assert client.post("/gradio_api/upload", content=b"x").status_code == 200
+        (tmp_path / "a").write_bytes(bytes(3000))
+        assert client.post("/gradio_api/upload", content=b"x").status_code == 503

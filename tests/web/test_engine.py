@@ -185,19 +185,37 @@ def test_a_waiting_job_is_cancelled_at_once(engine, model):
     model.release()
 
 
-def test_events_and_previews(engine):
+def test_events_and_previews(engine, model):
+    model.hold(after=3)  # the inversion, two steps, and in the third
     job = engine.submit(edit_of(), "anna")
-    seen = list(job.events())
-    assert seen[-1].state == "done"
-    assert any(view.preview is not None and view.preview.size == (32, 32) for view in seen)
-    running = [view for view in seen if view.stage == "editing" and view.index]
-    assert running
-    assert all(0 < view.index <= view.total == 4 for view in running)
-    assert all(view.eta is not None and view.eta >= 0 for view in running[:-1])
+    assert model.entered.wait(LONG)
+    events = job.events()
+    view = next(events)
+    assert (view.state, view.stage, view.index, view.total) == ("running", "editing", 2, 4)
+    assert view.preview is not None
+    assert view.preview.size == (32, 32)
+    assert view.eta is not None
+    assert view.eta > 0
+    assert view.seconds > 0
+    model.release()
+    later = list(events)
+    assert later[-1].state == "done"
+    assert all(view.index <= view.total for view in later)
     assert next(iter(job.events())).state == "done"  # whoever comes late is told the end
     quiet = engine.submit(edit_of(), "anna", previews=False)
     assert quiet.wait(LONG)
     assert quiet.preview is None
+
+
+def test_a_captioner_says_what_the_picture_shows():
+    model = ns.load("scenes")
+    image = np.asarray(ns.sample(model, "a red circle on a blue background", steps=4).images[0])
+    with Engine({"scenes": model}) as engine:
+        asked = {"image": image, "source": "auto", "steps": 4, "targets": ["a green circle"]}
+        got = done(engine, EditRequest(**asked))
+        assert got.source == ns.caption(model, image)
+        assert got.records[0]["source"]["captioner"]
+        assert not done(engine, EditRequest(**{**asked, "targets": ["a circle"]})).inverted
 
 
 def test_jobs_do_not_touch_each_other(engine, network):

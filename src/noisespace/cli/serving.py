@@ -59,8 +59,7 @@ def serve(
     """Serves the page and the JSON API until Ctrl-C. Logs are JSON lines on standard error."""
     check_installed(api_only)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from noisespace.web.guard import Access
-    from noisespace.web.server import check_access
+    from noisespace.web.access import Access, check_access
 
     access = check_access(Access(host, tuple(allow_host or ()), token))
     limits, names = parse_limits(limit or []), list(dict.fromkeys(model or ["scenes"]))

@@ -155,19 +155,10 @@ class Engine:
             observer(event, job)
 
     def _room(self, request: Any, owner: str) -> None:
-        """Raises Busy where the queue is full, for everybody or for this owner."""
         if self._closed:
             raise Busy("the server is shutting down")
         self._drop()
-        limits, waiting = self.limits, self._queue.order()
-        if self._queue.count(owner) >= limits.queue_owner:
-            raise Busy(
-                f"{limits.queue_owner} of your jobs wait already: let one finish, or cancel one",
-                yours=True,
-            )
-        held = sum(weight(job.request) for job in waiting) + weight(request)
-        if len(waiting) >= limits.queue or (waiting and held > limits.queue_bytes):
-            raise Busy(f"the queue is full ({len(waiting)} jobs wait): try again in a minute")
+        self._queue.check_room(self.limits, owner, weight(request))
 
     def _forget(self) -> None:
         """Deletes finished jobs that are too old, too many or too large, the oldest first."""

@@ -6,13 +6,11 @@ token 401 and a body beyond its bound 413, each as a sentence.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from noisespace.web.access import Access, same_place
 from noisespace.web.tokens import Failures, asked_token, sign, verify
 
 Scope = MutableMapping[str, Any]
@@ -21,7 +19,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 COOKIE = "noisespace_token"
 # Gradio's page has scripts and styles of its own inside the page, and blobs of what it shows.
 POLICY = (
@@ -39,74 +36,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-
-
-@dataclass(frozen=True)
-class Access:
-    """Who may ask: ``host`` is what the server listens on, ``names`` further names that it has.
-
-    ``token``: what everybody must show where the host is not this machine alone.
-    """
-
-    host: str = "127.0.0.1"
-    names: tuple[str, ...] = ()
-    token: str | None = None
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return is_local(self.host)
-
-    def allows(self, host: str | None) -> bool:
-        """Whether a Host header is ours. A name must be known; a page of another name that has been
-        pointed at our address (DNS rebinding) still sends its own."""
-        name = host_name(host)
-        if name is None:
-            return False
-        if name in LOCAL_NAMES or name in {self.host.lower(), *map(str.lower, self.names)}:
-            return True
-        # An address is no name that somebody could point elsewhere.
-        return not self.local and is_address(name)
-
-
-def is_local(host: str) -> bool:
-    """Whether an address is the machine's own loopback."""
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def host_name(host: str | None) -> str | None:
-    """The name in a Host header without its port; None for what is no such header."""
-    if not host or any(c in host for c in "/\\@?# \t"):
-        return None
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port  # ValueError where it is none
-        return parts.hostname
-    except ValueError:
-        return None
-
-
-def same_place(origin: str, host: str) -> bool:
-    """Whether an Origin is the place that a request was sent to: its name and port."""
-    try:
-        ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
-        port = {"http": 80, "https": 443}.get(theirs.scheme)
-        if port is None or theirs.hostname is None:
-            return False
-        return (theirs.hostname, theirs.port or port) == (ours.hostname, ours.port or port)
-    except ValueError:
-        return False
 
 
 def headers_of(scope: Scope) -> dict[str, list[str]]:
@@ -169,7 +98,8 @@ class Guard:
                 return None
             # A link with the token is for once: from now on a cookie that no script can read.
             cookie = f"{COOKIE}={sign(token)}; Path=/; HttpOnly; SameSite=Strict"
-            there = [(b"location", scope["path"].encode()), (b"set-cookie", cookie.encode())]
+            cookie += "; Secure" if scope.get("scheme") == "https" else ""
+            there = [(b"location", b"/"), (b"set-cookie", cookie.encode())]
             return 303, "go on", there
         if shown is not None:
             self.failures.add(client)

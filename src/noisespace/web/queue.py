@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-from noisespace.web.jobs import Job
+from noisespace.web.checks import weight
+from noisespace.web.jobs import Busy, Job
+from noisespace.web.limits import Limits
 
 
 class Queue:
@@ -19,6 +21,18 @@ class Queue:
     def count(self, owner: str) -> int:
         """How many of an owner's jobs wait."""
         return len(self._owners.get(owner, ()))
+
+    def check_room(self, limits: Limits, owner: str, held: int) -> None:
+        """Raises Busy where there is no room for a job of this owner that holds so many bytes."""
+        if self.count(owner) >= limits.queue_owner:
+            raise Busy(
+                f"{limits.queue_owner} of your jobs wait already: let one finish, or cancel one",
+                yours=True,
+            )
+        waiting = self.order()
+        held += sum(weight(job.request) for job in waiting)
+        if len(waiting) >= limits.queue or (waiting and held > limits.queue_bytes):
+            raise Busy(f"the queue is full ({len(waiting)} jobs wait): try again in a minute")
 
     def put(self, job: Job) -> None:
         self._owners.setdefault(job.owner, deque()).append(job)

@@ -15,14 +15,16 @@ from starlette.exceptions import HTTPException
 
 from noisespace.errors import InputError
 from noisespace.version import VERSION
+from noisespace.web.access import Access, check_access
 from noisespace.web.bodies import Bodies
 from noisespace.web.engine import Engine
-from noisespace.web.guard import Access, Guard
+from noisespace.web.guard import Guard
 from noisespace.web.jobs import Busy, Gone
 from noisespace.web.limits import MIB
-from noisespace.web.routes import Api, routes
+from noisespace.web.routes import routes
 from noisespace.web.sentences import first_error
-from noisespace.web.tokens import SHORTEST
+from noisespace.web.serving import Api
+from noisespace.web.strict import Strict
 from noisespace.web.uploads import Uploads
 from noisespace.web.watching import Log, Metrics, Watched
 
@@ -33,20 +35,6 @@ done, fetch its files. Every refusal is JSON, `{"error": "one sentence"}`. Who s
 a secret of their own as `X-Session`, so that jobs are theirs alone.
 """
 Mount = Callable[[FastAPI, Engine], Any]
-
-
-def check_access(access: Access) -> Access:
-    """Refuses to serve more than this machine without a token."""
-    if not access.local and access.token is None:
-        raise InputError(
-            f"--host {access.host} lets others in: give --token (or NOISESPACE_TOKEN), a secret "
-            f"of at least {SHORTEST} characters that they must show"
-        )
-    if access.token is not None and len(access.token) < SHORTEST:
-        raise InputError(f"--token must have at least {SHORTEST} characters")
-    if access.token is not None and not access.token.isascii():
-        raise InputError("--token must be of ASCII characters, so that every browser sends it")
-    return access
 
 
 def create_app(
@@ -78,6 +66,8 @@ def create_app(
     handle_errors(app)
     describe_limits(app, engine)
     # The last one added stands first: whoever is refused is counted too, and no body was read.
+    if page is not None:
+        app.add_middleware(Strict, most=2 * limits.uploads_bytes)
     together = max(2 * limits.upload_bytes, 128 * MIB)
     app.add_middleware(Bodies, each=limits.upload_bytes * 4 // 3 + MIB, together=together)
     app.add_middleware(Guard, access=access)

@@ -8,7 +8,7 @@ import secrets
 from fastapi import Request, Response
 
 from noisespace.errors import InputError
-from noisespace.web.guard import Access
+from noisespace.web.access import Access
 
 COOKIE = "noisespace_session"
 HEADER = "X-Session"
