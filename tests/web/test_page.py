@@ -27,7 +27,7 @@ pytestmark = [
     ),
     pytest.mark.xdist_group("page"),
 ]
-PATIENCE = 90_000  # milliseconds; a machine may be loaded
+PATIENCE = 15_000  # milliseconds; a machine may be loaded
 STEPS = "5"
 
 

@@ -141,7 +141,7 @@ def bundle(entry: Entry, code: Any) -> bytes:
     if entry.mask:
         files.append(("mask.png", Path(entry.mask).read_bytes()))
     if code is not None:
-        files.append(("code.safetensors", code_bytes(code)))
+        files.append(("code.safetensors", code.to_bytes()))
     files.append(("edit.sh", f"{command(entry.settings)}\n".encode()))
     files.append(("edit.py", python(entry.settings).encode()))
     return archive(files)
@@ -159,13 +159,3 @@ def record_bytes(entry: Entry) -> bytes:
 
 def json_bytes(value: Any) -> bytes:
     return f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()
-
-
-def code_bytes(code: Any) -> bytes:
-    """A code as the file that ``Code.save`` writes."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "code.safetensors"
-        code.save(path)
-        return path.read_bytes()

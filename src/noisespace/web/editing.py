@@ -198,7 +198,7 @@ class Editing:
             return session.write("edit.zip", asking.bundle(entry, code))
         if code is None:
             raise InputError("the code is no longer kept: edit once more")
-        return session.write("code.safetensors", asking.code_bytes(code))
+        return session.write("code.safetensors", code.to_bytes())
 
     def defaults(self, model: str, spec: str) -> list[Any]:
         """The steps and guidances that a method has of its own."""
