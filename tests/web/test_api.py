@@ -183,7 +183,9 @@ def test_health_models_and_metrics(client):
     assert [one["name"] for one in client.get("/api/models").json()] == ["tiny"]
     finished(client, edit(client))
     finished(client, edit(client))
-    text = client.get("/metrics").text
+    until = time.monotonic() + LONG
+    while 'state="done"} 2.0' not in (text := client.get("/metrics").text):
+        assert time.monotonic() < until  # a job is counted just after it is done
     assert 'noisespace_jobs_total{kind="edit",state="done"} 2.0' in text
     assert 'noisespace_inversions_total{source="known"} 1.0' in text
     assert "noisespace_jobs_waiting 0.0" in text

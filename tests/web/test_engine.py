@@ -422,6 +422,19 @@ def test_warnings_stay_as_they_were(engine):
     assert warnings.filters == before
 
 
+def test_an_observer_that_fails_stops_no_work(engine):
+    seen = []
+
+    def broken(event, job):
+        seen.append(event)
+        raise OSError("no space left on device")
+
+    engine.observers.append(broken)
+    assert done(engine, edit_of()).images
+    assert done(engine, edit_of()).images
+    assert seen[:3] == ["submitted", "started", "ended"]
+
+
 def test_closing_cancels_everything(model):
     engine = Engine({"tiny": model})
     model.hold()

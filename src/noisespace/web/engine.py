@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from noisespace.code import Code
@@ -69,18 +70,17 @@ class Engine:
         Raises Busy where the queue has no room for it and InputError for what cannot be done, both
         before any denoising.
         """
-        with self._changed:
-            self._room(request, owner)  # before the check, which takes time
+        self.room(owner, request)  # before the check, which takes time
         with self._checking:
             check_request(self, request, owner)
         job = Job(request, owner, previews=previews)
         with self._changed:
-            self._room(request, owner)
+            self.room(owner, request)
             self._forget()
+            self._tell("submitted", job)
             self._jobs[job.id] = job
             self._queue.put(job)
             self._changed.notify_all()
-        self._tell("submitted", job)
         return job
 
     def job(self, id: str, owner: str) -> Job:
@@ -137,13 +137,15 @@ class Engine:
             for job in self._jobs.values():
                 job.cancel()
             self._changed.notify_all()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+        self._thread.join(timeout)
 
-    def room(self, owner: str) -> None:
+    def room(self, owner: str, request: Any = None) -> None:
         """Raises Busy where a request of this owner would not be taken now."""
         with self._changed:
-            self._room(None, owner)
+            if self._closed:
+                raise Busy("the server is shutting down")
+            self._drop()
+            self._queue.check_room(self.limits, owner, weight(request))
 
     def _drop(self) -> None:
         """Forgets jobs that were cancelled while they waited."""
@@ -152,13 +154,8 @@ class Engine:
 
     def _tell(self, event: str, job: Job) -> None:
         for observer in self.observers:
-            observer(event, job)
-
-    def _room(self, request: Any, owner: str) -> None:
-        if self._closed:
-            raise Busy("the server is shutting down")
-        self._drop()
-        self._queue.check_room(self.limits, owner, weight(request))
+            with suppress(Exception):  # a log that cannot be written stops no work
+                observer(event, job)
 
     def _forget(self) -> None:
         """Deletes finished jobs that are too old, too many or too large, the oldest first."""
@@ -166,12 +163,11 @@ class Engine:
         held = sum(job.result.bytes for job in done if job.result is not None)
         old, count = time.monotonic() - self.limits.lifetime, len(done)
         for job in done:
-            late = job.ended is not None and job.ended < old
-            if not (late or count > self.limits.kept_jobs or held > self.limits.kept_bytes):
-                continue
-            held -= job.result.bytes if job.result is not None else 0
-            count -= 1
-            del self._jobs[job.id]
+            many = count > self.limits.kept_jobs or held > self.limits.kept_bytes
+            if many or (job.ended or 0) < old:
+                held -= job.result.bytes if job.result is not None else 0
+                count -= 1
+                del self._jobs[job.id]
 
     def _work(self) -> None:
         """The thread: job after job, and housekeeping while there is none."""
@@ -182,22 +178,22 @@ class Engine:
                     self._changed.wait(min(30.0, self.limits.lifetime / 4))
             if job is None:
                 self.tidy()
-            elif (request := job.request) is not None and job.start():
+                continue
+            if (request := job.request) is not None and job.start():
                 self._running = job
                 self._tell("started", job)
                 self._do(job, request)
                 self._running = None
-                self._tell("ended", job)
+            self._tell("ended", job)
 
     def _do(self, job: Job, request: Any) -> None:
         """One job, to its end: nothing that it raises goes further."""
         try:
             desk = Desk.of(self.model(request.model), job, self.codes, self.limits)
-            outcome = noted(desk, request, self._checking)
-            job.end("done", outcome)
+            job.end("done", noted(desk, request, self._checking))
         except TimeUp:
-            seconds = self.limits.job_seconds
-            job.end("failed", error=f"this took longer than {seconds:g} s, the limit of a job")
+            most = self.limits.job_seconds
+            job.end("failed", error=f"this took longer than {most:g} s, the limit of a job")
         except Cancelled:
             job.end("cancelled")
         except Exception as error:  # the last line of defence: a sentence, never a traceback
