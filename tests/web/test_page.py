@@ -69,6 +69,7 @@ def visit(browser, url):
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("console", lambda m: m.type == "error" and complaints.append(m.text))
+        page.on("response", lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"))
         page.on("request", lambda r: foreign(r.url) and complaints.append(f"fetched {r.url}"))
         page.goto(url)
         page.wait_for_selector("#run")
