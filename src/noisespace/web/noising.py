@@ -13,7 +13,7 @@ from noisespace.metadata import png_bytes
 from noisespace.web import asking, maps
 from noisespace.web.editing import Editing
 from noisespace.web.panel import panel, seconds
-from noisespace.web.pieces import put_away
+from noisespace.web.pieces import canvas
 from noisespace.web.requests import InvertRequest, OperationRequest, Paint
 from noisespace.web.session import Session
 from noisespace.web.tabs.noise import NoiseTab
@@ -50,7 +50,7 @@ class Noising:
                 table(by_step),
                 maps.strip(code),
                 photo.path,
-                put_away(session),
+                canvas(photo),
             ]
         except Exception as error:
             rest = len(self.tab.looks) - 1

@@ -198,11 +198,7 @@ def wire_compare(comparing: Comparing, session: gr.State) -> None:
 def wire_noise(noising: Noising, session: gr.State) -> None:
     """Maps, shift and colour."""
     tab, controls = noising.tab, noising.editing.tab.controls
-    again(
-        tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN),
-        tab.canvas,
-        session,
-    )
+    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN)
 
     def clicked(own: Session, event: gr.SelectData) -> list[Any]:
         return noising.click(own, int(event.index[0]), int(event.index[1]))
