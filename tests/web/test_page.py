@@ -27,7 +27,7 @@ pytestmark = [
     ),
     pytest.mark.xdist_group("page"),
 ]
-PATIENCE = 12_000  # milliseconds; a machine may be loaded
+PATIENCE = 60_000  # milliseconds; a machine may be loaded
 STEPS = "5"
 
 
