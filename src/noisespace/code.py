@@ -161,10 +161,10 @@ class Code:
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
-        write_bytes(path, self.data(), force=force)
+        write_bytes(path, self.to_bytes(), force=force)
 
-    def data(self) -> bytes:
-        """What ``save`` writes."""
+    def to_bytes(self) -> bytes:
+        """The contents of the file that ``save`` writes."""
         from safetensors.torch import save
 
         header = {
