@@ -150,7 +150,7 @@ class Code:
     def of_image(self, index: int) -> Code:
         """The code of one image of a batch, as if it had been inverted alone."""
         one = slice(index, index + 1)
-        rows = {"path": self.path[:, one]}
+        rows: dict[str, Any] = {"path": self.path[:, one]}
         for name in ("residual", "null", "text"):
             value = getattr(self, name)
             rows[name] = None if value is None else value[:, one]
