@@ -10,7 +10,7 @@ FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "DejaVu Sans", "sa
 MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
 
 CSS = """
-.gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+.gradio-container { min-width: 0 !important; max-width: 1320px !important; margin: 0 auto !important; }
 .head h1 { margin: 0 0 .1em; font-size: 1.5rem; }
 .head p { margin: 0; opacity: .8; }
 .fields { padding: 0 !important; }
@@ -37,6 +37,8 @@ CSS = """
 .small-pictures img { image-rendering: pixelated; }
 .maps img { image-rendering: pixelated; }
 @media (max-width: 640px) {
+  .main, .contain, .column, .tabs, .tabitem, .row, .block, .form {
+    min-width: 0 !important; max-width: calc(100vw - 64px) !important; box-sizing: border-box; }
   .gradio-container { padding: 8px !important; }
   .gradio-container .row { flex-direction: column; }
   .gradio-container .row > * { min-width: 0 !important; width: 100% !important; }
