@@ -10,7 +10,8 @@ FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "DejaVu Sans", "sa
 MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
 
 CSS = """
-.gradio-container { min-width: 0 !important; max-width: 1320px !important; margin: 0 auto !important; }
+.gradio-container { min-width: 0 !important; max-width: 1320px !important;
+  margin: 0 auto !important; }
 .head h1 { margin: 0 0 .1em; font-size: 1.5rem; }
 .head p { margin: 0; opacity: .8; }
 .fields { padding: 0 !important; }
