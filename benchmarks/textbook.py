@@ -1,15 +1,22 @@
 """The public implementations' way of computing, from the papers: the baseline of all speeds.
 
 Batch 1, conditional and unconditional prediction apart, one timestep at a time, all steps inverted,
-those that will be skipped too. Plain loops over a noisespace model's parts, none of its own loop.
+those that will be skipped too; an edit computes every attention map in full and keeps the sum over
+its steps, whether anything reads it or not; several prompts run one by one. Plain loops over a
+noisespace model's parts, none of its own loop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+STORED = 32**2  # the public store keeps maps of up to so many queries
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,55 @@ def edit(model, maps: Maps, prompt: str, skip=36, w=15.0, eta=1.0) -> Tensor:
         mean, std = mean_and_std(eps, x, bars[i], bars[i + 1], eta)
         x = mean + std * maps.z[i]
     return x
+
+
+class Store:
+    """The public attention store: the maps of every layer, summed over the calls of an edit.
+
+    As in the public code every layer's attention is an explicit softmax, never a fused kernel.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    def processor(self, name: str) -> Any:
+        """What computes and keeps the attention of one layer."""
+
+        def attend(attn: Any, x: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any):
+            context = x if encoder_hidden_states is None else encoder_hidden_states
+            q, k, v = (
+                attn.head_to_batch_dim(layer(y))
+                for layer, y in ((attn.to_q, x), (attn.to_k, context), (attn.to_v, context))
+            )
+            p = (torch.einsum("bid,bjd->bij", q, k) * attn.scale).softmax(-1)
+            if p.shape[1] <= STORED:
+                self.sums[name] = self.sums[name] + p if name in self.sums else p
+            out = attn.batch_to_head_dim(torch.einsum("bij,bjd->bid", p, v))
+            return attn.to_out[0](out)
+
+        return attend
+
+
+@contextmanager
+def storing(unet: Any) -> Iterator[Store]:
+    """The network with its attention stored, and as it was afterwards."""
+    store, before = Store(), dict(unet.attn_processors)
+    unet.set_attn_processor({name: store.processor(name) for name in before})
+    try:
+        yield store
+    finally:
+        unet.set_attn_processor(before)
+
+
+def edit_stored(model, maps: Maps, prompt: str, skip=36, w=15.0) -> tuple[Tensor, Store]:
+    """``edit`` as the public scripts call it: under an attention store that nothing reads."""
+    with storing(model.unet) as store:
+        return edit(model, maps, prompt, skip, w), store
+
+
+def edit_each(model, maps: Maps, prompts: Sequence[str], skip=36, w=15.0) -> list[Tensor]:
+    """Several prompts, one after the other."""
+    return [edit_stored(model, maps, prompt, skip, w)[0] for prompt in prompts]
 
 
 def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10):
