@@ -44,8 +44,8 @@ def in_batches(work: Callable[[Tensor], None], count: int, room: Room | int) -> 
         try:
             work(rows)
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
+            if isinstance(error, RunError) or not out_of_memory(error):
+                raise  # a RunError: one row was too much already
             room.halve()
         else:
             start += len(rows)

@@ -21,6 +21,7 @@ from noisespace.inversion import Defaults, Inversion
 from noisespace.inversion.base import Kept, Nowhere
 from noisespace.inversion.kept import Checkpoint
 from noisespace.models.base import Model
+from noisespace.parts import batch_rows, in_parts
 from noisespace.result import model_record, source_record
 from noisespace.schedule import Grid
 from noisespace.settings import check_guidance, cut_notice, method_defaults
@@ -41,6 +42,12 @@ def embedded(model: Model, prompts: Sequence[str]) -> Text:
     place = {prompt: i for i, prompt in enumerate(some)}
     text = model.embed(some)
     return text if len(some) == len(prompts) else text.rows([place[p] for p in prompts])
+
+
+def encoded(model: Model, pixels: Tensor) -> Tensor:
+    """Pixels (b, 3, h, w) as latents, as many pictures at a time as memory holds."""
+    factor = model.factor
+    return in_parts(model.encode, pixels, batch_rows(pixels[..., ::factor, ::factor], 1))
 
 
 def settled(

@@ -12,7 +12,7 @@ from noisespace.code import Code
 from noisespace.denoiser import Denoiser, Text
 from noisespace.errors import InputError
 from noisespace.guidance import guided
-from noisespace.parts import batch_rows, in_batches
+from noisespace.parts import batch_rows, fitted, in_batches
 from noisespace.step import posterior
 
 Progress = Callable[[int, int], None]  # done, total
@@ -28,13 +28,13 @@ def freeze(
     """
     steps, images = len(code.path) - 1, code.path.shape[1]
     states, nexts = code.path[:-1].flatten(0, 1), code.path[1:].flatten(0, 1)
-    out = torch.empty_like(states)
+    out, evaluate = torch.empty_like(states), fitted(denoise)
 
     def residuals(rows: Tensor) -> None:
         image, first = rows % images, code.first + rows // images
         at, to = code.grid.level(first), code.grid.level(first + 1)
         w = torch.full((len(rows),), code.guidance, dtype=torch.float64)
-        predict = guided(denoise, null.rows(image), w, code.rule)
+        predict = guided(evaluate, null.rows(image), w, code.rule)
         mean, _ = posterior(predict(states[rows], at, text.rows(image)), at, to, code.eta)
         out[rows] = nexts[rows] - mean
         if progress:
