@@ -1,7 +1,6 @@
 """What makes it fast stays: counts of evaluations and rows, and results within a tolerance."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
