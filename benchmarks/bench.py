@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from machine import apart, clock, environment, flops_of, grown, matmul_rate
 from networks import model_of
+from page import bench_table, put
 from races import Race, race, races
 
 from noisespace.files import write_json
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, help="pairs a row (default 7; 3 with --quick)")
     parser.add_argument("--only", help="the rows whose name has this")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
+    parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SIDE"), help="memory of a side")
     options = parser.parse_args()
     if options.one:
@@ -153,6 +155,8 @@ def main() -> None:
     results = {"environment": about, "rows": rows, "flops": network_flops()}
     print(f"flops: {results['flops']}")
     write_json(options.out, results, force=True)
+    if options.page:
+        put(options.page, "bench", bench_table(results))
 
 
 def line(row: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from machine import clock, environment
 from networks import model_of
+from page import put, scaling_table
 from races import SOURCE, TARGETS
 
 import noisespace as ns
@@ -124,21 +125,17 @@ def figure(some: list[Point], cost: np.ndarray, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    plain = Point()
     base = Point(20)
+    alone = [p for p in some if p.images == p.prompts == 1]
+    small = [p for p in some if p.positions == base.positions and p.steps == 20]
     axes = {
-        "steps": ([p for p in some if p == Point(p.steps, seconds=p.seconds)], "steps"),
-        "pixels": ([p for p in some if p.images == p.prompts == 1 and p.steps == 20], "positions"),
-        "images": ([p for p in some if p.prompts == 1 and p.positions == base.positions], "images"),
-        "prompts": (
-            [p for p in some if p.images == 1 and p.positions == base.positions],
-            "prompts",
-        ),
+        "steps": ([p for p in alone if p.positions == base.positions], "steps"),
+        "pixels": ([p for p in alone if p.steps == 20], "positions"),
+        "images": ([p for p in small if p.prompts == 1], "images"),
+        "prompts": ([p for p in small if p.images == 1], "prompts"),
     }
     fig, panels = plt.subplots(1, 4, figsize=(14, 3.4), layout="constrained")
     for panel, (name, (chosen, field)) in zip(panels, axes.items(), strict=True):
-        if name in ("images", "prompts"):
-            chosen = [p for p in chosen if p.steps == 20 or p == plain]
         chosen = sorted(chosen, key=lambda p: getattr(p, field))
         x = [getattr(p, field) * (16 if name == "pixels" else 1) for p in chosen]
         panel.loglog(x, [p.seconds for p in chosen], "o", label="measured")
@@ -175,6 +172,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/scaling"))
+    parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
     options = parser.parse_args()
     model, some = model_of("sd-10m"), []
     for point in points(options.quick):
@@ -185,6 +183,8 @@ def main() -> None:
     write_json(options.out / "scaling.json", done, force=True)
     cost = np.array(list(done["cost"].values()))
     figure(some, cost, options.out / "scaling.png")
+    if options.page:
+        put(options.page, "scaling", scaling_table(done))
     print(json.dumps({k: done[k] for k in ("cost", "fitted_error", "held_out_error")}, indent=1))
 
 

@@ -45,7 +45,8 @@ def invert(model, x0: Tensor, prompt: str, steps=100, w=3.5, eta=1.0, seed=0) ->
     bars = (grid.alpha**2).to(x0)
     text, null = model.embed([prompt]), model.embed([""])
     noise = torch.Generator().manual_seed(seed)
-    x = [b.sqrt() * x0 + (1 - b).sqrt() * torch.randn(x0.shape, generator=noise) for b in bars[:-1]]
+    drawn = [torch.randn(x0.shape, generator=noise).to(x0) for _ in bars[:-1]]
+    x = [b.sqrt() * x0 + (1 - b).sqrt() * e for b, e in zip(bars[:-1], drawn, strict=True)]
     x.append(x0)
     z = []
     for i in range(steps):
