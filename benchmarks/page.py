@@ -53,7 +53,7 @@ def bench_table(results: dict[str, Any]) -> str:
             table(heads, rows),
             "",
             f"Network {flops['network'] / 1e9:.0f} GFLOP/s of {flops['matmul'] / 1e9:.0f} of a "
-            f"float32 matrix product (2048 x 2048) measured in turn with it: **{flops['share']:.0%}**.",
+            f"float32 matrix product (2048 x 2048), measured in turn: **{flops['share']:.0%}**.",
         ]
     )
 

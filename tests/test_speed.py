@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import noisespace as ns
+from noisespace import parts
 from noisespace.errors import InputError, RunError
 from noisespace.models.base import Around
 from noisespace.models.caching import Cached, Shallow, watched
@@ -272,16 +273,14 @@ def test_caching_stays_within_its_tolerance():
     assert 10 * np.log10(255**2 / np.mean((exact - near) ** 2)) > 30
 
 
-def test_caching_keeps_parts_apart(model):
-    """In halved batches every part has features of its own."""
-    small = replace(model)
+def test_caching_keeps_parts_apart(model, monkeypatch):
+    """In batches that are cut every part has features of its own."""
     code = ns.invert(model, [IMAGE, IMAGE[::-1]], PROMPT, steps=STEPS, guidance=1.0, seed=[1, 2])
-    whole = ns.edit(
-        Cached(small, 2), code, [[OTHER] * 90] * 2, guidance=5.0
-    )  # 360 rows: three parts
-    alone = ns.edit(Cached(small, 2), code, [[OTHER], [OTHER]], guidance=5.0)
-    torch.testing.assert_close(whole.latents[:1], alone.latents[:1], atol=1e-9, rtol=1e-9)
-    torch.testing.assert_close(whole.latents[-1:], alone.latents[1:], atol=1e-9, rtol=1e-9)
+    alone = ns.edit(Cached(model, 2), code, [[OTHER], [OTHER]], guidance=5.0)
+    monkeypatch.setattr(parts, "MOST", 8)
+    cut = ns.edit(Cached(model, 2), code, [[OTHER] * 6] * 2, guidance=5.0)  # 24 rows: three parts
+    torch.testing.assert_close(cut.latents[:1], alone.latents[:1], atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(cut.latents[-1:], alone.latents[1:], atol=1e-9, rtol=1e-9)
 
 
 def test_caching_leaves_editors_their_network(model):
@@ -404,7 +403,7 @@ def test_decoding_short_of_memory_says_what_helps(model, monkeypatch):
 
 def test_presets():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    plain = (None, False, None, None, False)
+    plain = ("float32", False, None, None, False)
 
     def speed(preset, place, *rest):
         return Speed.of(preset, place, *(rest or plain))
@@ -416,15 +415,15 @@ def test_presets():
     assert (fast.dtype, fast.cache, fast.share) == ("bfloat16", 2, 0.5)
     assert speed("fast", cpu).dtype == "float32"
     assert speed("fast", cpu, "float64", False, None, 3, False).cache == 3
-    assert speed("fast", cuda, None, True, None, None, False).cache is None  # compiled instead
+    assert speed("fast", cuda, "float32", True, None, None, False).cache is None  # compiled instead
     with pytest.raises(InputError, match="fast or exact"):
         speed("quick", cpu)
     with pytest.raises(InputError, match="parts or layers"):
-        speed(None, cuda, None, False, "disk", None, False)
+        speed(None, cuda, "float32", False, "disk", None, False)
     with pytest.raises(InputError, match="already"):
-        speed(None, cpu, None, False, "parts", None, False)
+        speed(None, cpu, "float32", False, "parts", None, False)
     with pytest.raises(InputError, match="leave one out"):
-        speed(None, cuda, None, True, None, 2, False)
+        speed(None, cuda, "float32", True, None, 2, False)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def compare(
     seed: o.Seed = 0,
     size: o.Size = None,
     captioner: o.Captioner = None,
-    dtype: o.Dtype = None,
+    dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     as_json: o.Json = False,
     force: o.Force = False,

@@ -63,7 +63,7 @@ def edit(
             "--operation", help=f"Done to the code first: {', '.join(OPERATIONS)}; repeat."
         ),
     ] = None,
-    dtype: o.Dtype = None,
+    dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

@@ -35,7 +35,7 @@ def invert(
             "command goes on from there. Removed at the end.",
         ),
     ] = None,
-    dtype: o.Dtype = None,
+    dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,
@@ -90,7 +90,7 @@ def reconstruct(
     against: Annotated[
         Path | None, typer.Option("--against", help="The picture of a code, for its PSNR.")
     ] = None,
-    dtype: o.Dtype = None,
+    dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

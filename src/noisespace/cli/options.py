@@ -43,10 +43,10 @@ Size = Annotated[
     str | None, typer.Option("--size", help="Working size: 64, or WIDTHxHEIGHT such as 96x64.")
 ]
 Dtype = Annotated[
-    str | None,
+    str,
     typer.Option(
         "--dtype",
-        help="float32 (default), float64, bfloat16, float16 (not on a CPU) or mixed (autocast).",
+        help="float32, float64, bfloat16, float16 (not on a CPU) or mixed (autocast).",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -94,7 +94,7 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     return numbers[0] if len(numbers) == 1 else (numbers[1], numbers[0])
 
 
-def load_model(name: str, dtype: str | None, device: str, **speed: Any) -> Any:
+def load_model(name: str, dtype: str, device: str, **speed: Any) -> Any:
     """The model, and a line that names it. ``speed``: preset, compile, offload."""
     from noisespace.models.loading import load
 

@@ -23,7 +23,7 @@ def sample(
     seed: o.Seed = 0,
     seeds: o.Seeds = 1,
     size: o.Size = None,
-    dtype: o.Dtype = None,
+    dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

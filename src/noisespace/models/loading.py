@@ -54,7 +54,7 @@ DTYPES = {
 
 def load(
     name: str | os.PathLike,
-    dtype: str | None = None,
+    dtype: str = "float32",
     device: str = "auto",
     *,
     preset: str | None = None,
@@ -65,7 +65,7 @@ def load(
 ) -> Any:
     """A model by name ("scenes", "photos"), folder (a diffusers pipeline) or Hub id ("owner/name").
 
-    ``dtype``: "float32" (the default), "float64", "bfloat16", "float16" (not on a CPU), or "mixed",
+    ``dtype``: "float32" (or what the preset takes), "float64", "bfloat16", "float16" (not on a CPU), or "mixed",
     float32 weights under the device's autocast; ``device``: "auto", "cpu", "cuda", "cuda:1", "mps".
     Speed and memory (docs/performance.md): ``preset`` "fast" or "exact"; ``compile`` by
     torch.compile, with CUDA graphs on CUDA; ``offload`` "parts" or "layers" to the CPU; ``cache``,

@@ -35,13 +35,13 @@ class Speed:
         cls,
         preset: str | None,
         place: torch.device,
-        dtype: str | torch.dtype | None,
+        dtype: str | torch.dtype,
         compile: bool,
         offload: str | None,
         cache: int | None,
         tiling: bool,
     ) -> Speed:
-        """Checked options; what is given goes before what the preset says.
+        """Checked options; what is given goes before what the preset says (float32 is not given).
 
         "fast": half the usual steps, features cached for two, and bfloat16 on CUDA (on CPUs it is
         the slower one). "exact": float64 (float32 on MPS, which has none).
@@ -57,7 +57,8 @@ class Speed:
         check_offload(offload, place)
         if compile and (cache is not None or offload == "layers"):
             raise InputError("compile goes without cache and without offload layers: leave one out")
-        kind = usual if dtype is None else str(dtype)
+        kind = str(dtype).removeprefix("torch.")
+        kind = usual if kind == "float32" else kind
         return cls(kind, bool(compile), offload, cache, bool(tiling), share, preset)
 
     def placed(self, parts: Mapping[str, Any], place: torch.device) -> None:
