@@ -450,7 +450,8 @@ def test_dtype_mixed_and_channels_last(folder):
     mixed = ns.load(folder, "mixed")
     assert (mixed.dtype, mixed.mixed) == (torch.float32, torch.bfloat16)
     assert ns.edit(mixed, ns.invert(mixed, IMAGE, steps=2), OTHER).record["model"]["mixed"]
-    assert mixed.unet.conv_out.weight.is_contiguous(memory_format=torch.channels_last)
+    for layer in (mixed.unet.conv_in, mixed.vae.decoder.conv_in, mixed.vae.encoder.conv_in):
+        assert layer.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_command_line_takes_them(folder, tmp_path):

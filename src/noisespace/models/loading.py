@@ -65,13 +65,14 @@ def load(
 ) -> Any:
     """A model by name ("scenes", "photos"), folder (a diffusers pipeline) or Hub id ("owner/name").
 
-    ``dtype``: "float32" (or what the preset takes), "float64", "bfloat16", "float16" (not on a CPU), or "mixed",
-    float32 weights under the device's autocast; ``device``: "auto", "cpu", "cuda", "cuda:1", "mps".
-    Speed and memory (docs/performance.md): ``preset`` "fast" or "exact"; ``compile`` by
-    torch.compile, with CUDA graphs on CUDA; ``offload`` "parts" or "layers" to the CPU; ``cache``,
-    deep features kept for so many steps; ``tiling`` of the autoencoder.
-    Raises InputError, in one sentence, for anything that is not a
-    supported pipeline in safetensors; no pickle is opened and no code of the folder is run.
+    ``dtype``: "float32" (or what the preset takes), "float64", "bfloat16", "float16" (not on a
+    CPU), or "mixed", float32 weights under the device's autocast; ``device``: "auto", "cpu",
+    "cuda", "cuda:1", "mps". Speed and memory (docs/performance.md): ``preset`` "fast" or "exact";
+    ``compile`` by torch.compile, with CUDA graphs on CUDA; ``offload`` "parts" or "layers" to the
+    CPU; ``cache``, deep features kept for so many steps; ``tiling`` of the autoencoder.
+
+    Raises InputError, in one sentence, for anything that is not a supported pipeline in
+    safetensors; no pickle is opened and no code of the folder is run.
     """
     from noisespace.models.speed import Speed
 

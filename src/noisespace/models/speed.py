@@ -68,7 +68,9 @@ class Speed:
                 continue
             resting = self.offload == "layers" or (self.offload == "parts" and name != "unet")
             part.to("cpu" if resting else place)
-        parts["unet"].to(memory_format=torch.channels_last)
+        for name in ("unet", "vae"):
+            if name in parts:
+                parts[name].to(memory_format=torch.channels_last)
         if self.tiling:
             if "vae" not in parts:
                 raise InputError("tiling is of the autoencoder, which this model does not have")
