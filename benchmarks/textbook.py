@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-
-STORED = 32**2  # the public store keeps maps of up to so many queries
 
 
 @dataclass(frozen=True)
