@@ -39,17 +39,15 @@ def test_edits_are_the_library_s(model, calls):
     maps = textbook.invert(model, x0, SOURCE, steps=STEPS, w=3.5)
     assert calls == [1] * (2 * STEPS)  # skipped steps too, each prediction apart
     calls.clear()
-    theirs = textbook.edit_each(model, maps, TARGETS, skip=SKIP, w=5.0)
-    assert calls == [1] * (2 * (STEPS - SKIP) * len(TARGETS))
-    first = textbook.edit(model, maps, TARGETS[0], skip=SKIP, w=5.0)
-    torch.testing.assert_close(theirs[0], first, atol=1e-9, rtol=0)  # storing changes nothing
+    textbook.edit(model, maps, TARGETS[0], skip=SKIP, w=5.0)
+    assert calls == [1] * (2 * (STEPS - SKIP))
     code = ns.invert(model, x0, SOURCE, ns.EditFriendly(SKIP), steps=STEPS, guidance=3.5)
     # the same noise: both draw from seed 0, each in its own order, so take the library's maps
     z = torch.zeros_like(maps.z)
     z[SKIP:] = code.noise_maps()
     x = maps.x.clone()
     x[SKIP:] = code.path
-    same = textbook.edit_each(model, textbook.Maps(x, z), TARGETS, skip=SKIP, w=5.0)
+    same = [textbook.edit(model, textbook.Maps(x, z), t, skip=SKIP, w=5.0) for t in TARGETS]
     ours = ns.edit(model, code, TARGETS, guidance=5.0).latents
     torch.testing.assert_close(torch.cat(same), ours, atol=1e-8, rtol=0)
 
@@ -57,8 +55,12 @@ def test_edits_are_the_library_s(model, calls):
 def test_attention_is_stored_and_the_network_left_as_it_was(model):
     before = dict(model.unet.attn_processors)
     maps = textbook.Maps(torch.randn(2, 1, 4, 8, 8).double(), torch.zeros(1, 1, 4, 8, 8).double())
-    _, store = textbook.edit_stored(model, maps, TARGETS[0], skip=0)
-    assert set(store.sums) == set(before)
-    for sums in store.sums.values():
-        torch.testing.assert_close(sums.sum(-1), torch.full(sums.shape[:-1], 2.0).double())
+    expected = textbook.edit(model, maps, TARGETS[0], skip=0)
+    with textbook.storing(model.unet) as kept:
+        got = textbook.edit(model, maps, TARGETS[0], skip=0)
+    torch.testing.assert_close(got, expected, atol=1e-9, rtol=0)  # storing changes nothing
+    sums = [p for place in kept.values() for p in place]
+    assert len(sums) == len(before)
+    for p in sums:  # both guides of one step: rows of probabilities that add up to two
+        torch.testing.assert_close(p.sum(-1), torch.full(p.shape[:-1], 2.0).double())
     assert model.unet.attn_processors == before
