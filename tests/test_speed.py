@@ -487,6 +487,7 @@ def test_the_command_line_takes_them(folder, tmp_path):
 
 
 @pytest.mark.soak
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own
 def test_torch_compile_is_near(folder):
     plain, fast = ns.load(folder), ns.load(folder, compile=True)
     code = ns.invert(plain, IMAGE, PROMPT, steps=4)
