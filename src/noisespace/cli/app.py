@@ -8,6 +8,7 @@ import typer
 
 from noisespace.cli import (
     attention,
+    batching,
     benching,
     comparing,
     demo,
@@ -15,6 +16,7 @@ from noisespace.cli import (
     inverting,
     reporting,
     sampling,
+    serving,
     study,
     training,
 )
@@ -53,11 +55,13 @@ COMMANDS = {
     "reconstruct": inverting.reconstruct,
     "compare": comparing.compare,
     "attention": attention.attention,
+    "batch": batching.batch,
     "bench": benching.bench,
     "study": study.study,
     "report": reporting.report,
     "train": training.train,
     "models": training.models,
+    "app": serving.serve,
 }
 for _name, _function in COMMANDS.items():
     app.command(_name)(exits(_function))
