@@ -149,6 +149,24 @@ class Code:
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
+        write_bytes(path, self.pack(), force=force)
+
+    def image(self, index: int) -> Code:
+        """The code of one image of a batch."""
+        one, info = slice(index, index + 1), self.info
+
+        def part(x: Tensor | None) -> Tensor | None:  # (steps, image, ...)
+            return None if x is None else x[:, one]
+
+        path = self.path[:, one]
+        own = {name: part(getattr(self, name)) for name in ("residual", "null", "text")}
+        twin = None if self.twin is None else self.twin[one]
+        lists = ("prompts", "negative", "seeds", "fit", "image")
+        words = info.model_copy(update={name: getattr(info, name)[one] for name in lists})
+        return replace(self, path=path, twin=twin, info=words, **own)
+
+    def pack(self) -> bytes:
+        """The bytes of a safetensors file with a JSON header."""
         from safetensors.torch import save
 
         header = {
@@ -161,7 +179,7 @@ class Code:
             "info": self.info.model_dump(mode="json"),
         }
         tensors = {name: t.contiguous().cpu() for name, t in self._tensors().items()}
-        write_bytes(path, save(tensors, {"noisespace": json.dumps(header)}), force=force)
+        return save(tensors, {"noisespace": json.dumps(header)})
 
     def _tensors(self) -> Mapping[str, Tensor]:
         grid = self.grid

@@ -1,0 +1,1 @@
+"""Batch jobs: every row of a manifest edited, on one machine or on Ray, safe against any stop."""
