@@ -85,7 +85,9 @@ def fetch(place: str, most: int = MAX_BYTES) -> bytes:
     if not data:
         raise InputError(f"{place}: is empty, expected a file")
     if len(data) > most:
-        raise InputError(f"{place}: is larger than {most / 2**20:g} MiB, the limit; make it smaller")
+        raise InputError(
+            f"{place}: is larger than {most / 2**20:g} MiB, the limit; make it smaller"
+        )
     return data
 
 

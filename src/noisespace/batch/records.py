@@ -177,9 +177,7 @@ def compact(store: Store, groups: int, parts: Sequence[str] | None = None) -> No
 def latest(tables: Sequence[Any]) -> Any:
     """Tables as one, each row once: its last attempt, by group and id."""
     whole = arrow().concat_tables(tables)
-    keys = zip(
-        *(whole[name].to_pylist() for name in ("group", "id", "attempt")), range(len(whole))
-    )
+    keys = zip(*(whole[name].to_pylist() for name in ("group", "id", "attempt")), range(len(whole)))
     last: dict[tuple[int, str], tuple[int, int]] = {}
     for group, name, attempt, at in keys:
         last[group, name] = max(last.get((group, name), (0, 0)), (attempt, at))

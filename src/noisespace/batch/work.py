@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,11 +30,18 @@ from noisespace.result import Result
 
 @dataclass(frozen=True)
 class Task:
-    """A group to run; ``wanted``: the rows to record of it, None for all (a retry has fewer)."""
+    """A group to run.
+
+    ``wanted``: the rows to record of it, None for all (a retry has fewer); ``alone``: image by
+    image, for workers died of the group; ``poison``: rows that workers died of, and why they are
+    not run.
+    """
 
     group: Group
     attempt: int = 1
     wanted: frozenset[str] | None = None
+    alone: bool = False
+    poison: Mapping[str, str] = field(default_factory=dict)
 
     def wants(self, item: Item) -> bool:
         return self.wanted is None or item.id in self.wanted
@@ -132,32 +139,52 @@ class Worker:
     settings: Settings
     store: Store
 
-    def run(self, task: Task, decoded: Sequence[Ready | str]) -> Told:
+    def run(
+        self,
+        task: Task,
+        decoded: Sequence[Ready | str],
+        tell: Callable[[str], None] = lambda row: None,
+    ) -> Told:
         """Edits a group and writes its pictures, then its part of the journal.
 
-        Raises StoreError where outputs cannot be written; all else is a failed row.
+        ``tell(id)`` hears which row comes next where they run one by one. Raises StoreError where
+        outputs cannot be written; all else is a failed row.
         """
         start = time.perf_counter()
-        outcomes: dict[str, Done] = {}
-        sizes: dict[tuple[int, int], list[Ready]] = {}
-        for item, one in zip(task.group.items, decoded, strict=True):
-            try:
-                if isinstance(one, str):
-                    raise InputError(one)
-                sizes.setdefault(self.working_size(task.group.choice, one), []).append(one)
-            except InputError as error:
-                outcomes[item.id] = Done(reason=reason(error))
-        for _, batch in sorted(sizes.items()):
-            if any(task.wants(one.item) for one in batch):
-                outcomes |= self.tried(task.group.choice, batch)
+        batches, outcomes = self.batches(task, decoded)
+        for batch in batches:
+            if task.alone:
+                tell(batch[0].item.id)
+            outcomes |= self.tried(task.group.choice, batch)
         pixels = {one.item.id: one for one in decoded if isinstance(one, Ready)}
         wanted = [item for item in task.group.items if task.wants(item)]
         records = [self.written(task, i, outcomes[i.id], pixels.get(i.id)) for i in wanted]
         write_part(self.store, task.group.index, task.attempt, records)
         bad = sum(one.status != "ok" for one in records)
-        most = max((len(batch) for batch in sizes.values()), default=0)
-        halved = any(0 < done.batch < most for done in outcomes.values()) and len(sizes) == 1
-        return Told(task.group.index, len(records), bad, time.perf_counter() - start, halved)
+        smaller = any(
+            0 < outcomes[o.item.id].batch < len(batch) for batch in batches for o in batch
+        )
+        return Told(task.group.index, len(records), bad, time.perf_counter() - start, smaller)
+
+    def batches(
+        self, task: Task, decoded: Sequence[Ready | str]
+    ) -> tuple[list[list[Ready]], dict[str, Done]]:
+        """The images of a group by working size, and the rows that cannot run.
+
+        Of a retry, only batches with a row that is wanted; but whole, so that it comes out the same.
+        """
+        sizes: dict[tuple[int, int], list[Ready]] = {}
+        bad: dict[str, Done] = {}
+        for item, one in zip(task.group.items, decoded, strict=True):
+            try:
+                if isinstance(one, str) or item.id in task.poison:
+                    raise InputError(task.poison.get(item.id, str(one)))
+                sizes.setdefault(self.working_size(task.group.choice, one), []).append(one)
+            except InputError as error:
+                bad[item.id] = Done(reason=reason(error))
+        whole = [batch for _, batch in sorted(sizes.items())]
+        batches = [batch for batch in whole if any(task.wants(one.item) for one in batch)]
+        return ([[one] for batch in batches for one in batch] if task.alone else batches), bad
 
     def working_size(self, choice: Choice, one: Ready) -> tuple[int, int]:
         own = one.pixels.shape[0], one.pixels.shape[1]

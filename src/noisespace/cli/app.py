@@ -8,6 +8,7 @@ import typer
 
 from noisespace.cli import (
     attention,
+    batching,
     benching,
     comparing,
     demo,
@@ -56,6 +57,7 @@ COMMANDS = {
     "bench": benching.bench,
     "study": study.study,
     "report": reporting.report,
+    "batch": batching.batch,
     "train": training.train,
     "models": training.models,
 }
