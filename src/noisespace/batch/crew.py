@@ -1,8 +1,8 @@
 """Worker processes of the local engine: fed by pipes, replaced when they die, poison isolated.
 
-A process that dies (a kill, a crash, the system's memory killer) takes only its group with it, which
-another runs again. A group that several died of is run image by image, so that the image that they
-die of is found, and becomes a dead letter.
+A process that dies (a kill, a crash, the system's memory killer) takes only its group with it,
+which another runs again. A group that several died of is run image by image, so that the image
+that they die of is found, and becomes a dead letter.
 """
 
 from __future__ import annotations

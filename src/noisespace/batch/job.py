@@ -1,4 +1,4 @@
-"""A job from its manifest to its summary: checked first, run by an engine, resumed by its journal."""
+"""A job from its manifest to its summary: checked, run by an engine, resumed by its journal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ JOB = "job.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: rows in all, done (failed ones too), failed; seconds and rows of this run."""
+    """Rows in all, done (failed ones too) and failed; seconds and rows of this run."""
 
     total: int
     done: int
@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a folder holds after a run. ``stopped``: by Ctrl-C; ``halved``: groups short of memory."""
+    """What a run leaves. ``stopped``: by Ctrl-C; ``halved``: groups that were short of memory."""
 
     progress: Progress
     stopped: bool = False

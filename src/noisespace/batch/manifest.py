@@ -1,4 +1,4 @@
-"""Manifests: rows of images and prompts from JSONL, CSV or Parquet, all faults of form told at once."""
+"""Manifests in JSONL, CSV or Parquet: rows of images and prompts, all faults told at once."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Record:
 
     ``status``: "ok", or "failed" for a ``reason``; ``pictures``, ``code``: files under the job's
     folder, a picture a target; ``image_digest``: sha256 of the pixels; ``batch``: how many images
-    ran together; ``seconds``: the row's share of its batch; ``metrics``: name -> one value a target.
+    ran together; ``seconds``: the row's share of its batch; ``metrics``: name -> a value a target.
     """
 
     id: str
@@ -72,11 +72,11 @@ def arrow() -> Any:
 def schema() -> Any:
     pa = arrow()
     texts, numbers = pa.string(), pa.int64()
-    kinds: dict[str, Any] = {name: texts for name in Record.__dataclass_fields__}
-    kinds |= {name: numbers for name in ("line", "group", "attempt", "seed", "steps", "batch")}
-    kinds |= {name: numbers for name in ("width", "height")}
-    kinds |= {name: pa.float64() for name in ("guidance", "source_guidance", "seconds")}
-    kinds |= {name: pa.list_(texts) for name in ("targets", "pictures")}
+    kinds: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, texts)
+    kinds |= dict.fromkeys(("line", "group", "attempt", "seed", "steps", "batch"), numbers)
+    kinds |= dict.fromkeys(("width", "height"), numbers)
+    kinds |= dict.fromkeys(("guidance", "source_guidance", "seconds"), pa.float64())
+    kinds |= dict.fromkeys(("targets", "pictures"), pa.list_(texts))
     kinds["metrics"] = pa.map_(texts, pa.list_(pa.float64()))
     return pa.schema(list(kinds.items()))
 
@@ -121,7 +121,6 @@ class Known:
     attempts: dict[int, int]
     failed: dict[int, list[str]]
     done: int
-    parts: list[str]
     seconds: float = 0.0
 
     @property
@@ -134,8 +133,7 @@ def known(store: Store) -> Known:
     rows: dict[str, tuple[int, int, bool, float]] = {}
     attempts: dict[int, int] = {}
     columns = ["id", "group", "attempt", "status", "seconds"]
-    names = files(store)
-    for name in names:
+    for name in files(store):
         for row in read_file(store, name, columns).to_pylist():
             group, attempt = row["group"], row["attempt"]
             attempts[group] = max(attempt, attempts.get(group, 0))
@@ -146,18 +144,16 @@ def known(store: Store) -> Known:
     for name, (group, _, bad, _) in rows.items():
         if bad:
             failed.setdefault(group, []).append(name)
-    parts = [name for name in names if PART.fullmatch(name)]
-    return Known(attempts, failed, len(rows), parts, sum(row[3] for row in rows.values()))
+    return Known(attempts, failed, len(rows), sum(row[3] for row in rows.values()))
 
 
-def compact(store: Store, groups: int, parts: Sequence[str] | None = None) -> None:
+def compact(store: Store, groups: int) -> None:
     """Puts the parts of each span of groups together where none is missing.
 
     A shard is written before its parts go; a stop in between leaves rows twice, which read as once.
     """
-    names = [name for name in (store.list(FOLDER) if parts is None else parts)]
     held: dict[int, list[str]] = {}
-    for name in sorted(names):
+    for name in store.list(FOLDER):
         if found := PART.fullmatch(name):
             held.setdefault(int(found[1]) // SPAN, []).append(name)
     for span, some in held.items():
@@ -177,9 +173,9 @@ def compact(store: Store, groups: int, parts: Sequence[str] | None = None) -> No
 def latest(tables: Sequence[Any]) -> Any:
     """Tables as one, each row once: its last attempt, by group and id."""
     whole = arrow().concat_tables(tables)
-    keys = zip(*(whole[name].to_pylist() for name in ("group", "id", "attempt")), range(len(whole)))
+    columns = [whole[name].to_pylist() for name in ("group", "id", "attempt")]
     last: dict[tuple[int, str], tuple[int, int]] = {}
-    for group, name, attempt, at in keys:
+    for at, (group, name, attempt) in enumerate(zip(*columns, strict=True)):
         last[group, name] = max(last.get((group, name), (0, 0)), (attempt, at))
     return whole.take([at for _, (_, at) in sorted(last.items())])
 

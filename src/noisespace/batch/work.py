@@ -171,7 +171,7 @@ class Worker:
     ) -> tuple[list[list[Ready]], dict[str, Done]]:
         """The images of a group by working size, and the rows that cannot run.
 
-        Of a retry, only batches with a row that is wanted; but whole, so that it comes out the same.
+        Of a retry, only batches with a row that is wanted; but whole, so that they come out alike.
         """
         sizes: dict[tuple[int, int], list[Ready]] = {}
         bad: dict[str, Done] = {}

@@ -137,9 +137,7 @@ def run(plan: Plan, order: Order, engine: str, as_json: bool, **options: bool) -
         done = run_job(plan, order, engine, tell=tell, **options)
     document = document_of(order.out, done) | {"seconds": clock.all()}
     if done.halved:
-        say(
-            f"note: {done.halved} groups were short of memory and ran in halves: try a smaller --batch"
-        )
+        say(f"note: {done.halved} groups ran in halves for want of memory: try a smaller --batch")
     now = done.progress
     lines = [f"{now.done} of {now.total} rows done, {now.failed} failed: {order.out}"]
     lines += [f"{order.out}/{name}" for name in done.files]
@@ -170,7 +168,7 @@ def tell_status(out: str, as_json: bool) -> None:
 
     arrow()
     found = status(out)
-    line = f"{found['done']} of {found['rows']} rows done, {found['failed']} failed, {found['left']} left"
+    line = "{done} of {rows} rows done, {failed} failed, {left} left".format(**found)
     finish(found, [line], as_json)
 
 
