@@ -147,26 +147,24 @@ class Code:
         at, to = self.grid.level(self.first + k), self.grid.level(self.first + k + 1)
         return posterior_std(at, to, self.eta)
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
-        write_bytes(path, self.pack(), force=force)
-
-    def image(self, index: int) -> Code:
-        """The code of one image of a batch."""
-        one, info = slice(index, index + 1), self.info
-
-        def part(x: Tensor | None) -> Tensor | None:  # (steps, image, ...)
-            return None if x is None else x[:, one]
-
-        path = self.path[:, one]
-        own = {name: part(getattr(self, name)) for name in ("residual", "null", "text")}
+    def of_image(self, index: int) -> Code:
+        """The code of one image of a batch, as if it had been inverted alone."""
+        one = slice(index, index + 1)
+        rows: dict[str, Any] = {"path": self.path[:, one]}
+        for name in ("residual", "null", "text"):
+            value = getattr(self, name)
+            rows[name] = None if value is None else value[:, one]
         twin = None if self.twin is None else self.twin[one]
         lists = ("prompts", "negative", "seeds", "fit", "image")
-        words = info.model_copy(update={name: getattr(info, name)[one] for name in lists})
-        return replace(self, path=path, twin=twin, info=words, **own)
+        own = {name: getattr(self.info, name)[one] for name in lists}
+        return replace(self, **rows, twin=twin).with_info(**own)
 
-    def pack(self) -> bytes:
-        """The bytes of a safetensors file with a JSON header."""
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
+        write_bytes(path, self.to_bytes(), force=force)
+
+    def to_bytes(self) -> bytes:
+        """The contents of the file that ``save`` writes."""
         from safetensors.torch import save
 
         header = {

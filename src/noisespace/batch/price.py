@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from noisespace.batch.local import Order, worker_of
 from noisespace.batch.plan import Choice, Group, Item
 from noisespace.batch.specs import method_of
 from noisespace.batch.work import Ready
-from noisespace.bench.costs import costing
 from noisespace.metadata import png_bytes
 from noisespace.prepare import settled
 
@@ -66,20 +64,12 @@ def probe(choice: Choice, order: Order, model: Any, count: int) -> dict[str, flo
     pairs = [Ready(item, pixels) for item, pixels in zip(items, noise, strict=True)]
     short = Choice(choice.method, None, choice.guidance, choice.source_guidance, few, choice.size)
     short = Choice(**{**vars(short), "targets": choice.targets})
-    found: dict[str, Any] = {}
-
-    def work(counted: Any) -> None:
-        found.update(type(worker)(counted, worker.settings, worker.store).tried(short, pairs))
-
-    start = time.perf_counter()
-    _, cost = costing(model, work)
-    took = time.perf_counter() - start
-    done = next(iter(found.values()))
+    done = next(iter(worker.tried(short, pairs).values()))
     pictures = sum(len(png_bytes(p)) for p in done.pictures) or 3 * side * side * choice.targets
-    code = len(done.code.pack()) * own / few if done.code is not None else 0
-    scale = own / few / count
+    code = len(done.code.to_bytes()) * own / few if done.code is not None else 0
+    scale = own / few  # of an image's share
     return {
-        "evaluations": cost.evaluations * scale,
-        "seconds": took * scale,
+        "evaluations": (done.evaluations or 0) * scale,
+        "seconds": (done.seconds or 0) * scale,
         "bytes": pictures + code,
     }

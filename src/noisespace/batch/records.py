@@ -30,7 +30,7 @@ class Record:
 
     ``status``: "ok", or "failed" for a ``reason``; ``pictures``, ``code``: files under the job's
     folder, a picture a target; ``image_digest``: sha256 of the pixels; ``batch``: how many images
-    ran together; ``seconds``: the row's share of its batch; ``metrics``: name -> a value a target.
+    ran together; ``seconds``, ``evaluations`` of the network: the row's share of its batch; ``metrics``: name -> a value a target.
     """
 
     id: str
@@ -56,6 +56,7 @@ class Record:
     height: int | None = None
     batch: int | None = None
     seconds: float | None = None
+    evaluations: float | None = None
     metrics: dict[str, list[float | None]] = field(default_factory=dict)
 
 
@@ -75,7 +76,8 @@ def schema() -> Any:
     kinds: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, texts)
     kinds |= dict.fromkeys(("line", "group", "attempt", "seed", "steps", "batch"), numbers)
     kinds |= dict.fromkeys(("width", "height"), numbers)
-    kinds |= dict.fromkeys(("guidance", "source_guidance", "seconds"), pa.float64())
+    kinds |= dict.fromkeys(("guidance", "source_guidance"), pa.float64())
+    kinds |= dict.fromkeys(("seconds", "evaluations"), pa.float64())
     kinds |= dict.fromkeys(("targets", "pictures"), pa.list_(texts))
     kinds["metrics"] = pa.map_(texts, pa.list_(pa.float64()))
     return pa.schema(list(kinds.items()))

@@ -16,6 +16,7 @@ from noisespace.batch.places import Store, content_name, fetch
 from noisespace.batch.plan import PAINTED, Choice, Group, Item, Settings
 from noisespace.batch.records import Record, write_part
 from noisespace.batch.specs import editor_of, mask_of, method_of, side
+from noisespace.bench.costs import Cost, costing
 from noisespace.bench.judges import Judges
 from noisespace.bench.metrics import Edit, by_case, measure
 from noisespace.bench.pictures import masks_of, own_record
@@ -82,7 +83,8 @@ class Done:
     steps: int | None = None
     weights: tuple[float | None, float | None] = (None, None)
     batch: int = 0
-    seconds: float = 0.0
+    seconds: float | None = None
+    evaluations: float | None = None
     reason: str = ""
 
 
@@ -127,7 +129,8 @@ def record(task: Task, item: Item, done: Done) -> Record:
         status="failed" if done.reason else "ok",
         reason=done.reason,
         batch=done.batch or None,
-        seconds=done.seconds or None,
+        seconds=done.seconds,
+        evaluations=done.evaluations,
     )
 
 
@@ -207,11 +210,19 @@ class Worker:
         return {name: done for part in parts for name, done in self.tried(choice, part).items()}
 
     def edited(self, choice: Choice, batch: Sequence[Ready]) -> dict[str, Done]:
+        """What every image of a batch gave."""
+        made, cost = costing(self.model, lambda model: self.ran(model, choice, batch))
+        return {
+            one.item.id: self.done(choice, made, index, one, cost, len(batch))
+            for index, one in enumerate(batch)
+        }
+
+    def ran(self, model: Any, choice: Choice, batch: Sequence[Ready]) -> tuple[Code, Result]:
         """Every target of every image, by one inversion; each image has its own seed."""
-        start, seeds = time.perf_counter(), [one.item.seed for one in batch]
+        seeds = [one.item.seed for one in batch]
         masks = [one.mask for one in batch]
         code = invert(
-            self.model,
+            model,
             [one.pixels for one in batch],
             [one.item.source for one in batch],
             method_of(choice.method),
@@ -221,7 +232,7 @@ class Worker:
             size=side(choice.size),
         )
         result = edit(
-            self.model,
+            model,
             code,
             [list(one.item.targets) for one in batch],
             guidance=choice.guidance,
@@ -229,11 +240,7 @@ class Worker:
             mask=masks if choice.mask == PAINTED else mask_of(choice.mask),
             seed=seeds,
         )
-        share = (time.perf_counter() - start) / len(batch)
-        return {
-            one.item.id: self.done(choice, (code, result), index, one, share, len(batch))
-            for index, one in enumerate(batch)
-        }
+        return code, result
 
     def done(
         self,
@@ -241,8 +248,8 @@ class Worker:
         made: tuple[Code, Result],
         index: int,
         one: Ready,
-        share: float,
-        count: int,
+        cost: Cost,
+        count: int,  # the sixth: what a batch has, and which of it
     ) -> Done:
         """One image's results, taken out of its batch."""
         code, result = made
@@ -258,11 +265,12 @@ class Worker:
             pictures=[result.images[k] for k in own],
             records=[own_record(result.record_of(k), index, mask) for k in own],
             masks=used,
-            code=code.image(index) if self.settings.codes else None,
+            code=code.of_image(index) if self.settings.codes else None,
             steps=code.steps,
             weights=(code.guidance, result.record["guidance"]),
             batch=count,
-            seconds=share,
+            seconds=cost.seconds / count,
+            evaluations=cost.evaluations / count,
         )
 
     def written(self, task: Task, item: Item, done: Done, one: Ready | None) -> Record:
@@ -273,7 +281,9 @@ class Worker:
         names = []
         for picture, own in zip(done.pictures, done.records, strict=True):
             names.append(self.put(png_bytes(picture, own), "pictures", ".png"))
-        code = None if done.code is None else self.put(done.code.pack(), "codes", ".safetensors")
+        code = (
+            None if done.code is None else self.put(done.code.to_bytes(), "codes", ".safetensors")
+        )
         found: dict[str, Any] = {"pictures": names, "code": code}
         found |= {"height": one.pixels.shape[0], "width": one.pixels.shape[1]}
         found |= {"image_digest": done.records[0]["source"]["image"][0]}

@@ -16,6 +16,7 @@ from noisespace.cli import (
     inverting,
     reporting,
     sampling,
+    serving,
     study,
     training,
 )
@@ -54,12 +55,13 @@ COMMANDS = {
     "reconstruct": inverting.reconstruct,
     "compare": comparing.compare,
     "attention": attention.attention,
+    "batch": batching.batch,
     "bench": benching.bench,
     "study": study.study,
     "report": reporting.report,
-    "batch": batching.batch,
     "train": training.train,
     "models": training.models,
+    "app": serving.serve,
 }
 for _name, _function in COMMANDS.items():
     app.command(_name)(exits(_function))
