@@ -12,7 +12,7 @@ import signal
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -79,7 +79,15 @@ def serve(pipe: Connection, order: Order, index: int) -> None:
 class Crew:
     """The worker processes of a job."""
 
-    def __init__(self, order: Order, tasks: Iterable[Task], stopped: Stopped) -> None:
+    def __init__(
+        self,
+        order: Order,
+        tasks: Iterable[Task],
+        stopped: Stopped,
+        target: Callable[[Connection, Order, int], None] = serve,
+    ) -> None:
+        """``target``: what a process runs."""
+        self._target = target
         self._order, self._source, self._stopped = order, iter(tasks), stopped
         self._again: deque[Task] = deque()  # of workers that died
         self._deaths: Counter[int] = Counter()
@@ -110,7 +118,9 @@ class Crew:
 
     def _hand(self, index: int) -> Hand:
         ours, theirs = self._room.Pipe()
-        process = self._room.Process(target=serve, args=(theirs, self._order, index), daemon=True)
+        process = self._room.Process(
+            target=self._target, args=(theirs, self._order, index), daemon=True
+        )
         process.start()
         theirs.close()  # so that its end is heard
         return Hand(process, ours, index)

@@ -128,7 +128,8 @@ def check_reach(places: set[str]) -> None:
 class Store(Protocol):
     """A folder of outputs: files that appear whole or not at all."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def put(self, path: str, data: bytes) -> None:
         """Writes or replaces a file. StoreError where that fails."""

@@ -12,6 +12,7 @@ from noisespace.batch.local import Order, worker_of
 from noisespace.batch.plan import Choice, Group, Item
 from noisespace.batch.specs import method_of
 from noisespace.batch.work import Ready
+from noisespace.errors import RunError
 from noisespace.metadata import png_bytes
 from noisespace.prepare import settled
 
@@ -65,6 +66,8 @@ def probe(choice: Choice, order: Order, model: Any, count: int) -> dict[str, flo
     short = Choice(choice.method, None, choice.guidance, choice.source_guidance, few, choice.size)
     short = Choice(**{**vars(short), "targets": choice.targets})
     done = next(iter(worker.tried(short, pairs).values()))
+    if done.reason:
+        raise RunError(f"the probe of {choice.method} failed: {done.reason}")
     pictures = sum(len(png_bytes(p)) for p in done.pictures) or 3 * side * side * choice.targets
     code = len(done.code.to_bytes()) * own / few if done.code is not None else 0
     scale = own / few  # of an image's share

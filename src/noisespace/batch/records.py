@@ -30,7 +30,8 @@ class Record:
 
     ``status``: "ok", or "failed" for a ``reason``; ``pictures``, ``code``: files under the job's
     folder, a picture a target; ``image_digest``: sha256 of the pixels; ``batch``: how many images
-    ran together; ``seconds``, ``evaluations`` of the network: the row's share of its batch; ``metrics``: name -> a value a target.
+    ran together; ``seconds``, network ``evaluations``: the row's share of its batch; ``metrics``:
+    name -> a value a target.
     """
 
     id: str

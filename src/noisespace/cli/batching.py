@@ -89,7 +89,7 @@ def batch(
     if status is not None:
         tell_status(status, as_json)
         return
-    if manifest is None or out is None:
+    if manifest is None or (out is None and not dry_run):
         raise InputError("expected MANIFEST --out DIR, or --status DIR")
     if engine not in ENGINES:
         raise InputError(f"--engine must be local or ray, got {engine!r}")
@@ -100,7 +100,7 @@ def batch(
     named = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     choice = Choice(method, editor, guidance, source_guidance, steps, size)
     settings = Settings(model, dtype, choice, seed, images, codes, named)
-    order = Order(out, settings, device, workers or usual_workers(device), threads)
+    order = Order(out or "", settings, device, workers or usual_workers(device), threads)
     plan = checked(manifest, order, as_json)
     if dry_run:
         tell_price(plan, order, as_json)
