@@ -125,7 +125,7 @@ def open_job(place: Store, own: Mapping[str, Any], force: bool) -> None:
     own = json.loads(json.dumps(own))  # as it will be read
     found = read_job(place)
     if found is not None and not force:
-        for key in ("format", "manifest", "settings", "model"):
+        for key in ("format", "settings", "model", "manifest"):
             before, now = pared(found.get(key)), pared(own[key])
             if before != now:
                 raise InputError(

@@ -30,6 +30,7 @@ class Order:
 
     ``out``: the folder or URL of outputs; ``workers``: models side by side; ``threads``: of each
     on a CPU. The same number of threads means the same rounding, whatever the number of workers.
+    ``gpus``: what a worker takes on Ray, a share or a whole one (None: one where there are any).
     """
 
     out: str
@@ -37,6 +38,7 @@ class Order:
     device: str = "auto"
     workers: int = 1
     threads: int = 1
+    gpus: float | None = None
 
 
 def usual_workers(device: str) -> int:

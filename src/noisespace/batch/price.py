@@ -37,10 +37,10 @@ def price(plan: Plan, order: Order, model: Any) -> dict[str, Any]:
         "rows": plan.rows,
         "edits": edits,
         "groups": len(plan.groups),
-        "workers": order.workers,
+        "workers": max(1, order.workers),
         "evaluations": round(evaluations),
-        "seconds": round(seconds / order.workers, 1),
-        "disk_mb": round(disk / 1e6, 1),
+        "seconds": round(seconds / max(1, order.workers), 1),
+        "disk_mb": round(disk / 1e6, 3),
     }
 
 

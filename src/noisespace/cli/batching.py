@@ -73,6 +73,9 @@ def batch(
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Threads of each worker on a CPU.")
     ] = 1,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus", min=0, help="Of a worker on Ray: .5, 1 (default: 1).")
+    ] = None,
     model: o.Model = "scenes",
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
@@ -100,7 +103,8 @@ def batch(
     named = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     choice = Choice(method, editor, guidance, source_guidance, steps, size)
     settings = Settings(model, dtype, choice, seed, images, codes, named)
-    order = Order(out or "", settings, device, workers or usual_workers(device), threads)
+    default = usual_workers(device) if engine == "local" else 0  # Ray counts its own
+    order = Order(out or "", settings, device, workers or default, threads, gpus)
     plan = checked(manifest, order, as_json)
     if dry_run:
         tell_price(plan, order, as_json)
@@ -132,7 +136,7 @@ def run(plan: Plan, order: Order, engine: str, as_json: bool, **options: bool) -
     from noisespace.batch.job import run_job
 
     clock = Clock()
-    say(f"{plan.rows} rows in {len(plan.groups)} groups, {order.workers} worker(s), {engine}")
+    say(f"{plan.rows} rows in {len(plan.groups)} groups, engine {engine}")
     with clock.on("run"), telling() as tell:
         done = run_job(plan, order, engine, tell=tell, **options)
     document = document_of(order.out, done) | {"seconds": clock.all()}

@@ -1,0 +1,338 @@
+"""Jobs in this process: what ns.edit gives, whatever the images are, however often stopped."""
+
+import errno
+import json
+import os
+import signal
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from batch_folders import CHOICE, SETTINGS, content, go, pixels, records, rows_in, write
+from PIL import Image
+from typer.testing import CliRunner
+
+import noisespace as ns
+from noisespace.batch.places import StoreError
+from noisespace.batch.plan import row_seed
+from noisespace.batch.records import SPAN
+from noisespace.batch.work import Worker
+from noisespace.cli import app
+from noisespace.errors import InputError
+from noisespace.files import alone
+from noisespace.metadata import read_record
+from tiny import double, tiny_sd
+
+CODES = replace(SETTINGS, codes=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ns.from_pipeline(double(tiny_sd()))
+
+
+@pytest.fixture(autouse=True)
+def _loads_it(model, monkeypatch):
+    monkeypatch.setattr("noisespace.batch.job.load", lambda *_: model)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    manifest = write(folder / "in", rows_in(folder / "in"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("noisespace.batch.job.load", lambda *_: model)
+        done = go(manifest, folder / "out", CODES)
+    assert (done.progress.done, done.progress.failed, done.progress.fresh) == (7, 0, 7)
+    return manifest, folder / "out"
+
+
+def test_a_row_is_what_edit_gives(model, undisturbed):
+    _, out = undisturbed
+    row, seed = records(out)["r1"], row_seed(0, "r1")
+    code = ns.invert(
+        model, row["image"], row["source"], ns.EditFriendly(skip=1), steps=3, seed=seed
+    )
+    result = ns.edit(model, code, row["targets"], guidance=2.0, seed=seed)
+    assert row["targets"] == ["a dog", "a horse"]
+    for place, picture in zip(row["pictures"], result.images, strict=True):
+        found = np.asarray(Image.open(out / place)).astype(int)
+        assert np.abs(found - np.asarray(picture)).max() <= 1  # another batch rounds differently
+    record = read_record(out / row["pictures"][1])
+    assert record["picture"] == {"prompt": "a horse", "source": 0}
+    assert record["source"]["seed"] == [seed]
+    kept = ns.Code.load(out / row["code"])
+    again = ns.edit(model, kept, row["targets"], guidance=2.0, seed=seed)
+    torch.testing.assert_close(again.latents, result.latents, atol=1e-9, rtol=0)
+    assert (row["steps"], row["guidance"], row["batch"]) == (3, 2.0, 2)
+    assert row["evaluations"] > 0
+    assert row["image_digest"] == code.info.image[0]
+
+
+def test_results_do_not_depend_on_the_order_of_the_manifest(undisturbed, tmp_path):
+    manifest, out = undisturbed
+    with open(manifest) as file:  # noqa: PTH123
+        rows = [json.loads(line) for line in file]
+    other = write(tmp_path / "in", rows_in(tmp_path / "in")[::-1])
+    assert len(rows) == 7
+    go(other, tmp_path / "out", CODES)
+    assert content(tmp_path / "out") == content(out)
+
+
+def test_a_stopped_job_goes_on_and_ends_the_same(undisturbed, tmp_path):
+    manifest, out = undisturbed
+
+    def interrupt(now):
+        if now.fresh:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    turns = 0
+    while turns < 10:
+        turns += 1
+        done = go(manifest, tmp_path / "out", CODES, tell=interrupt)
+        assert done.progress.fresh <= 2  # a batch, and no more after Ctrl-C
+        if not done.stopped:
+            break
+    assert turns == 4
+    assert content(tmp_path / "out") == content(out)
+    assert go(manifest, tmp_path / "out", CODES).progress.fresh == 0  # nothing twice
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 1
+
+
+def test_spans_become_shards_while_a_job_runs(undisturbed, tmp_path, monkeypatch):
+    manifest, out = undisturbed
+    for module in ("records", "job"):
+        monkeypatch.setattr(f"noisespace.batch.{module}.SPAN", 2)
+    seen = []
+    folder = tmp_path / "out" / "records"
+    go(manifest, tmp_path / "out", CODES,
+       tell=lambda now: seen.append(sorted(p.name for p in folder.glob("shard*"))))  # fmt: skip
+    assert seen[-1] == ["shard-000000.parquet"]  # told before the last span is put together
+    assert not list(folder.glob("part*"))
+    assert len(list(folder.iterdir())) == 2
+    assert SPAN == 256
+    assert content(tmp_path / "out") == content(out)
+
+
+def test_a_shard_beside_its_parts_counts_once(undisturbed, tmp_path, monkeypatch):
+    """A kill between a shard and the removal of its parts."""
+    manifest, out = undisturbed
+    with monkeypatch.context() as patch:
+        patch.setattr("noisespace.batch.places.Folder.remove", lambda *_: None)
+        go(manifest, tmp_path / "out", CODES)
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 5
+    assert content(tmp_path / "out") == content(out)
+    assert go(manifest, tmp_path / "out", CODES).progress.done == 7
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 1
+
+
+def test_bad_images_are_dead_letters_and_may_be_mended(undisturbed, tmp_path):
+    _, whole_out = undisturbed
+    folder, out = tmp_path / "in", tmp_path / "out"
+    manifest = write(folder, rows_in(folder))
+    whole = (folder / "1.png").read_bytes()
+    kept = {name: (folder / name).read_bytes() for name in ("1.png", "2.png", "3.png", "5.png")}
+    (folder / "1.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "2.png").unlink()
+    Image.new("L", (9000, 9000)).save(folder / "3.png")  # more than the limit of pixels
+    (folder / "5.png").write_bytes(b"<svg/>")
+    done = go(manifest, out, CODES)
+    assert (done.progress.done, done.progress.failed) == (7, 4)
+    why = {name: row["reason"] for name, row in records(out).items() if row["status"] != "ok"}
+    assert set(why) == {"r1", "r2", "r3", "r5"}
+    for name, word in (("r1", "cut off"), ("r2", "no such file"), ("r3", "limit of")):
+        assert word in why[name]
+    letters = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
+    assert {letter["id"]: letter["reason"] for letter in letters} == why
+    assert go(manifest, out, CODES).progress.fresh == 0  # a dead letter is done, too
+    (folder / "1.png").write_bytes(whole)
+    done = go(manifest, out, CODES, retry=True)
+    assert (done.progress.done, done.progress.failed, done.progress.fresh) == (7, 3, 4)
+    assert records(out)["r1"]["attempt"] == 2
+    for name, data in kept.items():
+        (folder / name).write_bytes(data)
+    assert go(manifest, out, CODES, retry=True).progress.failed == 0
+    assert not (out / "failed.jsonl").read_text()
+    found, expected = records(out), records(whole_out)
+    for name in ("r3", "r5"):  # the last ones to be mended ran in whole batches again
+        assert found[name]["pictures"] == expected[name]["pictures"]
+
+
+def test_a_row_that_cannot_run_does_not_take_the_others(undisturbed, tmp_path, monkeypatch):
+    manifest, _ = undisturbed
+    ran = Worker.ran
+
+    def poison(self, model, choice, batch):
+        if any(one.item.id == "r3" for one in batch):
+            raise FloatingPointError("no number")
+        return ran(self, model, choice, batch)
+
+    monkeypatch.setattr(Worker, "ran", poison)
+    assert go(manifest, tmp_path / "out").progress.failed == 1
+    assert records(tmp_path / "out")["r3"]["reason"] == "FloatingPointError: no number"
+    assert records(tmp_path / "out")["r1"]["batch"] == 1
+
+
+def test_short_memory_halves_a_batch(tmp_path, monkeypatch):
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 8))
+    settings, sizes, ran = replace(SETTINGS, batch=4, metrics=("psnr",)), [], Worker.ran
+    go(manifest, tmp_path / "whole", settings)
+
+    def small(self, model, choice, batch):
+        sizes.append(len(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return ran(self, model, choice, batch)
+
+    monkeypatch.setattr(Worker, "ran", small)
+    done = go(manifest, tmp_path / "halved", settings)
+    assert (done.progress.failed, done.halved) == (0, 2)
+    assert sizes.count(4) == 1
+    assert sizes.count(2) == 2 + 2  # of the four, and two groups of two sizes
+    whole, halved = records(tmp_path / "whole"), records(tmp_path / "halved")
+    assert {row["batch"] for row in halved.values()} == {1}
+    for name, row in whole.items():
+        assert len(row["metrics"]["psnr"]) == len(row["targets"])
+        assert row["metrics"]["psnr"] == pytest.approx(halved[name]["metrics"]["psnr"], abs=0.05)
+
+
+def test_a_full_disk_ends_the_job_and_loses_nothing(undisturbed, tmp_path, monkeypatch):
+    manifest, out = undisturbed
+    fsync, left = os.fsync, [12]
+
+    def full(handle):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        go(manifest, tmp_path / "out", CODES)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not any(row["status"] == "failed" for row in records(tmp_path / "out").values())
+    go(manifest, tmp_path / "out", CODES)
+    assert content(tmp_path / "out") == content(out)
+
+
+def test_a_folder_is_of_one_job(undisturbed, tmp_path):
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 2))
+    other, out = write(tmp_path / "more", rows_in(tmp_path / "more", 3)), tmp_path / "out"
+    go(manifest, out)
+    with pytest.raises(InputError, match=r"settings .seed was 0, now 3"):
+        go(manifest, out, replace(SETTINGS, seed=3))
+    with pytest.raises(InputError, match=r"another manifest.*--force"):
+        go(other, out)
+    assert go(other, out, force=True).progress.done == 3
+    assert set(records(out)) == {"r0", "r1", "r2"}
+    with alone(out), pytest.raises(InputError, match="another run is going on"):
+        go(other, out)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("x")
+    with pytest.raises(InputError, match="other files and no job"):
+        go(other, tmp_path / "mine")
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "x"
+
+
+def test_what_a_model_cannot_run_is_said_before_it_runs(tmp_path):
+    rows = rows_in(tmp_path / "in", 3)
+    rows[1]["method"], rows[1]["steps"] = "edit-friendly:skip=9", 4
+    with pytest.raises(InputError, match=r"line 2: .*skip"):
+        go(write(tmp_path / "in", rows), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_painted_masks_are_of_their_rows(tmp_path):
+    folder, left = tmp_path / "in", np.zeros((32, 32), np.uint8)
+    folder.mkdir()
+    left[:, :16] = 255
+    Image.fromarray(left).save(folder / "left.png")
+    Image.fromarray(left[:, ::-1]).save(folder / "right.png")
+    Image.fromarray(pixels(9)).save(folder / "0.png")
+    row = {"image": "0.png", "source": "a cat", "target": "a dog"}
+    rows = [{**row, "id": m, "mask": f"{m}.png"} for m in ("left", "right")]
+    rows.append({**row, "id": "none", "mask": "gone.png"})
+    assert go(write(folder, rows), tmp_path / "out").progress.failed == 1
+    found = records(tmp_path / "out")
+    assert "gone.png" in found["none"]["reason"]
+    before = np.asarray(Image.open(folder / "0.png")).astype(int)
+    for name, half in (("left", np.s_[:, 24:]), ("right", np.s_[:, :8])):
+        after = np.asarray(Image.open(tmp_path / "out" / found[name]["pictures"][0])).astype(int)
+        change = np.abs(after - before).mean(axis=2)
+        assert change[half].mean() != pytest.approx(change.mean(), rel=0.01)
+    made = {found[name]["pictures"][0] for name in ("left", "right")}
+    masks = {read_record(tmp_path / "out" / name)["mask"] for name in made}
+    assert len(masks) == 2
+    assert all("sha256" in mask for mask in masks)
+
+
+def test_the_page_escapes_what_the_manifest_says(tmp_path):
+    row = {"id": "<script>x</script>", "image": "no.png", "source": "", "target": "<img src=x>"}
+    good = {**rows_in(tmp_path / "in", 1)[0], "target": "<b>dog</b>"}
+    go(write(tmp_path / "in", [row, good]), tmp_path / "out")
+    text = (tmp_path / "out" / "summary.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;x" in text
+    assert "<b>" not in text
+    assert "data:image/jpeg;base64," in text
+    assert "http://" not in text  # opens without a network
+    assert "https://" not in text
+
+
+def call(*args):
+    with warnings.catch_warnings():
+        return CliRunner().invoke(app, ["batch", *map(str, args)])
+
+
+def test_the_command_says_what_there_is(tmp_path):
+    path, out = write(tmp_path / "in", rows_in(tmp_path / "in", 3)), tmp_path / "out"
+    common = [path, "--steps", 3, "--method", CHOICE.method, "--json", "--workers", 1]
+    common += ["--device", "cpu"]
+    priced = call(*common, "--dry-run")
+    assert priced.exit_code == 0, priced.output
+    document = json.loads(priced.stdout)
+    assert (document["rows"], document["edits"]) == (3, 4)
+    assert document["seconds"] > 0
+    assert document["disk_mb"] > 0
+    assert not out.exists()
+    (tmp_path / "in" / "1.png").unlink()
+    done = call(*common, "--out", out)
+    assert done.exit_code == 1, done.output
+    document = json.loads(done.stdout)
+    assert (document["done"], document["failed"], document["rows"]) == (3, 1, 3)
+    assert "rows/s" in done.stderr
+    status = call("--status", out, "--json")
+    assert json.loads(status.stdout)["failed"] == 1
+    evaluations = sum(row["evaluations"] or 0 for row in records(out).values())
+    assert json.loads(priced.stdout)["evaluations"] >= evaluations > 0
+    for words, said in (
+        ([], "expected MANIFEST"),
+        (["--status", tmp_path], "holds no job"),
+        ([*common, "--out", tmp_path / "in"], "holds other files"),
+        ([*common, "--out", out, "--seed", "4"], "--force"),
+        ([*common, "--out", out, "--engine", "spark"], "local or ray"),
+        ([*common, "--out", out, "--metrics", "beauty"], "beauty"),
+    ):
+        bad = call(*words)
+        assert bad.exit_code == 2, bad.output
+        assert said in bad.stderr
+
+
+def test_the_command_tells_all_faults(tmp_path):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a"}\n{\n')
+    done = call(tmp_path / "jobs.jsonl", "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 2
+    assert "line 1: image is missing" in done.stderr
+    assert "line 2: is no JSON" in done.stderr
+    assert len(json.loads(done.stdout)["faults"]) == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_ray_that_is_missing_is_said(tmp_path, monkeypatch):
+    path = write(tmp_path / "in", rows_in(tmp_path / "in", 1))
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install .*noisespace\[ray\]"):
+        go(path, tmp_path / "out", engine="ray")
