@@ -1,8 +1,8 @@
 """The Ray engine: groups through Ray Data, decoded by tasks, edited by actors with their model.
 
-Of Ray it takes scheduling, retries of what died and the object store, nothing of bookkeeping: actors
-write pictures and the journal's parts themselves, so that a node that is lost, or the driver, costs
-the groups in flight. An exception inside of Ray would end the job: none gets out of here.
+Of Ray it takes scheduling, retries of what died and the object store, nothing of bookkeeping:
+actors write pictures and the journal's parts themselves, so that a node that is lost, or the
+driver, costs the groups in flight. An exception inside of Ray would end the job: none gets out of here.
 """
 
 from __future__ import annotations
@@ -232,12 +232,11 @@ def packed(decoded: Sequence[Ready | str]) -> bytes:
 
 
 def unpacked(data: bytes, task: Task) -> list[Ready | str]:
-    found = np.load(BytesIO(data), allow_pickle=False)
+    found = dict(np.load(BytesIO(data), allow_pickle=False))
     out: list[Ready | str] = []
     for at, item in enumerate(task.group.items):
         if f"reason{at}" in found:
             out.append(str(found[f"reason{at}"]))
         else:
-            mask = found[f"mask{at}"] if f"mask{at}" in found else None
-            out.append(Ready(item, found[f"pixels{at}"], mask))
+            out.append(Ready(item, found[f"pixels{at}"], found.get(f"mask{at}")))
     return out
