@@ -19,7 +19,7 @@ LAYERS = [
     {"settings", "specs", "result", "run", "intake", "prepare"},
     {"api"},
     {"train", "study", "bench"},
-    {"report"},
+    {"batch", "report"},
     {"web"},
     {"cli"},
 ]

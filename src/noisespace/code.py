@@ -147,8 +147,24 @@ class Code:
         at, to = self.grid.level(self.first + k), self.grid.level(self.first + k + 1)
         return posterior_std(at, to, self.eta)
 
+    def of_image(self, index: int) -> Code:
+        """The code of one image of a batch, as if it had been inverted alone."""
+        one = slice(index, index + 1)
+        rows = {"path": self.path[:, one]}
+        for name in ("residual", "null", "text"):
+            value = getattr(self, name)
+            rows[name] = None if value is None else value[:, one]
+        twin = None if self.twin is None else self.twin[one]
+        lists = ("prompts", "negative", "seeds", "fit", "image")
+        own = {name: getattr(self.info, name)[one] for name in lists}
+        return replace(self, **rows, twin=twin).with_info(**own)
+
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
+        write_bytes(path, self.data(), force=force)
+
+    def data(self) -> bytes:
+        """What ``save`` writes."""
         from safetensors.torch import save
 
         header = {
@@ -161,7 +177,7 @@ class Code:
             "info": self.info.model_dump(mode="json"),
         }
         tensors = {name: t.contiguous().cpu() for name, t in self._tensors().items()}
-        write_bytes(path, save(tensors, {"noisespace": json.dumps(header)}), force=force)
+        return save(tensors, {"noisespace": json.dumps(header)})
 
     def _tensors(self) -> Mapping[str, Tensor]:
         grid = self.grid

@@ -8,6 +8,7 @@ import typer
 
 from noisespace.cli import (
     attention,
+    batching,
     benching,
     comparing,
     demo,
@@ -53,6 +54,7 @@ COMMANDS = {
     "reconstruct": inverting.reconstruct,
     "compare": comparing.compare,
     "attention": attention.attention,
+    "batch": batching.batch,
     "bench": benching.bench,
     "study": study.study,
     "report": reporting.report,
