@@ -23,7 +23,7 @@ from noisespace.batch.manifest import read_manifest
 from noisespace.batch.page import write_page
 from noisespace.batch.places import Shelf
 from noisespace.batch.records import read_rows
-from noisespace.batch.run import Place, Stop, run_local
+from noisespace.batch.run import Place, Stop, run_job
 from noisespace.batch.work import Work
 from noisespace.cli import app
 from noisespace.errors import InputError
@@ -60,7 +60,7 @@ JOB = Job(method="edit-friendly:skip=1", steps=3, guidance=2.0, batch=2)
 
 
 def go(model, manifest, out, job=JOB, **options):
-    return run_local(manifest, job, model, Place.of(out), **options)
+    return run_job(manifest, job, model, Place.of(out), **options)
 
 
 def content(out):
@@ -256,7 +256,7 @@ def test_pictures_go_to_any_store(model, tmp_path):
     items = (manifest.items[0].model_copy(update={"image": "memory://shop/0.png"}),)
     manifest = replace(manifest, items=items)
     place = Place.of(tmp_path / "out", "memory://made")
-    assert run_local(manifest, JOB, model, place).failed == 0
+    assert run_job(manifest, JOB, model, place).failed == 0
     row = next(read_rows(tmp_path / "out"))
     assert store.cat_file(f"/made/{row.pictures[0]}")[:4] == b"\x89PNG"
     with pytest.raises(InputError, match="cannot be opened"):

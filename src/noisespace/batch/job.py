@@ -17,7 +17,8 @@ class Job:
 
     ``model``, ``dtype``, ``device``: as ``noisespace.load`` takes them; ``size``: the working size;
     ``seed``: with a row's id it gives the row's seed; ``batch``: rows that run together; ``codes``:
-    whether every image's code is kept.
+    whether every image's code is kept; ``threads``: of every worker, whatever their number, since
+    sums round differently over other threads.
     """
 
     model: str = "scenes"
@@ -32,6 +33,7 @@ class Job:
     seed: int = 0
     batch: int = 8
     codes: bool = False
+    threads: int = 1
 
     def about(self) -> dict[str, Any]:
         """What rows depend on: the device is none of it, bar rounding."""

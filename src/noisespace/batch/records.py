@@ -9,6 +9,7 @@ OUT/codes/ab/abcd....safetensors    where codes are kept
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
@@ -71,6 +72,14 @@ def write_shard(out: Path, name: str, rows: Sequence[Row]) -> None:
     write_bytes(shard(out, name), buffer.getvalue(), force=True)
 
 
+def write_group(out: Path, name: str, rows: Sequence[Row]) -> None:
+    """Writes a group's shard; of one that was tried again, the rows that did not fail stay."""
+    if done(out, name):
+        made = {row.id: row for row in rows}
+        rows = [made.get(row.id, row) for row in read_shard(shard(out, name))]
+    write_shard(out, name, rows)
+
+
 def read_shard(path: Path) -> list[Row]:
     """A group's rows. Raises InputError for a damaged file."""
     pa = arrow()
@@ -127,10 +136,12 @@ def open_job(out: Path, about: Mapping[str, Any], force: bool) -> None:
                 f"{out}: holds a job whose {key} was {short(found.get(key))}, now it is "
                 f"{short(about.get(key))}; name another folder, or throw its rows away with --force"
             )
-        for path in (out / "rows").glob("group-*.parquet"):
-            path.unlink()
+        for old in (out / "rows").glob("group-*.parquet"):
+            old.unlink()
     (out / "rows").mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out / "rows")
+    for folder in (out, out / "rows", *out.glob("pictures/*"), *out.glob("codes/*")):
+        remove_leftovers(folder)
+    shutil.rmtree(out / "tries", ignore_errors=True)
     write_json(path, about, force=True)
 
 

@@ -1,16 +1,19 @@
-"""The local engine: groups one after another in this process, or side by side in several."""
+"""Runs a job: its folder, what is left of it, and the engine of one process."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from noisespace.batch.job import Group, Job, groups_of
 from noisespace.batch.manifest import Manifest
@@ -23,7 +26,7 @@ from noisespace.batch.records import (
     read_rows,
     read_shard,
     shard,
-    write_shard,
+    write_group,
 )
 from noisespace.batch.work import Work, load_group
 from noisespace.files import alone
@@ -31,6 +34,8 @@ from noisespace.models.base import Model
 from noisespace.version import VERSION
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
+# Does groups, in any order, and yields each when its shard is written; ends early at a stop
+Engine = Callable[[Sequence[Group], "Stop"], Generator[Group]]
 
 
 class Stop:
@@ -101,7 +106,7 @@ def about(manifest: Manifest, job: Job, model: Model, place: Place) -> dict[str,
     return {**told, "fingerprint": model.fingerprint, "pictures": place.shelf.place}
 
 
-def run_local(
+def run_job(
     manifest: Manifest,
     job: Job,
     model: Model,
@@ -111,39 +116,61 @@ def run_local(
     retry: bool = False,
     stop: Stop | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> Tally:
-    """Runs what is left of a job in this process, decoding the next group's images meanwhile.
+    """Runs what is left of a job, by default in this process.
 
-    A group is done when its shard is there, which is written last: a process that dies at any
-    moment loses the group in flight and nothing else, and that group comes out again the same.
+    A group is done when its shard is there, which is written last: whatever dies at any moment
+    loses the groups in flight and nothing else, and these come out again the same.
     ``retry``: rows that failed are tried again, alone. Raises InputError for an ``out`` of another
     job and while another process works in it, and where a picture cannot be written.
     """
-    start = time.perf_counter()
+    start, stop = time.perf_counter(), stop or Stop()
+    engine = engine or Here(Work(model, job, place.shelf), place.out)
     with opened(manifest, job, model, place, force):
-        groups, work = groups_of(manifest.items, job), Work(model, job, place.shelf)
+        groups = groups_of(manifest.items, job)
         todo = left(groups, place.out, retry)
-        tally = Tally(made=0)
-        have = len(manifest.items) - sum(len(group.items) for group in todo)
-        with ThreadPoolExecutor(1) as ahead:  # decoding beside the network
-            coming = ahead.submit(load_group, todo[0]) if todo else None
-            for index, group in enumerate(todo):
-                assert coming is not None
-                loaded = coming.result()
-                if index + 1 < len(todo):
-                    coming = ahead.submit(load_group, todo[index + 1])
-                finish(place.out, group, work.rows(group, loaded))
+        tally, total = Tally(), len(manifest.items)
+        have = total - sum(len(group.items) for group in todo)
+        with closing(engine(todo, stop)) as made:
+            for group in made:
                 tally.made += len(group.items)
                 if progress:
-                    progress(have + tally.made, len(manifest.items))
-                if stop:
-                    tally.stopped = index + 1 < len(todo)
-                    break
+                    progress(have + tally.made, total)
+        tally.stopped = bool(stop) and have + tally.made < total
         for group in groups:
             if done(place.out, group.name):
                 tally.count(read_shard(shard(place.out, group.name)))
+        shutil.rmtree(place.out / "tries", ignore_errors=True)
     tally.seconds = time.perf_counter() - start
     return tally
+
+
+@dataclass(frozen=True)
+class Here:
+    """The engine of one process: this one, decoding the next group's images meanwhile."""
+
+    work: Work
+    out: Path
+
+    def __call__(self, todo: Sequence[Group], stop: Stop) -> Generator[Group]:
+        """Yields groups as they are done, until a stop is asked for."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.work.job.threads)
+        try:
+            with ThreadPoolExecutor(1) as ahead:
+                coming = ahead.submit(load_group, todo[0]) if todo else None
+                for index, group in enumerate(todo):
+                    assert coming is not None
+                    loaded = coming.result()
+                    if index + 1 < len(todo):
+                        coming = ahead.submit(load_group, todo[index + 1])
+                    write_group(self.out, group.name, self.work.rows(group, loaded))
+                    yield group
+                    if stop:
+                        return
+        finally:
+            torch.set_num_threads(before)
 
 
 @contextmanager
@@ -170,15 +197,6 @@ def left(groups: Sequence[Group], out: Path, retry: bool) -> list[Group]:
             if some:
                 todo.append(Group(group.number, group.setting, some))
     return todo
-
-
-def finish(out: Path, group: Group, rows: Sequence[Row]) -> None:
-    """Writes a group's shard; of one that was tried again, the rows that did not fail stay."""
-    if done(out, group.name):
-        made = {row.id: row for row in rows}
-        old = read_shard(shard(out, group.name))
-        rows = [made.get(row.id, row) for row in old]
-    write_shard(out, group.name, rows)
 
 
 def summary_of(out: Path) -> Tally:

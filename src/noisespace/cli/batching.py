@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,30 @@ def batch(
     source_guidance: o.SourceGuidance = None,
     size: o.Size = None,
     seed: o.Seed = 0,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray (a cluster; needs noisespace[ray]).")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, max=1024, help="Processes (default: one a GPU, or one a core)."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, max=256, help="Threads of each worker.")
+    ] = 1,
+    gpus: Annotated[
+        float | None,
+        typer.Option("--gpus", min=0, max=16, help="ray: GPUs an actor; 0.5 lets two share one."),
+    ] = None,
+    actors: Annotated[
+        str | None,
+        typer.Option("--actors", help="ray: how many, as MIN:MAX, between which it scales."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="ray: of a cluster (default: RAY_ADDRESS, or its own)."),
+    ] = None,
     rows: Annotated[int, typer.Option("--batch", min=1, help="Images that run together.")] = 8,
     codes: Annotated[bool, typer.Option("--codes", help="Keep every image's code.")] = False,
     dry_run: Annotated[
@@ -77,20 +102,85 @@ def batch(
     settings: dict[str, Any] = {"method": method, "editor": editor or "", "steps": steps}
     settings |= {"guidance": guidance, "source_guidance": source_guidance}
     settings |= {"size": o.parse_size(size), "seed": seed, "batch": rows, "codes": codes}
+    settings |= {"threads": threads}
+    chosen = Engines(engine, workers, gpus, actors, address)
+    chosen.check()
     job = Job(model, dtype, device, **settings)
-    loaded = o.load_model(model, dtype, device)
+    loaded = o.load_model(model, dtype, "cpu" if engine == "ray" else device)
     if out is None or dry_run:
         from noisespace.batch.price import price
 
         made = price(groups_of(found.items, job), job, loaded)
         return finish(asdict(made), [made.words()], as_json)
-    from noisespace.batch.run import Place, Stop, run_local, stopping
+    from noisespace.batch.run import Place, Stop, run_job, stopping
 
     place = Place.of(out, pictures)
     options: dict[str, Any] = {"force": force, "retry": retry_failed}
+    options["engine"] = chosen.made(job, place, loaded, len(found.items), retry_failed)
     with stopping(Stop(), say) as stop, clock.on("run"), progress("rows") as show:
-        tally = run_local(found, job, loaded, place, stop=stop, progress=show, **options)
+        tally = run_job(found, job, loaded, place, stop=stop, progress=show, **options)
     ended(out, tally, len(found.items), clock, as_json)
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Who does the work, as the options have it."""
+
+    name: str
+    workers: int | None
+    gpus: float | None
+    actors: str | None
+    address: str | None
+
+    def check(self) -> None:
+        """Raises InputError for options that do not go together, before a model is loaded."""
+        if self.name not in ("local", "ray"):
+            raise InputError(f"--engine must be local or ray, got {self.name!r}")
+        if self.name == "ray":
+            from noisespace.batch.cluster import ray_of
+
+            if self.workers is not None:
+                raise InputError("--workers is of the local engine; use --actors MIN:MAX with ray")
+            self.pool()
+            ray_of()
+        elif any(v is not None for v in (self.gpus, self.actors, self.address)):
+            raise InputError("--gpus, --actors and --address are for --engine ray")
+
+    def pool(self) -> tuple[int, int | None]:
+        """--actors as the least and the most."""
+        if self.actors is None:
+            return 1, None
+        ends = self.actors.split(":")
+        if len(ends) > 2 or not all(e.isascii() and e.isdigit() and int(e) for e in ends):
+            raise InputError(f"--actors must be MIN:MAX, such as 2:8, got {self.actors!r}")
+        least, most = int(ends[0]), int(ends[-1])
+        if least > most:
+            raise InputError(f"--actors must be MIN:MAX with MIN <= MAX, got {self.actors!r}")
+        return least, most
+
+    def made(self, job: Any, place: Any, model: Any, rows: int, again: bool) -> Any:
+        """The engine; None is this process alone."""
+        from noisespace.batch.worker import Order, usual_workers
+
+        # workers elsewhere have another working directory
+        shelf = place.shelf.place if "://" in place.shelf.place else Path(place.shelf.place)
+        pictures = str(shelf.absolute() if isinstance(shelf, Path) else shelf)
+        order = Order(job, place.out.absolute(), pictures, uuid.uuid4().hex, again)
+        if self.name == "ray":
+            from noisespace.batch.cluster import Cluster
+
+            return Cluster(order, *self.pool(), self.gpus or 0.0, self.address)
+        groups = -(-rows // job.batch)
+        count = self.workers or usual_workers(model.device, groups)
+        if count == 1:
+            return None
+        from noisespace.batch.pool import Pool
+
+        kind = str(model.device)
+        many = kind == "cuda"
+        devices = tuple(f"cuda:{i}" for i in range(count)) if many else (kind,)
+        say(f"workers: {count}, on {', '.join(devices)}")
+        return Pool(order, count, devices)
 
 
 def ended(out: Path, tally: Any, total: int, clock: Clock, as_json: bool) -> None:
