@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from folders import command, content, scenes_manifest
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -30,8 +30,6 @@ from noisespace.errors import InputError
 from noisespace.files import alone
 from noisespace.metadata import read_record
 from tiny import double, tiny_sd
-
-VARIES = {"seconds": None}
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +59,6 @@ JOB = Job(method="edit-friendly:skip=1", steps=3, guidance=2.0, batch=2)
 
 def go(model, manifest, out, job=JOB, **options):
     return run_job(manifest, job, model, Place.of(out), **options)
-
-
-def content(out):
-    """All that a job made, bar seconds: rows by id, and every picture's bytes."""
-    rows = {row.id: replace(row, **VARIES) for row in read_rows(out)}
-    files = {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.glob("*/??/*"))}
-    return rows, files
 
 
 @pytest.fixture(scope="module")
@@ -264,30 +255,6 @@ def test_pictures_go_to_any_store(model, tmp_path):
 
 
 # ---- the command
-
-
-def scenes_manifest(folder, count):
-    """Held-out scenes with their captions, to be run by the command in a few steps."""
-    import random
-
-    from noisespace.train.draw import random_scene
-    from noisespace.train.scenes import render_scene
-
-    folder.mkdir()
-    rng, rows = random.Random("batch"), []
-    for i in range(count):
-        scene = random_scene(rng, True, objects=1)
-        Image.fromarray(render_scene(scene)).save(folder / f"{i}.png")
-        row = {"id": str(i), "image": f"{i}.png", "source": scene.caption}
-        rows.append({**row, "target": f"{scene.caption} at night"})
-    path = folder / "jobs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def command(path, out):
-    words = [sys.executable, "-m", "noisespace.cli", "batch", str(path), "--out", str(out)]
-    return [*words, "--steps", "4", "--batch", "2", "--json"]
 
 
 def test_kill_at_any_moment_loses_nothing_and_does_nothing_twice(tmp_path):

@@ -55,6 +55,8 @@ class Cluster:
     def __call__(self, todo: Sequence[Group], stop: Stop) -> Generator[Group]:
         """Yields groups as they are done. A stop lets every actor finish the group it has."""
         ray, order = ray_of(), self.order
+        if not todo:
+            return
         order.halted.unlink(missing_ok=True)
         mine = self.join(ray)
         known = {group.number: group for group in todo}

@@ -177,10 +177,18 @@ class Engines:
         from noisespace.batch.pool import Pool
 
         kind = str(model.device)
-        many = kind == "cuda"
-        devices = tuple(f"cuda:{i}" for i in range(count)) if many else (kind,)
+        devices = devices_of(kind, count)
         say(f"workers: {count}, on {', '.join(devices)}")
         return Pool(order, count, devices)
+
+
+def devices_of(kind: str, count: int) -> tuple[str, ...]:
+    """Where the workers run: over all GPUs in turn where none was named."""
+    if kind != "cuda":
+        return (kind,)
+    import torch
+
+    return tuple(f"cuda:{i % torch.cuda.device_count()}" for i in range(count))
 
 
 def ended(out: Path, tally: Any, total: int, clock: Clock, as_json: bool) -> None:
