@@ -150,7 +150,7 @@ class Code:
     def of_image(self, index: int) -> Code:
         """The code of one image of a batch, as if it had been inverted alone."""
         one = slice(index, index + 1)
-        rows = {"path": self.path[:, one]}
+        rows: dict[str, Any] = {"path": self.path[:, one]}
         for name in ("residual", "null", "text"):
             value = getattr(self, name)
             rows[name] = None if value is None else value[:, one]
@@ -161,10 +161,10 @@ class Code:
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Writes a safetensors file with a JSON header; never overwrites unless ``force``."""
-        write_bytes(path, self.data(), force=force)
+        write_bytes(path, self.to_bytes(), force=force)
 
-    def data(self) -> bytes:
-        """What ``save`` writes."""
+    def to_bytes(self) -> bytes:
+        """The contents of the file that ``save`` writes."""
         from safetensors.torch import save
 
         header = {

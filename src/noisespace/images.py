@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from noisespace.decode import MAX_PIXELS, check_pixels, checked, read_bytes
+from noisespace.decode import FORMATS, MAX_PIXELS, check_pixels, checked, read_bytes
 from noisespace.decode import load as load
 from noisespace.errors import InputError, RunError
 
@@ -139,18 +139,23 @@ def to_images(tensor: Tensor) -> list[np.ndarray]:
     return [np.ascontiguousarray(picture) for picture in pixels.numpy()]
 
 
+def unpack_layer(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The bytes of a picture with transparency, called ``name`` in errors; caps before decoding."""
+    try:
+        layer = Image.open(BytesIO(data), formats=FORMATS)
+        check_pixels("the strokes", layer.width, layer.height, max_pixels)
+        layer.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: the strokes cannot be read ({error})") from None
+    return paint_layer(layer)
+
+
 def paint_layer(strokes: Any) -> Image.Image:
     """Strokes as an RGBA picture: a path, a PIL image or uint8 (h, w, 4) with transparency."""
     if isinstance(strokes, (str, Path)):
-        name, data = str(strokes), read_bytes(Path(strokes))
-        try:
-            strokes = Image.open(BytesIO(data))
-            check_pixels("the strokes", strokes.width, strokes.height, MAX_PIXELS)
-            strokes.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{name}: the strokes cannot be read ({error})") from None
+        return unpack_layer(read_bytes(Path(strokes)), str(strokes))
     layer = strokes if isinstance(strokes, Image.Image) else Image.fromarray(np.asarray(strokes))
     if not layer.has_transparency_data:
         raise InputError(

@@ -63,7 +63,7 @@ class Item(BaseModel):
         """The row's own seed: a function of the job's and of the id, not of any other row."""
         if self.seed is not None:
             return self.seed
-        return int.from_bytes(hashlib.sha256(f"{job}\n{self.id}".encode()).digest()[:6])
+        return int.from_bytes(hashlib.sha256(f"{job}\n{self.id}".encode()).digest()[:6], "big")
 
     @property
     def painted(self) -> bool:

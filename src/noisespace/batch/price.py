@@ -65,5 +65,5 @@ def probe(group: Group, job: Job, model: Any) -> tuple[float, float, float, int]
     some = [one for one in good if work.size(one) == size]
     (code, result), cost = costing(model, lambda m: work.edited(m, group.setting, some))
     written = sum(len(png_bytes(np.asarray(picture))) for picture in result.images)
-    written += len(code.data()) if job.codes else 0
+    written += len(code.to_bytes()) if job.codes else 0
     return cost.seconds, cost.evaluations, float(written), len(some)

@@ -125,7 +125,7 @@ def run_job(
     ``retry``: rows that failed are tried again, alone. Raises InputError for an ``out`` of another
     job and while another process works in it, and where a picture cannot be written.
     """
-    start, stop = time.perf_counter(), stop or Stop()
+    start, stop = time.perf_counter(), Stop() if stop is None else stop
     engine = engine or Here(Work(model, job, place.shelf), place.out)
     with opened(manifest, job, model, place, force):
         groups = groups_of(manifest.items, job)

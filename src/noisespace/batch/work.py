@@ -171,7 +171,7 @@ class Work:
 
     def keep_code(self, code: Code, index: int) -> str:
         """One image's own code, written."""
-        return self.keep("codes", code.of_image(index).data(), "safetensors")
+        return self.keep("codes", code.of_image(index).to_bytes(), "safetensors")
 
     def keep(self, folder: str, data: bytes, ending: str) -> str:
         """Writes bytes under a name that is their hash: written twice they are there once."""

@@ -16,6 +16,7 @@ from noisespace.cli import (
     inverting,
     reporting,
     sampling,
+    serving,
     study,
     training,
 )
@@ -60,6 +61,7 @@ COMMANDS = {
     "report": reporting.report,
     "train": training.train,
     "models": training.models,
+    "app": serving.serve,
 }
 for _name, _function in COMMANDS.items():
     app.command(_name)(exits(_function))

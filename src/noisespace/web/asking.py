@@ -1,0 +1,161 @@
+"""Between page and engine: settings become requests, a job is followed, its outcome is filed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import ValidationError
+
+from noisespace.errors import InputError, RunError, reason
+from noisespace.metadata import png_bytes
+from noisespace.result import digest
+from noisespace.web.panel import panel, seconds, under_way
+from noisespace.web.records import PAINTED, Settings
+from noisespace.web.requests import EditRequest, picture_of
+from noisespace.web.session import Entry, Photo, Session
+from noisespace.web.sharing import archive, command, python
+
+PACE = 0.1  # seconds between two pictures that are sent to a browser
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, for the page: one sentence, whatever was raised."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        text = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {text}" if where and where not in text else text
+    if isinstance(error, (InputError, RunError)):
+        return reason(error)
+    return f"Something went wrong that should not have: {reason(error)}"
+
+
+def photo_of(session: Session, data: bytes, limits: Any, name: str = "the photo") -> Photo:
+    """An uploaded picture, decoded under the server's limits and kept for this session."""
+    pixels = picture_of(data, limits, name)
+    known = session.photos.get(digest(pixels))
+    if known is not None:
+        return known
+    path = session.write("input.png", png_bytes(Image.fromarray(pixels)))
+    return Photo(path, digest(pixels), (pixels.shape[1], pixels.shape[0]))
+
+
+def pixels_of(photo: Photo) -> np.ndarray:
+    return np.array(Image.open(photo.path))
+
+
+def edit_request(settings: Settings, photo: Photo, mask: np.ndarray | None) -> EditRequest:
+    """The request of an edit. Raises InputError or ValidationError for what cannot be asked."""
+    if settings.mask == PAINTED and mask is None:
+        raise InputError("paint where the edit may act, or choose the whole picture")
+    return EditRequest(
+        **inversion(settings),
+        image=pixels_of(photo),
+        targets=(settings.target,),
+        editor=settings.editor or None,
+        guidance=settings.guidance,
+        mask=mask if settings.mask == PAINTED else settings.mask or None,
+        operations=settings.operations,
+    )
+
+
+def inversion(settings: Settings) -> dict[str, Any]:
+    """The fields that every request shares."""
+    names = ("model", "source", "method", "steps", "source_guidance", "seed", "variants", "size")
+    return {name: getattr(settings, name) for name in names}
+
+
+def follow(engine: Any, session: Session, request: Any) -> Iterator[str]:
+    """Runs a job and yields what the page shows of it; returns its outcome.
+
+    A job that this session still has is cancelled first: its place is taken by this one. Raises
+    RunError for a job that failed or was cancelled; closing this cancels the job.
+    """
+    session.cancel()
+    job = engine.submit(request, session.owner)
+    session.job, last = job, 0.0
+    try:
+        for view in job.events(every=1.0):
+            now = time.monotonic()
+            if view.state in ("waiting", "running") and now - last >= PACE:
+                last = now
+                done = view.index / view.total if view.total else None
+                yield panel(under_way(view), done=done, picture=view.preview)
+    finally:
+        if session.job is job:
+            session.job = None
+        job.cancel()  # nobody looks any more; a finished job does not mind
+    if job.state == "done":
+        return job.result
+    raise RunError(job.error or "Cancelled.")
+
+
+def file_edit(
+    session: Session, settings: Settings, photo: Photo, mask: np.ndarray | None, outcome: Any
+) -> Entry:
+    """Writes the pictures of an edit, each with its record, and remembers it."""
+    pictures = [
+        session.write(f"edit-{k + 1}.png", outcome.png(k)) for k in range(len(outcome.images))
+    ]
+    own = settings.model_copy(update={"source": outcome.source or settings.source})
+    drawn = outcome.mask if mask is None or settings.mask != PAINTED else Image.fromarray(mask)
+    entry = Entry(
+        settings=own,
+        photo=photo,
+        pictures=tuple(pictures),
+        reconstruction=_kept(session, "reconstruction.png", outcome.reconstruction),
+        mask=_kept(session, "mask.png", drawn),
+        records=outcome.records,
+        code=outcome.code or "",
+        said=told(outcome),
+    )
+    session.history = session.history.add(entry)
+    return entry
+
+
+def _kept(session: Session, name: str, picture: Image.Image | None) -> str:
+    return "" if picture is None else session.write(name, png_bytes(picture))
+
+
+def told(outcome: Any) -> str:
+    """``Inverted in 8.2 s, edited in 1.9 s`` or that the inversion was there already."""
+    edited = seconds(outcome.edit_seconds)
+    if outcome.inverted:
+        text = f"Inverted in {seconds(outcome.inversion_seconds)}, edited in {edited}."
+    else:
+        text = f"Re-edited in {edited}: the inversion was there already."
+    return " ".join([text, *(f"Note: {note}." for note in outcome.notes)])
+
+
+def bundle(entry: Entry, code: Any) -> bytes:
+    """A zip of all that an edit is: pictures, records, code, mask, input and how to make it."""
+    files = [("input.png", Path(entry.photo.path).read_bytes())]
+    files += [(Path(path).name, Path(path).read_bytes()) for path in entry.pictures]
+    files.append(("records.json", json_bytes(list(entry.records))))
+    if entry.mask:
+        files.append(("mask.png", Path(entry.mask).read_bytes()))
+    if code is not None:
+        files.append(("code.safetensors", code.to_bytes()))
+    files.append(("edit.sh", f"{command(entry.settings)}\n".encode()))
+    files.append(("edit.py", python(entry.settings).encode()))
+    return archive(files)
+
+
+def picture_bytes(picture: Image.Image, record: Any) -> bytes:
+    """A picture as PNG with its record."""
+    return png_bytes(picture, record)
+
+
+def record_bytes(entry: Entry) -> bytes:
+    """The record of the chosen picture."""
+    return json_bytes(entry.records[entry.chosen])
+
+
+def json_bytes(value: Any) -> bytes:
+    return f"{json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()

@@ -1,0 +1,58 @@
+"""How the page looks: local fonts, light and dark, a phone's width; nothing is fetched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "DejaVu Sans", "sans-serif")
+MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
+
+CSS = """
+.gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+.head h1 { margin: 0 0 .1em; font-size: 1.5rem; }
+.head p { margin: 0; opacity: .8; }
+.fields { padding: 0 !important; }
+.fields .about { padding: .5em .75em 0; font-size: .9em; opacity: .85; }
+.spec textarea, .spec input { font-family: var(--font-mono); font-size: .85em; }
+.panel { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; }
+.panel .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary);
+  overflow: hidden; margin: 8px 0; }
+.panel .bar > div { height: 100%; background: var(--color-accent); transition: width .2s; }
+.panel .says { font-variant-numeric: tabular-nums; }
+.panel img { display: block; width: min(100%, 320px); margin: 8px auto 0; border-radius: 6px;
+  image-rendering: pixelated; }
+.panel.error { border-color: #c0392b; background: color-mix(in srgb, #c0392b 12%, transparent); }
+.panel.done { border-color: #2e8b57; }
+#photo .image-frame, #photo .image-frame img, #photo img { width: 100%; height: 100%;
+  object-fit: contain; }
+#mask-used img, #attention img, #variance img, #shift-photo img { width: 100%;
+  object-fit: contain; }
+#variants-gallery img, #compare-grid img { object-fit: contain; }
+#variants-gallery .grid-wrap, #compare-grid .grid-wrap, #noise-maps .grid-wrap {
+  max-height: none !important; height: auto !important; }
+#past input { text-overflow: ellipsis; padding-right: 2em; }
+#panel, #compare-panel, #noise-panel { padding: 0; }
+.small-pictures img { image-rendering: pixelated; }
+.maps img { image-rendering: pixelated; }
+@media (max-width: 640px) {
+  .gradio-container { padding: 8px !important; }
+  .gradio-container .row { flex-direction: column; }
+  .gradio-container .row > * { min-width: 0 !important; width: 100% !important; }
+  button { min-height: 44px; }
+}
+@media (prefers-reduced-motion: reduce) { .panel .bar > div { transition: none; } }
+"""
+
+
+def look() -> dict[str, Any]:
+    """What ``gr.mount_gradio_app`` takes beside the blocks."""
+    theme = gr.themes.Default(
+        primary_hue="teal",
+        secondary_hue="slate",
+        neutral_hue="slate",
+        font=list(FONTS),
+        font_mono=list(MONO),
+    )
+    return {"theme": theme, "css": CSS, "run_history": False}

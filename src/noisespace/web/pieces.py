@@ -1,0 +1,115 @@
+"""The two components through which pictures come in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from noisespace.web.session import Photo, Session
+
+PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
+CANVAS = 512  # pixels of the longer side of what is painted on
+
+
+def path_of(given: Any) -> str | None:
+    """The path of an upload as gradio hands it on undecoded (``preprocess=False``).
+
+    Decoding is ours, under the server's limits. The path lies in the folder of uploads: gradio
+    refuses any other before it comes here.
+    """
+    return given.get("path") if isinstance(given, dict) else None
+
+
+def upload(label: str, place: str) -> gr.Image:
+    return gr.Image(
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        label=label,
+        elem_id=place,
+        height=300,
+        buttons=["fullscreen"],
+    )
+
+
+def painter(label: str, place: str, colours: list[str] | None = None) -> gr.ImageEditor:
+    """``colours``: what may be painted with; one for a mask, several where colour counts."""
+    brush = gr.Brush(
+        default_size=24,
+        colors=list(colours or [PAINT, KEEP]),
+        color_mode="defaults" if colours else "fixed",
+    )
+    return gr.ImageEditor(
+        type="pil",
+        label=label,
+        elem_id=place,
+        sources=[],
+        transforms=[],
+        layers=False,
+        brush=brush,
+        eraser=gr.Eraser(default_size=24),
+        canvas_size=(CANVAS, CANVAS),
+        interactive=True,
+        buttons=[],
+    )
+
+
+def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
+    """A photo to paint on, enlarged where it is small, tinted where a mask is already.
+
+    The tint is in the background: gradio's editor does not let one paint on a layer that it was
+    given. What is painted is added to the mask or taken from it, by its colour.
+    """
+    picture = Image.open(photo.path).convert("RGB")
+    by = CANVAS / max(picture.size)
+    size = (max(1, round(picture.width * by)), max(1, round(picture.height * by)))
+    kind = Image.Resampling.NEAREST if by > 2 else Image.Resampling.LANCZOS
+    below = picture.resize(size, kind)
+    if mask is not None:
+        inside = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
+        tint = Image.blend(below, Image.new("RGB", size, PAINT), 0.6)
+        below = Image.composite(tint, below, inside)
+    return {"background": below, "layers": [], "composite": None}
+
+
+def put_away(session: Session) -> Any:
+    """Takes an editor off the page, for `again` to draw it anew on another picture or mask."""
+    session.redraw = True
+    return gr.update(visible=False)
+
+
+def again(event: Any, editor: gr.ImageEditor, session: gr.State) -> None:
+    """After an event that may have put an editor away, it is drawn anew.
+
+    Given a picture while it is shown, gradio's editor has no texture to paint on.
+    """
+
+    def draw(own: Session | None) -> Any:
+        if own is None or not own.redraw:
+            return gr.skip()
+        own.redraw = False
+        value = None if own.photo is None else canvas(own.photo, own.found)
+        return gr.update(value=value, visible=True)
+
+    event.then(draw, session, editor, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def painted(
+    layers: list[Image.Image], size: tuple[int, int], found: np.ndarray | None = None
+) -> np.ndarray | None:
+    """The mask that paint makes on a picture of a (width, height); None where it is empty.
+
+    ``found``: the mask that was there; orange adds to it, blue takes away.
+    """
+    mask = np.zeros((size[1], size[0]), np.uint8) if found is None else found.copy()
+    for layer in layers:
+        red, _, blue, alpha = (
+            np.asarray(band, dtype=int)
+            for band in layer.convert("RGBA").resize(size, Image.Resampling.BOX).split()
+        )
+        mask[(alpha > 40) & (red >= blue)] = 255
+        mask[(alpha > 40) & (red < blue)] = 0
+    return mask if mask.any() else None

@@ -1,0 +1,139 @@
+"""The bodies of the HTTP API: the settings of requests, with files as base64 or as uploads."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from noisespace.errors import InputError
+from noisespace.images import unpack_layer
+from noisespace.web import requests as r
+from noisespace.web.fields import Key, MaskSpec, Operation, Part, Share, picture_of
+from noisespace.web.limits import Limits
+
+File = Annotated[
+    str,
+    Field(
+        description="A picture file (PNG, JPEG, WebP, BMP, TIFF or GIF) in base64.",
+        json_schema_extra={"contentEncoding": "base64"},
+    ),
+]
+Uploaded = Annotated[Key, Field(description="The key that /api/uploads gave.")]
+CodeKey = Annotated[Key, Field(description="The key of a code that an earlier job gave.")]
+
+
+class Posted(r.Inversion):
+    """A picture to work on: ``image`` itself, or an ``upload``."""
+
+    image: File | None = None
+    upload: Uploaded | None = None
+
+
+class PostedOrCode(Posted):
+    """A picture to work on, or the ``code`` of one that is inverted already."""
+
+    code: CodeKey | None = None
+
+
+class WithMask(Part):
+    """Where the picture may change: what finds the place, or a painted picture (white: yes)."""
+
+    mask: MaskSpec | None = None
+    mask_image: File | None = None
+
+
+class InvertBody(Posted):
+    """Invert a picture, so that edits of it start at once."""
+
+
+class EditBody(r.EditSettings, PostedOrCode, WithMask):
+    """Edit a picture: every target for every seed."""
+
+
+class CompareBody(r.CompareSettings, Posted, WithMask):
+    """Several settings on one picture, as a grid with figures."""
+
+
+class AttentionBody(r.AttentionSettings, PostedOrCode):
+    """Where the words of the source prompt look."""
+
+
+class MaskBody(r.MaskSettings, PostedOrCode):
+    """The mask that DiffEdit or a word's attention finds."""
+
+
+class PaintBody(Part):
+    """Colour painted into the noise maps; ``strokes``: a PNG with transparency."""
+
+    strokes: File
+    strength: Annotated[float, Field(ge=0, le=100)] = 0.05
+    window: tuple[Share, Share] = (0.0, 0.8)
+
+
+class OperationBody(r.Request):
+    """Operations on a code, one after another: a new code."""
+
+    code: CodeKey
+    operations: Annotated[tuple[Operation | PaintBody, ...], Field(min_length=1, max_length=8)]
+
+
+KINDS = {
+    InvertBody: r.InvertRequest,
+    EditBody: r.EditRequest,
+    CompareBody: r.CompareRequest,
+    AttentionBody: r.AttentionRequest,
+    MaskBody: r.MaskRequest,
+    OperationBody: r.OperationRequest,
+}
+FILES = {"image", "upload", "mask_image", "operations"}
+
+
+def data_of(text: str, name: str, limits: Limits) -> bytes:
+    """Base64 as bytes, a data URL's head left away. Raises InputError for anything else."""
+    if len(text) > limits.upload_bytes * 4 // 3 + 100:
+        raise InputError(f"{name}: is larger than {limits.upload_bytes / 2**20:g} MiB, the limit")
+    if text.startswith("data:image/"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InputError(f"{name}: is no base64 of a picture file") from None
+
+
+def request_of(body: Any, uploaded: bytes | None, limits: Limits) -> Any:
+    """The request that a body means, its files decoded under the limits."""
+    given = body.model_dump(exclude=FILES)
+    if isinstance(body, Posted):
+        image, named = body.image, getattr(body, "code", None)
+        if sum(one is not None for one in (image, uploaded, named)) != 1:
+            raise InputError("give one of image, upload or (where it may be) code")
+        data = uploaded if image is None else data_of(image, "image", limits)
+        if data is not None:
+            given["image"] = picture_of(data, limits)
+    if isinstance(body, WithMask) and body.mask_image is not None:
+        if body.mask is not None:
+            raise InputError("give either mask or mask_image")
+        given["mask"] = grey(picture_of(data_of(body.mask_image, "mask_image", limits), limits))
+    if operations := getattr(body, "operations", ()):
+        given["operations"] = tuple(painted(o, limits) for o in operations)
+    return KINDS[type(body)](**given)
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    """A painted mask as uint8 (h, w)."""
+    from noisespace.editing.masks import as_grey
+
+    return as_grey(picture)
+
+
+def painted(operation: str | PaintBody, limits: Limits) -> Any:
+    """An operation with its strokes decoded."""
+    if isinstance(operation, str):
+        return operation
+    data = data_of(operation.strokes, "strokes", limits)
+    layer = unpack_layer(data, "strokes", max_pixels=limits.pixels)
+    return r.Paint(strokes=layer, strength=operation.strength, window=operation.window)
