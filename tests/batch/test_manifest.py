@@ -40,7 +40,8 @@ def write(folder, ending, rows=ROWS):
                 cell = json.dumps(target) if isinstance(target, list) else target
                 out.writerow({**row, "target": cell})
     else:
-        pq.write_table(pa.Table.from_pylist(rows), path)
+        names = dict.fromkeys(name for row in rows for name in row)  # pyarrow looks at one row
+        pq.write_table(pa.Table.from_pylist([{n: row.get(n) for n in names} for row in rows]), path)
     return path
 
 

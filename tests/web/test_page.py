@@ -27,7 +27,7 @@ pytestmark = [
     ),
     pytest.mark.xdist_group("page"),
 ]
-PATIENCE = 15_000  # milliseconds; a machine may be loaded
+PATIENCE = 60_000  # milliseconds; a machine may be loaded
 STEPS = "5"
 
 
@@ -69,6 +69,7 @@ def visit(browser, url):
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("console", lambda m: m.type == "error" and complaints.append(m.text))
+        page.on("response", lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"))
         page.on("request", lambda r: foreign(r.url) and complaints.append(f"fetched {r.url}"))
         page.goto(url)
         page.wait_for_selector("#run")
@@ -125,6 +126,7 @@ def draw(page, canvas, place=(0.5, 0.5)):
     page.mouse.down()
     page.mouse.move(middle[0] + 20, middle[1] + 10, steps=5)
     page.mouse.up()
+    time.sleep(2)  # the paint is sent
 
 
 def fetched(page, kind):
@@ -217,8 +219,8 @@ def test_a_found_mask_is_mended_by_paint(visit):
     playwright.expect(said(page)).to_contain_text("The mask covers", timeout=PATIENCE)
     playwright.expect(page.get_by_label("where I paint")).to_be_checked()
     found = float(re.findall(r"covers (\d+) %", said(page).inner_text())[0]) / 100
+    time.sleep(4)  # the editor is drawn anew
     draw(page, page.locator("#painter canvas").first, (0.68, 0.75))
-    time.sleep(1)  # the paint is sent
     edited(page, "dited in")
     playwright.expect(page.locator("#mask-used img")).to_be_visible()
     with zipfile.ZipFile(io.BytesIO(fetched(page, "zip"))) as archive:

@@ -14,7 +14,7 @@ from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.controls import BY_HAND, usual
 from noisespace.web.panel import idle, panel
-from noisespace.web.pieces import canvas, painted, path_of
+from noisespace.web.pieces import painted, path_of, put_away
 from noisespace.web.records import record_in, restored
 from noisespace.web.requests import AttentionRequest, MaskRequest
 from noisespace.web.session import Session
@@ -34,7 +34,7 @@ class Editing:
         nothing = [gr.skip()] * len(self.tab.controls.outputs)
         if path is None:
             session.take(None)
-            return [gr.skip(), idle(), None, *nothing]
+            return [gr.skip(), idle(), put_away(session), *nothing]
         try:
             data = Path(path).read_bytes()
             record = record_in(data)
@@ -42,10 +42,10 @@ class Editing:
                 return self.restore(session, record)
             photo = asking.photo_of(session, data, self.engine.limits)
             session.take(photo)
-            return [gr.skip(), idle(), canvas(photo), *nothing]
+            return [gr.skip(), idle(), put_away(session), *nothing]
         except Exception as error:
             session.take(None)
-            return [None, panel(asking.sentence(error), "error"), None, *nothing]
+            return [None, panel(asking.sentence(error), "error"), put_away(session), *nothing]
 
     def restore(self, session: Session, record: dict[str, Any]) -> list[Any]:
         """All settings of a record; the photo too where this session has seen it."""
@@ -64,7 +64,7 @@ class Editing:
             )
         said = " ".join([said, *(f"Note: {note}." for note in notes)])
         shown = self.tab.controls.show(settings)
-        return [photo and photo.path, panel(said, "done"), photo and canvas(photo), *shown]
+        return [photo and photo.path, panel(said, "done"), put_away(session), *shown]
 
     def models(self) -> list[str]:
         return list(self.engine.models)
@@ -126,7 +126,7 @@ class Editing:
             session.mask = session.found = mask
             share = f"{100 * float((mask > 0).mean()):.0f}"
             said = f"The mask covers {share} % of the photo: orange adds to it, blue takes away."
-            return [panel(said, "done"), canvas(photo, mask), BY_HAND]
+            return [panel(said, "done"), put_away(session), BY_HAND]
         except Exception as error:
             return [panel(asking.sentence(error), "error"), gr.skip(), gr.skip()]
 
@@ -173,7 +173,7 @@ class Editing:
         same = session.photo is not None and session.photo.image == entry.photo.image
         session.take(entry.photo)
         settings = controls.show(entry.settings)
-        paint = gr.skip() if same else canvas(entry.photo)
+        paint = gr.skip() if same else put_away(session)
         return [entry.photo.path, panel(entry.said, "done"), paint, *settings, *shown]
 
     def choose(self, session: Session, index: int) -> Any:

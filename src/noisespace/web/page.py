@@ -62,7 +62,7 @@ def build(engine: Any, *, lifetime: int = 3600) -> gr.Blocks:
         wire_compare(Comparing(editing, comparison), session)
         wire_noise(Noising(editing, noise), session)
         shown = [session, kept, *current(tab)]
-        again(page.load(arriving(editing, visitors), kept, shown, **QUIET), tab.painter)
+        again(page.load(arriving(editing, visitors), kept, shown, **QUIET), tab.painter, session)
     return page
 
 
@@ -99,10 +99,10 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State, kept: gr.Browse
     taken = [tab.photo, tab.panel, tab.painter, *controls.outputs]
     raw: dict[str, Any] = {**QUIET, "preprocess": False}  # not decoded by gradio
     given = [tab.photo.upload, tab.photo.clear]
-    again(gr.on(given, editing.take, [session, tab.photo], taken, **raw), tab.painter)
+    again(gr.on(given, editing.take, [session, tab.photo], taken, **raw), tab.painter, session)
     if tab.examples is not None:
         picked = tab.examples.load_input_event
-        again(picked.then(editing.take, [session, tab.photo], taken, **raw), tab.painter)
+        again(picked.then(editing.take, [session, tab.photo], taken, **raw), tab.painter, session)
     done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
     starts = [tab.run.click, controls.target.submit, controls.source.submit]
     gr.on(starts, editing.run, inputs, done, **WORK).then(
@@ -116,7 +116,7 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State, kept: gr.Browse
     gr.on(slides, editing.again, [session, tab.follow, *controls.inputs], done, **WORK)
     tab.painter.input(editing.painted, [session, tab.painter], controls.mode, **QUIET)
     found = [tab.panel, tab.painter, controls.mode]
-    again(tab.find.click(editing.find, inputs, found, **SPIN), tab.painter)
+    again(tab.find.click(editing.find, inputs, found, **SPIN), tab.painter, session)
     gr.on([controls.source.change], editing.words, controls.source, tab.words, **QUIET)
     look_at = [session, tab.words, *controls.inputs]
     tab.words.input(editing.look, look_at, [tab.attention, tab.panel], **SPIN)
@@ -154,7 +154,7 @@ def wire_history(
             lambda s, k: editing.move(s, lambda h: h.go(k)), [session, view.past], shown, **QUIET
         ),
     ):
-        again(event, tab.painter)
+        again(event, tab.painter, session)
 
     def chosen(own: Session, event: gr.SelectData) -> Any:
         return editing.choose(own, int(event.index))
@@ -198,7 +198,7 @@ def wire_compare(comparing: Comparing, session: gr.State) -> None:
 def wire_noise(noising: Noising, session: gr.State) -> None:
     """Maps, shift and colour."""
     tab, controls = noising.tab, noising.editing.tab.controls
-    again(tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN), tab.canvas)
+    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN)
 
     def clicked(own: Session, event: gr.SelectData) -> list[Any]:
         return noising.click(own, int(event.index[0]), int(event.index[1]))

@@ -8,7 +8,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from noisespace.web.session import Photo
+from noisespace.web.session import Photo, Session
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
 CANVAS = 512  # pixels of the longer side of what is painted on
@@ -57,7 +57,7 @@ def painter(label: str, place: str, colours: list[str] | None = None) -> gr.Imag
     )
 
 
-def canvas(photo: Photo, mask: np.ndarray | None = None) -> Any:
+def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
     """A photo to paint on, enlarged where it is small, tinted where a mask is already.
 
     The tint is in the background: gradio's editor does not let one paint on a layer that it was
@@ -72,17 +72,29 @@ def canvas(photo: Photo, mask: np.ndarray | None = None) -> Any:
         inside = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
         tint = Image.blend(below, Image.new("RGB", size, PAINT), 0.6)
         below = Image.composite(tint, below, inside)
-    value = {"background": below, "layers": [], "composite": None}
-    return gr.update(value=value, visible=False)  # `again` draws it anew
+    return {"background": below, "layers": [], "composite": None}
 
 
-def again(event: Any, editor: gr.ImageEditor) -> None:
-    """After an event that gave an editor a ``canvas``, it is drawn anew.
+def put_away(session: Session) -> Any:
+    """Takes an editor off the page, for `again` to draw it anew on another picture or mask."""
+    session.redraw = True
+    return gr.update(visible=False)
 
-    Otherwise gradio's editor has no texture to paint on for a picture that it is given while shown.
+
+def again(event: Any, editor: gr.ImageEditor, session: gr.State) -> None:
+    """After an event that may have put an editor away, it is drawn anew.
+
+    Given a picture while it is shown, gradio's editor has no texture to paint on.
     """
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    event.then(lambda: gr.update(visible=True), None, editor, api_visibility="private", **quiet)
+
+    def draw(own: Session | None) -> Any:
+        if own is None or not own.redraw:
+            return gr.skip()
+        own.redraw = False
+        value = None if own.photo is None else canvas(own.photo, own.found)
+        return gr.update(value=value, visible=True)
+
+    event.then(draw, session, editor, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def painted(

@@ -62,6 +62,7 @@ class Session:
         self.compared: tuple[Settings, ...] = ()  # the cells of the last comparison
         self.clicked: tuple[int, int] | None = None  # where a shift begins
         self.mask: np.ndarray | None = None  # as painted on the photo
+        self.redraw = False  # whether the editor of masks has to be drawn anew
         self.found: np.ndarray | None = None  # what that was begun with
         self.history: History[Entry] = History()
         self._folder: Path | None = None

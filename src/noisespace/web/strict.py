@@ -35,6 +35,8 @@ class Strict:
             await respond(send, 503, "the server keeps as many files as it may: try again later")
         elif scope["method"] != "POST" or path.startswith(f"{PREFIX}upload"):
             await self.app(scope, receive, send)
+        elif path.rstrip("/") == f"{PREFIX}component_server" and multipart(scope):
+            await self.app(scope, receive, send)  # paint of the mask editor: pixels, no event
         else:
             await self.event(scope, receive, send)
 
@@ -66,6 +68,12 @@ class Strict:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self.app(scope, again, send)
+
+
+def multipart(scope: Scope) -> bool:
+    """Whether a request's body is a form with files."""
+    headers = dict(scope.get("headers", ()))
+    return headers.get(b"content-type", b"").startswith(b"multipart/form-data")
 
 
 def has_links(value: Any) -> bool:
