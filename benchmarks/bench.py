@@ -37,6 +37,12 @@ class Plan:
 
     runs: int
     quick: bool
+    trial: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        """For a process of its own."""
+        return ["--quick"] * self.quick + ["--trial"] * self.trial
 
     def pairs(self, cheap: bool) -> int:
         return self.runs if cheap else max(1, self.runs // 2)
@@ -62,18 +68,17 @@ def memory(one: Race, plan: Plan) -> dict[str, float | None]:
     """The growth of each side's peak in a process of its own, MB; None where Linux's is missing."""
     out = {}
     for key, side in (("ours_mb", 0), ("baseline_mb", 1)):
-        words = [one.name, str(side), *(["--quick"] if plan.quick else [])]
         try:
-            out[key] = round(apart(__file__, "--one", *words), 1)
+            out[key] = round(apart(__file__, "--one", one.name, str(side), *plan.words), 1)
         except (subprocess.CalledProcessError, OSError):
             out[key] = None
     return out
 
 
-def alone(name: str, side: int, quick: bool) -> float:
+def alone(name: str, side: int, plan: Plan) -> float:
     """One side's growth in this process, with the kernels already loaded by a small run of it."""
-    race(name, quick, warm=True).sides()[side]()
-    return grown(race(name, quick).sides()[side])
+    race(name, plan.quick, warm=True).sides()[side]()
+    return grown(race(name, plan.quick, plan.trial).sides()[side])
 
 
 def network_flops() -> dict[str, float]:
@@ -133,18 +138,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--runs", type=int, help="pairs a row (default 7; 3 with --quick)")
+    parser.add_argument("--trial", action="store_true", help="four steps: does everything run")
     parser.add_argument("--only", help="the rows whose name has this")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SIDE"), help="memory of a side")
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(alone(options.one[0], int(options.one[1]), options.quick)))
+        plan = Plan(1, options.quick, options.trial)
+        print(json.dumps(alone(options.one[0], int(options.one[1]), plan)))
         return
-    plan = Plan(options.runs or (3 if options.quick else 7), options.quick)
+    plan = Plan(options.runs or (3 if options.quick else 7), options.quick, options.trial)
     about = environment(CPU)
     rows = []
-    for one in races(plan.quick):
+    for one in races(plan.quick, plan.trial):
         if options.only is None or options.only in one.name:
             row = {**measured(one, plan.pairs(one.cheap)), **memory(one, plan)}
             rows.append(row)
