@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from batch_folders import SETTINGS, content, go, records, rows_in, write
+
 from noisespace.batch.job import planned
 from noisespace.batch.places import store
 from noisespace.batch.ray_engine import Marks, check_shared, packed, read, unpacked, written

@@ -4,10 +4,10 @@ import io
 import json
 
 import pytest
+from batch_folders import go, pixels, records
 from PIL import Image
 
 import noisespace as ns
-from batch_folders import SETTINGS, go, pixels, records
 from noisespace.batch.job import status
 from noisespace.batch.places import Bucket, fetch
 from noisespace.errors import InputError

@@ -2,7 +2,7 @@
 
 Of Ray it takes scheduling, retries of what died and the object store, nothing of bookkeeping:
 actors write pictures and the journal's parts themselves, so that a node that is lost, or the
-driver, costs the groups in flight. An exception inside of Ray would end the job: none gets out of here.
+driver, costs the groups in flight. An exception inside of Ray would end the job: so none gets out.
 """
 
 from __future__ import annotations
