@@ -1,37 +1,31 @@
-"""Batch jobs: as ns.edit gives it, interrupted at any moment, whatever the images are."""
+"""Jobs in this process: what ns.edit gives, whatever the images are, however often stopped."""
 
 import errno
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
+import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from batch_folders import CHOICE, SETTINGS, content, go, pixels, records, rows_in, write
 from PIL import Image
 from typer.testing import CliRunner
 
 import noisespace as ns
-from noisespace.batch import run as running
-from noisespace.batch.job import Job
-from noisespace.batch.manifest import read_manifest
-from noisespace.batch.page import write_page
-from noisespace.batch.places import Shelf
-from noisespace.batch.records import read_rows
-from noisespace.batch.run import Place, Stop, run_local
-from noisespace.batch.work import Work
+from noisespace.batch.places import StoreError
+from noisespace.batch.plan import row_seed
+from noisespace.batch.records import SPAN
+from noisespace.batch.work import Worker
 from noisespace.cli import app
 from noisespace.errors import InputError
 from noisespace.files import alone
 from noisespace.metadata import read_record
 from tiny import double, tiny_sd
 
-VARIES = {"seconds": None}
+CODES = replace(SETTINGS, codes=True)
 
 
 @pytest.fixture(scope="module")
@@ -39,146 +33,172 @@ def model():
     return ns.from_pipeline(double(tiny_sd()))
 
 
-def pixels(seed, size=(32, 32)):
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def manifest_of(folder, count=7, **more):
-    """A manifest of small random pictures, of two sizes and two kinds of settings."""
-    folder.mkdir(exist_ok=True)
-    rows = []
-    for i in range(count):
-        Image.fromarray(pixels(i, (32, 32) if i % 4 else (32, 48))).save(folder / f"{i}.png")
-        row = {"id": f"r{i}", "image": f"{i}.png", "source": "a photo of a cat"}
-        row |= {"target": ["a photo of a dog", "a horse"] if i % 2 else "a tiger", **more}
-        rows.append(row)
-    (folder / "jobs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read_manifest(folder / "jobs.jsonl")
-
-
-JOB = Job(method="edit-friendly:skip=1", steps=3, guidance=2.0, batch=2)
-
-
-def go(model, manifest, out, job=JOB, **options):
-    return run_local(manifest, job, model, Place.of(out), **options)
-
-
-def content(out):
-    """All that a job made, bar seconds: rows by id, and every picture's bytes."""
-    rows = {row.id: replace(row, **VARIES) for row in read_rows(out)}
-    files = {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.glob("*/??/*"))}
-    return rows, files
+@pytest.fixture(autouse=True)
+def _loads_it(model, monkeypatch):
+    monkeypatch.setattr("noisespace.batch.job.load", lambda *_: model)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    manifest = manifest_of(folder / "in")
-    tally = go(model, manifest, folder / "out", codes_job())
-    assert (tally.rows, tally.failed, tally.made) == (7, 0, 7)
+    manifest = write(folder / "in", rows_in(folder / "in"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("noisespace.batch.job.load", lambda *_: model)
+        done = go(manifest, folder / "out", CODES)
+    assert (done.progress.done, done.progress.failed, done.progress.fresh) == (7, 0, 7)
     return manifest, folder / "out"
 
 
-def codes_job():
-    return replace(JOB, codes=True)
-
-
 def test_a_row_is_what_edit_gives(model, undisturbed):
-    manifest, out = undisturbed
-    rows = {row.id: row for row in read_rows(out)}
-    assert set(rows) == {item.id for item in manifest.items}
-    item = next(item for item in manifest.items if len(item.target) == 2)
-    row, seed = rows[item.id], item.seeded(0)
-    method = ns.EditFriendly(skip=1)
-    code = ns.invert(model, item.image, item.source, method, steps=3, seed=seed)
-    result = ns.edit(model, code, list(item.target), guidance=2.0, seed=seed)
-    assert len(row.pictures) == 2
-    for place, picture in zip(row.pictures, result.images, strict=True):
+    _, out = undisturbed
+    row, seed = records(out)["r1"], row_seed(0, "r1")
+    code = ns.invert(
+        model, row["image"], row["source"], ns.EditFriendly(skip=1), steps=3, seed=seed
+    )
+    result = ns.edit(model, code, row["targets"], guidance=2.0, seed=seed)
+    assert row["targets"] == ["a dog", "a horse"]
+    for place, picture in zip(row["pictures"], result.images, strict=True):
         found = np.asarray(Image.open(out / place)).astype(int)
         assert np.abs(found - np.asarray(picture)).max() <= 1  # another batch rounds differently
-    record = read_record(out / row.pictures[1])
+    record = read_record(out / row["pictures"][1])
     assert record["picture"] == {"prompt": "a horse", "source": 0}
     assert record["source"]["seed"] == [seed]
-    kept = ns.Code.load(out / row.code)
-    assert kept.info.seeds == (seed,)
-    again = ns.edit(model, kept, list(item.target), guidance=2.0, seed=seed)
+    kept = ns.Code.load(out / row["code"])
+    again = ns.edit(model, kept, row["targets"], guidance=2.0, seed=seed)
     torch.testing.assert_close(again.latents, result.latents, atol=1e-9, rtol=0)
-    assert row.psnr[0] > 0
-    assert row.evaluations
+    assert (row["steps"], row["guidance"], row["batch"]) == (3, 2.0, 2)
+    assert row["evaluations"] > 0
+    assert row["image_digest"] == code.info.image[0]
 
 
-def test_a_stopped_job_goes_on_and_ends_the_same(model, undisturbed, tmp_path):
+def test_results_do_not_depend_on_the_order_of_the_manifest(undisturbed, tmp_path):
     manifest, out = undisturbed
-    stop, turns = Stop(), 0
+    with open(manifest) as file:  # noqa: PTH123
+        rows = [json.loads(line) for line in file]
+    other = write(tmp_path / "in", rows_in(tmp_path / "in")[::-1])
+    assert len(rows) == 7
+    go(other, tmp_path / "out", CODES)
+    assert content(tmp_path / "out") == content(out)
+
+
+def test_a_stopped_job_goes_on_and_ends_the_same(undisturbed, tmp_path):
+    manifest, out = undisturbed
+
+    def interrupt(now):
+        if now.fresh:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    turns = 0
     while turns < 10:
-        stop = Stop()
-        stop.ask()  # after every group
-        tally = go(model, manifest, tmp_path / "out", codes_job(), stop=stop)
         turns += 1
-        if not tally.stopped:
+        done = go(manifest, tmp_path / "out", CODES, tell=interrupt)
+        assert done.progress.fresh <= 2  # a batch, and no more after Ctrl-C
+        if not done.stopped:
             break
     assert turns == 4
     assert content(tmp_path / "out") == content(out)
-    assert go(model, manifest, tmp_path / "out", codes_job()).made == 0  # nothing twice
+    assert go(manifest, tmp_path / "out", CODES).progress.fresh == 0  # nothing twice
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 1
 
 
-def test_bad_images_are_dead_letters_and_may_be_mended(model, tmp_path):
-    manifest, folder = manifest_of(tmp_path / "in"), tmp_path / "in"
+def test_spans_become_shards_while_a_job_runs(undisturbed, tmp_path, monkeypatch):
+    manifest, out = undisturbed
+    for module in ("records", "job"):
+        monkeypatch.setattr(f"noisespace.batch.{module}.SPAN", 2)
+    seen = []
+    folder = tmp_path / "out" / "records"
+    go(manifest, tmp_path / "out", CODES,
+       tell=lambda now: seen.append(sorted(p.name for p in folder.glob("shard*"))))  # fmt: skip
+    assert seen[-1] == ["shard-000000.parquet"]  # told before the last span is put together
+    assert not list(folder.glob("part*"))
+    assert len(list(folder.iterdir())) == 2
+    assert SPAN == 256
+    assert content(tmp_path / "out") == content(out)
+
+
+def test_a_shard_beside_its_parts_counts_once(undisturbed, tmp_path, monkeypatch):
+    """A kill between a shard and the removal of its parts."""
+    manifest, out = undisturbed
+    with monkeypatch.context() as patch:
+        patch.setattr("noisespace.batch.places.Folder.remove", lambda *_: None)
+        go(manifest, tmp_path / "out", CODES)
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 5
+    assert content(tmp_path / "out") == content(out)
+    assert go(manifest, tmp_path / "out", CODES).progress.done == 7
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 1
+
+
+def test_bad_images_are_dead_letters_and_may_be_mended(undisturbed, tmp_path):
+    _, whole_out = undisturbed
+    folder, out = tmp_path / "in", tmp_path / "out"
+    manifest = write(folder, rows_in(folder))
     whole = (folder / "1.png").read_bytes()
+    kept = {name: (folder / name).read_bytes() for name in ("1.png", "2.png", "3.png", "5.png")}
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     (folder / "2.png").unlink()
     Image.new("L", (9000, 9000)).save(folder / "3.png")  # more than the limit of pixels
     (folder / "5.png").write_bytes(b"<svg/>")
-    tally = go(model, manifest, tmp_path / "out")
-    assert (tally.rows, tally.failed) == (7, 4)
-    why = {row.id: row.reason for row in read_rows(tmp_path / "out") if row.status == "failed"}
+    done = go(manifest, out, CODES)
+    assert (done.progress.done, done.progress.failed) == (7, 4)
+    why = {name: row["reason"] for name, row in records(out).items() if row["status"] != "ok"}
     assert set(why) == {"r1", "r2", "r3", "r5"}
-    for name, word in (("r1", "damaged"), ("r2", "no such file"), ("r3", "limit of")):
+    for name, word in (("r1", "cut off"), ("r2", "no such file"), ("r3", "limit of")):
         assert word in why[name]
-    assert go(model, manifest, tmp_path / "out").made == 0  # a dead letter is done, too
+    letters = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
+    assert {letter["id"]: letter["reason"] for letter in letters} == why
+    assert go(manifest, out, CODES).progress.fresh == 0  # a dead letter is done, too
     (folder / "1.png").write_bytes(whole)
-    tally = go(model, manifest, tmp_path / "out", retry=True)
-    assert (tally.rows, tally.failed, tally.made) == (7, 3, 4)
-    assert len(list(read_rows(tmp_path / "out"))) == 7
+    done = go(manifest, out, CODES, retry=True)
+    assert (done.progress.done, done.progress.failed, done.progress.fresh) == (7, 3, 4)
+    assert records(out)["r1"]["attempt"] == 2
+    for name, data in kept.items():
+        (folder / name).write_bytes(data)
+    assert go(manifest, out, CODES, retry=True).progress.failed == 0
+    assert not (out / "failed.jsonl").read_text()
+    found, expected = records(out), records(whole_out)
+    for name in ("r3", "r5"):  # the last ones to be mended ran in whole batches again
+        assert found[name]["pictures"] == expected[name]["pictures"]
 
 
-def test_a_row_that_cannot_run_does_not_take_the_others(model, tmp_path, monkeypatch):
-    manifest, edited = manifest_of(tmp_path / "in", 4), Work.edited
+def test_a_row_that_cannot_run_does_not_take_the_others(undisturbed, tmp_path, monkeypatch):
+    manifest, _ = undisturbed
+    ran = Worker.ran
 
-    def poison(self, model, setting, batch):
+    def poison(self, model, choice, batch):
         if any(one.item.id == "r3" for one in batch):
             raise FloatingPointError("no number")
-        return edited(self, model, setting, batch)
+        return ran(self, model, choice, batch)
 
-    monkeypatch.setattr(Work, "edited", poison)
-    tally = go(model, manifest, tmp_path / "out")
-    assert tally.reasons == {"FloatingPointError: no number": 1}
-    assert tally.rows == 4
+    monkeypatch.setattr(Worker, "ran", poison)
+    assert go(manifest, tmp_path / "out").progress.failed == 1
+    assert records(tmp_path / "out")["r3"]["reason"] == "FloatingPointError: no number"
+    assert records(tmp_path / "out")["r1"]["batch"] == 1
 
 
-def test_short_memory_halves_a_batch(model, tmp_path, monkeypatch):
-    manifest = manifest_of(tmp_path / "in", 8)
-    job, sizes, edited = replace(JOB, batch=4), [], Work.edited
-    whole = go(model, manifest, tmp_path / "whole", job)
+def test_short_memory_halves_a_batch(tmp_path, monkeypatch):
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 8))
+    settings, sizes, ran = replace(SETTINGS, batch=4, metrics=("psnr",)), [], Worker.ran
+    go(manifest, tmp_path / "whole", settings)
 
-    def small(self, model, setting, batch):
+    def small(self, model, choice, batch):
         sizes.append(len(batch))
         if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return edited(self, model, setting, batch)
+        return ran(self, model, choice, batch)
 
-    monkeypatch.setattr(Work, "edited", small)
-    halved = go(model, manifest, tmp_path / "halved", job)
-    assert whole.rows == halved.rows == 8
-    assert halved.failed == 0
-    assert max(sizes) > 1
-    assert {row.batch for row in read_rows(tmp_path / "halved")} == {1}
-    both = [{row.id: row.psnr for row in read_rows(tmp_path / p)} for p in ("whole", "halved")]
-    for name in both[0]:
-        assert both[0][name] == pytest.approx(both[1][name], abs=0.05)
+    monkeypatch.setattr(Worker, "ran", small)
+    done = go(manifest, tmp_path / "halved", settings)
+    assert (done.progress.failed, done.halved) == (0, 2)
+    assert sizes.count(4) == 1
+    assert sizes.count(2) == 2 + 2  # of the four, and two groups of two sizes
+    whole, halved = records(tmp_path / "whole"), records(tmp_path / "halved")
+    assert {row["batch"] for row in halved.values()} == {1}
+    for name, row in whole.items():
+        assert len(row["metrics"]["psnr"]) == len(row["targets"])
+        assert row["metrics"]["psnr"] == pytest.approx(halved[name]["metrics"]["psnr"], abs=0.05)
 
 
-def test_a_full_disk_ends_the_job_and_loses_nothing(model, undisturbed, tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_job_and_loses_nothing(undisturbed, tmp_path, monkeypatch):
     manifest, out = undisturbed
     fsync, left = os.fsync, [12]
 
@@ -189,167 +209,130 @@ def test_a_full_disk_ends_the_job_and_loses_nothing(model, undisturbed, tmp_path
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left on device"):
-        go(model, manifest, tmp_path / "out", codes_job())
+    with pytest.raises(StoreError, match="No space left on device"):
+        go(manifest, tmp_path / "out", CODES)
     monkeypatch.setattr(os, "fsync", fsync)
     assert not list((tmp_path / "out").rglob("*.tmp"))
-    go(model, manifest, tmp_path / "out", codes_job())
+    assert not any(row["status"] == "failed" for row in records(tmp_path / "out").values())
+    go(manifest, tmp_path / "out", CODES)
     assert content(tmp_path / "out") == content(out)
 
 
-def test_a_folder_is_of_one_job(model, tmp_path):
-    manifest, out = manifest_of(tmp_path / "in", 2), tmp_path / "out"
-    go(model, manifest, out)
-    with pytest.raises(InputError, match="settings was"):
-        go(model, manifest, out, replace(JOB, seed=3))
-    other = manifest_of(tmp_path / "more", 3)
-    with pytest.raises(InputError, match=r"manifest was.*--force"):
-        go(model, other, out)
-    assert go(model, other, out, force=True).rows == 3
+def test_a_folder_is_of_one_job(undisturbed, tmp_path):
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 2))
+    other, out = write(tmp_path / "more", rows_in(tmp_path / "more", 3)), tmp_path / "out"
+    go(manifest, out)
+    with pytest.raises(InputError, match=r"settings .seed was 0, now 3"):
+        go(manifest, out, replace(SETTINGS, seed=3))
+    with pytest.raises(InputError, match=r"another manifest.*--force"):
+        go(other, out)
+    assert go(other, out, force=True).progress.done == 3
+    assert set(records(out)) == {"r0", "r1", "r2"}
     with alone(out), pytest.raises(InputError, match="another run is going on"):
-        go(model, other, out)
+        go(other, out)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("x")
-    with pytest.raises(InputError, match="holds no batch job"):
-        go(model, other, tmp_path / "mine")
-    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    with pytest.raises(InputError, match="other files and no job"):
+        go(other, tmp_path / "mine")
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "x"
 
 
-def test_painted_masks_are_of_their_rows(model, tmp_path):
-    manifest_of(tmp_path / "in", 2)
-    left = np.zeros((32, 32), np.uint8)
-    left[:, :16] = 255
-    Image.fromarray(left).save(tmp_path / "in" / "left.png")
-    Image.fromarray(left[:, ::-1]).save(tmp_path / "in" / "right.png")
-    Image.fromarray(pixels(9)).save(tmp_path / "in" / "0.png")
-    rows = [
-        {"id": m, "image": f"{i}.png", "target": "a dog", "mask": f"{m}.png"}
-        for i, m in enumerate(("left", "right"))
-    ]
-    (tmp_path / "in" / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    manifest = read_manifest(tmp_path / "in" / "jobs.jsonl")
-    tally = go(model, manifest, tmp_path / "out")
-    assert (tally.rows, tally.failed) == (2, 0), tally.reasons
-    row = next(read_rows(tmp_path / "out"))
-    assert row.batch == 2
-    assert "sha256" in read_record(tmp_path / "out" / row.pictures[0])["mask"]
+def test_what_a_model_cannot_run_is_said_before_it_runs(tmp_path):
+    rows = rows_in(tmp_path / "in", 3)
+    rows[1]["method"], rows[1]["steps"] = "edit-friendly:skip=9", 4
+    with pytest.raises(InputError, match=r"line 2: .*skip"):
+        go(write(tmp_path / "in", rows), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-def test_the_page_escapes_what_the_manifest_says(model, tmp_path):
-    (tmp_path / "in").mkdir()
-    rows = [{"id": "<script>x</script>", "image": "no.png", "target": "<img src=x>"}]
-    (tmp_path / "in" / "jobs.jsonl").write_text(json.dumps(rows[0]))
-    go(model, read_manifest(tmp_path / "in" / "jobs.jsonl"), tmp_path / "out")
-    text = write_page(tmp_path / "out").read_text()
-    assert "<script>x" not in text
-    assert "&lt;script&gt;x" in text
-    assert "http" not in text  # opens without a network
-
-
-def test_pictures_go_to_any_store(model, tmp_path):
-    """memory:// stands for all of fsspec's; S3 is in test_s3."""
-    import fsspec
-
-    manifest = manifest_of(tmp_path / "in", 2)
-    store = fsspec.filesystem("memory")
-    store.pipe_file("/shop/0.png", (tmp_path / "in" / "0.png").read_bytes())
-    items = (manifest.items[0].model_copy(update={"image": "memory://shop/0.png"}),)
-    manifest = replace(manifest, items=items)
-    place = Place.of(tmp_path / "out", "memory://made")
-    assert run_local(manifest, JOB, model, place).failed == 0
-    row = next(read_rows(tmp_path / "out"))
-    assert store.cat_file(f"/made/{row.pictures[0]}")[:4] == b"\x89PNG"
-    with pytest.raises(InputError, match="cannot be opened"):
-        Shelf("nostore://a")
-
-
-# ---- the command
-
-
-def scenes_manifest(folder, count):
-    """Held-out scenes with their captions, to be run by the command in a few steps."""
-    import random
-
-    from noisespace.train.draw import random_scene
-    from noisespace.train.scenes import render_scenes
-
+def test_painted_masks_are_of_their_rows(tmp_path):
+    folder, left = tmp_path / "in", np.zeros((32, 32), np.uint8)
     folder.mkdir()
-    rng, rows = random.Random("batch"), []
-    for i in range(count):
-        scene = random_scene(rng, True, objects=1)
-        Image.fromarray(render_scenes([scene])[0]).save(folder / f"{i}.png")
-        row = {"id": str(i), "image": f"{i}.png", "source": scene.caption}
-        rows.append({**row, "target": f"{scene.caption} at night"})
-    path = folder / "jobs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    left[:, :16] = 255
+    Image.fromarray(left).save(folder / "left.png")
+    Image.fromarray(left[:, ::-1]).save(folder / "right.png")
+    Image.fromarray(pixels(9)).save(folder / "0.png")
+    row = {"image": "0.png", "source": "a cat", "target": "a dog"}
+    rows = [{**row, "id": m, "mask": f"{m}.png"} for m in ("left", "right")]
+    rows.append({**row, "id": "none", "mask": "gone.png"})
+    assert go(write(folder, rows), tmp_path / "out").progress.failed == 1
+    found = records(tmp_path / "out")
+    assert "gone.png" in found["none"]["reason"]
+    before = np.asarray(Image.open(folder / "0.png")).astype(int)
+    for name, half in (("left", np.s_[:, 24:]), ("right", np.s_[:, :8])):
+        after = np.asarray(Image.open(tmp_path / "out" / found[name]["pictures"][0])).astype(int)
+        change = np.abs(after - before).mean(axis=2)
+        assert change[half].mean() != pytest.approx(change.mean(), rel=0.01)
+    made = {found[name]["pictures"][0] for name in ("left", "right")}
+    masks = {read_record(tmp_path / "out" / name)["mask"] for name in made}
+    assert len(masks) == 2
+    assert all("sha256" in mask for mask in masks)
 
 
-def command(path, out):
-    words = [sys.executable, "-m", "noisespace.cli", "batch", str(path), "--out", str(out)]
-    return [*words, "--steps", "4", "--batch", "2", "--json"]
+def test_the_page_escapes_what_the_manifest_says(tmp_path):
+    row = {"id": "<script>x</script>", "image": "no.png", "source": "", "target": "<img src=x>"}
+    good = {**rows_in(tmp_path / "in", 1)[0], "target": "<b>dog</b>"}
+    go(write(tmp_path / "in", [row, good]), tmp_path / "out")
+    text = (tmp_path / "out" / "summary.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;x" in text
+    assert "<b>" not in text
+    assert "data:image/jpeg;base64," in text
+    assert "http://" not in text  # opens without a network
+    assert "https://" not in text
 
 
-def test_kill_at_any_moment_loses_nothing_and_does_nothing_twice(tmp_path):
-    path = scenes_manifest(tmp_path / "in", 6)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(command(path, tmp_path / "whole"), check=True, timeout=300, **quiet)
-    out, kills = tmp_path / "killed", 0
-    for wanted in (1, 2):
-        process = subprocess.Popen(command(path, out), **quiet)
-        while len(list(out.glob("rows/group-*"))) < wanted and process.poll() is None:
-            time.sleep(0.002)
-        kills += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert kills  # the check could fail
-    done = subprocess.run(command(path, out), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert (document["done"], document["left"]) == (6, 0)
-    assert document["made_now"] < 6
-    assert content(out) == content(tmp_path / "whole")
+def call(*args):
+    with warnings.catch_warnings():
+        return CliRunner().invoke(app, ["batch", *map(str, args)])
 
 
-def test_the_command_says_what_there_is(tmp_path, monkeypatch, model):
-    manifest_of(tmp_path / "in", 3)
-    path, out = str(tmp_path / "in" / "jobs.jsonl"), tmp_path / "out"
-    monkeypatch.setattr("noisespace.cli.options.load_model", lambda *_: model)
-    common = ["batch", path, "--steps", "3", "--method", "edit-friendly:skip=1", "--json"]
-    priced = CliRunner().invoke(app, [*common, "--dry-run"])
+def test_the_command_says_what_there_is(tmp_path):
+    path, out = write(tmp_path / "in", rows_in(tmp_path / "in", 3)), tmp_path / "out"
+    common = [path, "--steps", 3, "--method", CHOICE.method, "--json", "--workers", 1]
+    common += ["--device", "cpu"]
+    priced = call(*common, "--dry-run")
     assert priced.exit_code == 0, priced.output
-    assert json.loads(priced.stdout)["rows"] == 3
+    document = json.loads(priced.stdout)
+    assert (document["rows"], document["edits"]) == (3, 4)
+    assert document["seconds"] > 0
+    assert document["disk_mb"] > 0
     assert not out.exists()
     (tmp_path / "in" / "1.png").unlink()
-    done = CliRunner().invoke(app, [*common, "--out", str(out)])
+    done = call(*common, "--out", out)
     assert done.exit_code == 1, done.output
     document = json.loads(done.stdout)
-    assert (document["done"], document["failed"], document["left"]) == (2, 1, 0)
-    assert Path(document["page"]).exists()
-    assert "no such file" in done.stderr
-    status = CliRunner().invoke(app, ["batch", "--status", str(out), "--json"])
+    assert (document["done"], document["failed"], document["rows"]) == (3, 1, 3)
+    assert "rows/s" in done.stderr
+    status = call("--status", out, "--json")
     assert json.loads(status.stdout)["failed"] == 1
+    evaluations = sum(row["evaluations"] or 0 for row in records(out).values())
+    assert json.loads(priced.stdout)["evaluations"] >= evaluations > 0
     for words, said in (
-        (["batch"], "name a manifest"),
-        (["batch", "--status", str(tmp_path)], "no batch job"),
-        ([*common, "--out", str(tmp_path / "in")], "holds no batch job"),
-        ([*common, "--out", str(out), "--seed", "4"], "--force"),
+        ([], "expected MANIFEST"),
+        (["--status", tmp_path], "holds no job"),
+        ([*common, "--out", tmp_path / "in"], "holds other files"),
+        ([*common, "--out", out, "--seed", "4"], "--force"),
+        ([*common, "--out", out, "--engine", "spark"], "local or ray"),
+        ([*common, "--out", out, "--metrics", "beauty"], "beauty"),
     ):
-        bad = CliRunner().invoke(app, words)
+        bad = call(*words)
         assert bad.exit_code == 2, bad.output
         assert said in bad.stderr
 
 
-def test_ctrl_c_finishes_the_batch_in_flight(model, tmp_path):
-    manifest, said = manifest_of(tmp_path / "in", 6), []
+def test_the_command_tells_all_faults(tmp_path):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a"}\n{\n')
+    done = call(tmp_path / "jobs.jsonl", "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 2
+    assert "line 1: image is missing" in done.stderr
+    assert "line 2: is no JSON" in done.stderr
+    assert len(json.loads(done.stdout)["faults"]) == 4
+    assert not (tmp_path / "out").exists()
 
-    def interrupt(done, total):
-        if done == 2:
-            os.kill(os.getpid(), signal.SIGINT)
 
-    with running.stopping(Stop(), said.append) as stop:
-        tally = go(model, manifest, tmp_path / "out", stop=stop, progress=interrupt)
-    assert tally.stopped
-    assert tally.rows == 2
-    assert "stopping after the batch" in said[0]
-    assert go(model, manifest, tmp_path / "out").rows == 6
+def test_ray_that_is_missing_is_said(tmp_path, monkeypatch):
+    path = write(tmp_path / "in", rows_in(tmp_path / "in", 1))
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install .*noisespace\[ray\]"):
+        go(path, tmp_path / "out", engine="ray")

@@ -1,140 +1,131 @@
-"""Manifests: three formats, every fault with its line, groups and seeds from the manifest alone."""
+"""Manifests: three kinds of files, all faults at once, groups that the rows alone decide."""
 
-import csv
 import json
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from batch_folders import write
 
-from noisespace.batch.job import Job, groups_of
-from noisespace.batch.manifest import Item, read_manifest
-from noisespace.batch.places import is_url, resolved
+from noisespace.batch.job import planned
+from noisespace.batch.manifest import ManifestError, read_manifest
+from noisespace.batch.plan import Settings, digest, groups_of, row_seed
 from noisespace.errors import InputError
 
+GOOD = {"id": "a", "image": "a.png", "source": "a cat", "target": "a dog"}
 ROWS = [
-    {"id": "a", "image": "a.png", "source": "a cat", "target": ["a dog", "a horse"], "steps": 4},
-    {"id": "b", "image": "s3://shop/b.png", "target": ["a, dog"], "guidance": 2.5, "seed": 7},
-    {
-        "id": "c",
-        "image": "c.png",
-        "target": ["a dog"],
-        "method": "ddim",
-        "mask": "diffedit:ratio=2",
-    },
-    {"id": "d", "image": "d.png", "target": ["a dog"], "mask": "d-mask.png"},
+    GOOD,
+    {**GOOD, "id": "b", "target": ["a dog", "a horse"], "seed": 5, "steps": 10, "guidance": 2.5},
+    {**GOOD, "id": "c", "source": "", "mask": "m.png", "method": "ddim", "size": "96x64"},
 ]
 
 
-def write(folder, ending, rows=ROWS):
-    path = folder / f"jobs.{ending}"
-    if ending == "jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif ending == "csv":
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        with path.open("w", newline="") as file:
-            out = csv.DictWriter(file, names)
-            out.writeheader()
-            for row in rows:
-                target = row.get("target")
-                cell = json.dumps(target) if isinstance(target, list) else target
-                out.writerow({**row, "target": cell})
-    else:
-        names = dict.fromkeys(name for row in rows for name in row)  # pyarrow looks at one row
-        pq.write_table(pa.Table.from_pylist([{n: row.get(n) for n in names} for row in rows]), path)
-    return path
+def test_three_kinds_of_files_say_the_same(tmp_path):
+    paths = [write(tmp_path, ROWS)]
+    names = sorted({name for row in ROWS for name in row})
+    lines = [",".join(names)]
+    for row in ROWS:
+        cells = [row.get(name, "") for name in names]
+        texts = [json.dumps(cell) if isinstance(cell, list) else str(cell) for cell in cells]
+        lines.append(",".join('"' + text.replace('"', '""') + '"' for text in texts))
+    (tmp_path / "jobs.csv").write_text("\ufeff" + "\n".join(lines))
+    plain = [{**r, "target": [r["target"]] if isinstance(r["target"], str) else r["target"]}
+             for r in ROWS]  # fmt: skip
+    table = {name: [row.get(name) for row in plain] for name in names}
+    pq.write_table(pa.table(table), tmp_path / "jobs.parquet")
+    paths += [str(tmp_path / "jobs.csv"), str(tmp_path / "jobs.parquet")]
+    found = [[row for _, row in read_manifest(path)] for path in paths]
+    assert found[0] == found[1] == found[2]
+    assert found[0][1].target == ("a dog", "a horse")
+    assert found[0][0].image == str(tmp_path / "a.png")
+    assert found[0][2].mask == str(tmp_path / "m.png")
+    assert [line for line, _ in read_manifest(paths[1])] == [2, 3, 4]
 
 
-def test_the_formats_say_the_same(tmp_path):
-    found = {e: read_manifest(write(tmp_path, e)) for e in ("jsonl", "csv", "parquet")}
-    assert found["jsonl"] == found["csv"] == found["parquet"]
-    a, b, c, d = found["csv"].items
-    assert a.target == ("a dog", "a horse")
-    assert a.image == str(tmp_path / "a.png")  # beside the manifest, wherever the command runs
-    assert (b.image, b.guidance, b.seed) == ("s3://shop/b.png", 2.5, 7)
-    assert not c.painted
-    assert d.mask == str(tmp_path / "d-mask.png")
+FAULTS = [
+    ("not json", "is no JSON"),
+    ("[1]", "is no JSON object"),
+    ({k: v for k, v in GOOD.items() if k != "image"}, "image is missing"),
+    ({**GOOD, "imgae": "x"}, "'imgae' is no field"),
+    ({**GOOD, "id": "r0"}, "'r0' is there already, on line 1"),
+    ({**GOOD, "id": "a\nb"}, "printable"),
+    ({**GOOD, "target": []}, "a list of 1 to 64"),
+    ({**GOOD, "target": ["a", 3]}, "target.1"),
+    ({**GOOD, "target": ""}, "target.0"),
+    ({**GOOD, "steps": 0}, "steps"),
+    ({**GOOD, "steps": "ten"}, "steps"),
+    ({**GOOD, "seed": -1}, "seed"),
+    ({**GOOD, "seed": True}, "seed"),
+    ({**GOOD, "guidance": float("nan")}, "guidance"),
+    ({**GOOD, "method": "ddmi"}, "did you mean ddim"),
+    ({**GOOD, "method": "edit-friendly:skpi=1"}, "did you mean skip"),
+    ({**GOOD, "editor": "frob"}, "'frob' is not known"),
+    ({**GOOD, "size": "axb"}, "size must be"),
+    ({**GOOD, "image": "ftp://host/a.png"}, "a path or a URL"),
+    ({**GOOD, "image": "simplecache::s3://b/a.png"}, "a path or a URL"),
+]
 
 
-def test_every_fault_is_told_with_its_line(tmp_path):
-    bad = [
-        {"id": "a", "image": "a.png", "target": "a dog"},
-        {"image": "a.png", "target": "a dog"},
-        {"id": "b", "image": "a.png", "target": "a dog", "colour": "red"},
-        {"id": "c", "image": "a.png", "target": "a dog", "steps": "many"},
-        {"id": "d", "image": "a.png", "target": "a dog", "method": "edit-freindly"},
-        {"id": "e", "image": "a.png", "target": [" "]},
-        {"id": "f", "image": "a.png", "target": "a dog", "guidance": 1e9},
-        {"id": "a", "image": "b.png", "target": "a dog"},
-    ]
-    path = write(tmp_path, "jsonl", bad)
-    path.write_text(path.read_text() + "[1, 2]\n{broken\n")
-    with pytest.raises(InputError) as error:
-        read_manifest(path)
-    words = [
-        "9 rows cannot be used",
-        "line 2: has no id",
-        "line 3: there is no column 'colour'",
-        "line 4: steps",
-        "line 5: method 'edit-freindly' is not known; did you mean edit-friendly",
-        "line 6: target is empty",
-        "line 7: guidance",
-        "line 8: id 'a' is that of line 1 too",
-        "line 9: is no JSON object",
-        "line 10: is no JSON object",
-    ]
-    for word in words:
-        assert word in str(error.value), word
+def test_all_faults_are_told_with_their_lines(tmp_path):
+    lines = [json.dumps({**GOOD, "id": "r0"})]
+    for k, (row, _) in enumerate(FAULTS):
+        one = {"id": f"f{k}", **{k: v for k, v in row.items() if k != "id" or v != "a"}} if (
+            isinstance(row, dict)
+        ) else row  # fmt: skip
+        lines.append(one if isinstance(one, str) else json.dumps(one))
+    (tmp_path / "jobs.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ManifestError) as caught:
+        planned(str(tmp_path / "jobs.jsonl"), Settings())
+    faults = caught.value.faults
+    assert len(faults) == len(FAULTS)
+    for line, (fault, (_, words)) in enumerate(zip(faults, FAULTS, strict=True), 2):
+        assert fault.startswith(f"line {line}: "), fault
+        assert words in fault, fault
+    assert "20 faults" in str(caught.value)
+    assert "and 17 more" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "word"),
+    ("name", "data", "words"),
     [
-        ("a.txt", b"x", "ends in .jsonl"),
-        ("a.jsonl", b"\n\n", "has no rows"),
-        ("a.jsonl", b'{"id": "\xff"}', "not in UTF-8"),
-        ("a.csv", b"id,image,target\n1,2,3,4\n", "line 2: has more cells"),
-        ("a.parquet", b"PAR1 no", "is no Parquet table"),
-        ("none.jsonl", None, "there is no such file"),
+        ("a.txt", b"x", "expected a manifest"),
+        ("a.jsonl", b"\n\n", "holds no row"),
+        ("a.jsonl", b"", "is empty"),
+        ("a.csv", b"id,image\n\xff\xfe", "no UTF-8"),
+        ("a.csv", b"id,image,source,target\na,b,c,d,e\n", "line 2: has more cells"),
+        ("a.csv", b'id,image,source,target\n"a,b,c,d\n', "is no CSV"),
+        ("a.parquet", b"PAR1nothing", "no Parquet"),
     ],
 )
-def test_what_is_no_manifest_is_refused(tmp_path, name, data, word):
-    if data is not None:
-        (tmp_path / name).write_bytes(data)
-    with pytest.raises(InputError, match=word):
-        read_manifest(tmp_path / name)
+def test_a_file_that_is_no_manifest(tmp_path, name, data, words):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        read_manifest(str(tmp_path / name))
 
 
-def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path):
-    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfid,image,target\r\n1,a.png,a dog\r\n")
-    assert read_manifest(tmp_path / "a.csv").items[0].id == "1"
+def test_a_missing_manifest_is_said(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_manifest(str(tmp_path / "none.jsonl"))
 
 
-def item(name, **more):
-    return Item(id=name, image="a.png", target=("a dog",), **more)
+def test_groups_do_not_depend_on_the_order_of_rows(tmp_path):
+    rows = [{**GOOD, "id": f"r{i}", "target": ["x"] * (1 + i % 2)} for i in range(23)]
+    settings = Settings(batch=4)
+    groups = groups_of(read_manifest(write(tmp_path, rows)), settings)
+    random.Random(0).shuffle(rows)
+    others = groups_of(read_manifest(write(tmp_path, rows)), settings)
+    assert digest(groups) == digest(others)
+    names = [[item.id for item in group.items] for group in groups]
+    assert names == [[item.id for item in group.items] for group in others]
+    assert sorted(map(len, names)) == [3, 4, 4, 4, 4, 4]
+    assert all(len({len(item.targets) for item in group.items}) == 1 for group in groups)
+    rows[0]["source"] = "another"
+    assert digest(groups_of(read_manifest(write(tmp_path, rows)), settings)) != digest(groups)
 
 
-def test_groups_follow_from_the_manifest_alone():
-    items = [item(str(i), steps=4 if i % 3 else None) for i in range(10)]
-    groups = groups_of(items, Job(batch=3))
-    assert [[i.id for i in g.items] for g in groups] == [
-        ["1", "2", "4"],
-        ["0", "3", "6"],
-        ["5", "7", "8"],
-        ["9"],
-    ]
-    assert all(len({i.steps for i in g.items}) == 1 for g in groups)
-    assert [g.number for g in groups] == [1, 2, 3, 4]
-
-
-def test_a_seed_is_of_the_job_and_the_id():
-    assert item("a").seeded(0) == item("a", source="a cat").seeded(0)
-    assert item("a").seeded(0) != item("b").seeded(0)
-    assert item("a").seeded(0) != item("a").seeded(1)
-    assert item("a", seed=5).seeded(1) == 5
-
-
-def test_paths_and_urls_are_told_apart(tmp_path):
-    assert is_url("s3://bucket/a.png")
-    assert not is_url("c:/a.png")
-    assert resolved("/a.png", tmp_path) == "/a.png"
+def test_a_seed_is_of_the_job_and_the_id(tmp_path):
+    groups = planned(write(tmp_path, ROWS), Settings(seed=3)).groups
+    seeds = {item.id: item.seed for group in groups for item in group.items}
+    assert seeds == {"a": row_seed(3, "a"), "b": 5, "c": row_seed(3, "c")}
+    assert len({row_seed(s, n) for s in range(10) for n in "abcdefghij"}) == 100

@@ -1,1 +1,1 @@
-"""Many images: a manifest of edits, run to its end however often it is interrupted."""
+"""Batch jobs: every row of a manifest edited, on one machine or on Ray, safe against any stop."""

@@ -1,222 +1,215 @@
-"""Manifests: JSON lines, CSV or Parquet with an edit a row, checked whole before anything runs."""
+"""Manifests in JSONL, CSV or Parquet: rows of images and prompts, all faults told at once."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from io import BytesIO, StringIO
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import field_validator as validated
 
-from noisespace.batch.places import is_url, read, resolved
+from noisespace.batch.places import beside, check_place, fetch
 from noisespace.errors import InputError
 
-MOST_ROWS = 10**7
-MOST_BYTES = 4 * 2**30
-SHOWN = 20  # faults that are told one by one
-MOST_TARGETS = 64
-NEEDED = ("id", "image", "target")
+KINDS = (".jsonl", ".ndjson", ".csv", ".parquet")
+MAX_BYTES = 4 * 2**30  # of a manifest: about 20 million rows
+MAX_TARGETS = 64
+SHOWN = 3  # faults that the one sentence has; all of them are in ``faults``
+
+Word = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+Prompt = Annotated[StrictStr, Field(max_length=4000)]
+Numbered = Iterator[tuple[int, dict[str, Any] | str]]  # a line and its fields, or what is wrong
 
 
-def texts(value: Any) -> Any:
-    """One target or several: a string, a list, or a list written as JSON in a cell."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return (value,)
-    return (value,) if isinstance(value, str) else value
+class ManifestError(InputError):
+    """A manifest with faults of form; ``faults`` has one sentence each, with its line."""
+
+    def __init__(self, name: str, faults: list[str]) -> None:
+        self.faults = faults
+        told = "; ".join(faults[:SHOWN])
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"{name}: {count} of form, nothing was run: {told}{more}")
 
 
-Text = Annotated[str, Field(max_length=2000)]
-Place = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]*$")]
-Targets = Annotated[tuple[Text, ...], Field(min_length=1, max_length=MOST_TARGETS)]
+class Row(BaseModel):
+    """One image of a manifest: its prompts, and what it has of its own instead of the job's.
 
-
-class Item(BaseModel):
-    """One image and its edits; what a row leaves out is the job's.
-
-    ``method``, ``editor``: as on the command line; ``mask``: a picture's place, or what finds one;
-    ``seed``: of the noise (None: from the job's seed and the id).
+    ``image``, ``mask``: a path (from the manifest's folder) or an fsspec URL; ``mask`` may also be
+    what finds one (``diffedit``, ``attention:word=cat``). ``method`` and ``editor`` are written as
+    on the command line; ``size`` is a side or WIDTHxHEIGHT.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
-    image: Place
-    source: Text = ""
-    target: Annotated[Targets, BeforeValidator(texts)]
-    mask: Annotated[str, Field(max_length=4096)] = ""
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    method: str = ""
-    editor: str = ""
+    id: Word
+    image: Annotated[StrictStr, Field(min_length=1, max_length=2000)]
+    source: Prompt
+    target: tuple[Annotated[Prompt, Field(min_length=1)], ...]
+    mask: Annotated[StrictStr, Field(min_length=1, max_length=2000)] | None = None
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
+    method: Word | None = None
+    editor: Word | None = None
     guidance: Annotated[float, Field(gt=-1000, lt=1000)] | None = None
     source_guidance: Annotated[float, Field(gt=-1000, lt=1000)] | None = None
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    steps: Annotated[StrictInt, Field(ge=1, le=10000)] | None = None
+    size: Word | None = None
 
-    def seeded(self, job: int) -> int:
-        """The row's own seed: a function of the job's and of the id, not of any other row."""
-        if self.seed is not None:
-            return self.seed
-        return int.from_bytes(hashlib.sha256(f"{job}\n{self.id}".encode()).digest()[:6], "big")
+    @validated("id")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not value.isprintable() or value != value.strip():
+            raise ValueError("must be printable, without spaces around it")
+        return value
 
-    @property
-    def painted(self) -> bool:
-        """Whether the mask is a picture, not what finds one."""
-        from noisespace.specs import MASKS
+    @validated("target", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        several = [value] if isinstance(value, str) else value
+        if not isinstance(several, (list, tuple)) or not 1 <= len(several) <= MAX_TARGETS:
+            raise ValueError(f"must be a prompt, or a list of 1 to {MAX_TARGETS}")
+        return tuple(several)
 
-        return bool(self.mask) and self.mask.partition(":")[0] not in MASKS
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The rows of a manifest and the digest of their contents, by which a folder knows it again."""
-
-    items: tuple[Item, ...]
-    digest: str
+    @validated("image", "mask")
+    @classmethod
+    def _reachable(cls, value: str | None) -> str | None:
+        return value if value is None else check_place(value)
 
 
-def read_manifest(file: str | Path) -> Manifest:
-    """A manifest's rows, paths made absolute.
+NUMBERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("seed", "steps"), int),
+    **dict.fromkeys(("guidance", "source_guidance"), float),
+}
 
-    Raises InputError with every fault of form and its line (the first SHOWN of them): unknown and
-    missing columns, values that are none, methods and editors that do not exist, ids that are
-    there twice. Images are not looked at: one that is missing or damaged is a matter of its row.
+
+def read_manifest(
+    place: str, check: Callable[[Row], None] = lambda row: None
+) -> list[tuple[int, Row]]:
+    """The rows of a manifest with their lines (of a Parquet file: the row's number, from 1).
+
+    ``check(row)`` may refuse what a row says by an InputError, which is a fault like the others.
+    Raises ManifestError, which has all faults; InputError where there is nothing to read.
     """
-    place, found, faults = str(file), [], list[str]()
-    folder = Path() if is_url(place) else Path(place).resolve().parent
-    first: dict[str, int] = {}
-    good = dict[tuple[str, str], str]()  # specs that were read already, and what is wrong with them
-    for line, row in rows_of(place):
-        item = row if isinstance(row, str) else item_of(row, folder, good)
-        if isinstance(item, str):
-            faults.append(f"line {line}: {item}")
-        elif item.id in first:
-            faults.append(f"line {line}: id {item.id!r} is that of line {first[item.id]} too")
-        else:
-            first[item.id] = line
-            found.append(item)
+    kind = PurePosixPath(place).suffix.lower()
+    if kind not in KINDS:
+        raise InputError(f"{place}: expected a manifest that ends in {', '.join(KINDS)}")
+    data = fetch(place, MAX_BYTES)
+    lines = {".csv": csv_lines, ".parquet": parquet_lines}.get(kind, json_lines)(data, place)
+    rows: list[tuple[int, Row]] = []
+    faults: list[str] = []
+    seen: dict[str, int] = {}
+    word = "row" if kind == ".parquet" else "line"
+    for line, found in lines:
+        row, wrong = (None, [found]) if isinstance(found, str) else one(found, check)
+        if row is not None and (first := seen.setdefault(row.id, line)) != line:
+            wrong = [f"the id {row.id!r} is there already, on {word} {first}"]
+        faults += [f"{word} {line}: {fault}" for fault in wrong]
+        if row is not None and not wrong:
+            rows.append((line, placed(row, place)))
     if faults:
-        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-        told = "; ".join([*faults[:SHOWN], *more])
-        raise InputError(f"{place}: {len(faults)} rows cannot be used: {told}")
-    if not found:
-        raise InputError(f"{place}: has no rows; expected {', '.join(NEEDED)} and settings in each")
-    told = "\n".join(item.model_dump_json() for item in found)
-    return Manifest(tuple(found), hashlib.sha256(told.encode()).hexdigest())
+        raise ManifestError(place, faults)
+    if not rows:
+        raise InputError(f"{place}: holds no row, expected at least one image with its prompts")
+    return rows
 
 
-def item_of(row: dict[str, Any], folder: Path, good: dict[tuple[str, str], str]) -> Item | str:
-    """A row as an item, or what is wrong with it."""
-    row = {key: value for key, value in row.items() if value not in (None, "")}
+def one(fields: dict[str, Any], check: Callable[[Row], None]) -> tuple[Row | None, list[str]]:
+    """A row, and what is wrong with it; None where it is none."""
     try:
-        item = Item.model_validate(row)
+        row = Row.model_validate({k: v for k, v in fields.items() if v is not None})
     except ValidationError as error:
-        return "; ".join(plain(one) for one in error.errors())
-    for kind, spec in (("method", item.method), ("editor", item.editor), ("mask", item.mask)):
-        if kind == "mask" and item.painted:
-            continue
-        if spec and (why := good.setdefault((kind, spec), fault(kind, spec))):
-            return why
-    if any(not text.strip() for text in item.target):
-        return "target is empty, expected what the image shall show"
-    mask = resolved(item.mask, folder) if item.painted else item.mask
-    return item.model_copy(update={"image": resolved(item.image, folder), "mask": mask})
-
-
-def plain(error: Any) -> str:
-    """What pydantic found, in a few words."""
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"there is no column {where!r} (there is {', '.join(Item.model_fields)})"
-    if error["type"] == "missing":
-        return f"has no {where}"
-    got = repr(error["input"])
-    return f"{where}: {error['msg']}, got {got if len(got) < 80 else got[:77] + '...'}"
-
-
-def fault(kind: str, spec: str) -> str:
-    """What is wrong with a method, editor or mask; "" where nothing is."""
-    from noisespace.editing import MASKS
-    from noisespace.specs import parse_choice, parse_editor, parse_method
-
+        return None, [told(fault) for fault in error.errors()]
     try:
-        if kind == "method":
-            parse_method(spec)
-        elif kind == "editor":
-            parse_editor(spec)
-        else:
-            parse_choice(spec, "mask", MASKS)
+        check(row)
     except InputError as error:
-        return str(error)
-    return ""
+        return row, [" ".join(str(error).split())]
+    return row, []
 
 
-def rows_of(place: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line, row or what is wrong with the line) of a manifest, by the ending of its name."""
-    ending = place.rpartition(".")[2].lower()
-    if ending == "parquet":
-        yield from parquet_rows(place)
-    elif ending in ("jsonl", "ndjson", "csv"):
-        yield from (csv_rows if ending == "csv" else json_rows)(place)
-    else:
-        raise InputError(f"{place}: a manifest's name ends in .jsonl, .csv or .parquet")
+def told(fault: Any) -> str:
+    """A fault of pydantic's in words."""
+    field = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "missing":
+        return f"{field} is missing"
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(Row.model_fields)
+        return f"{field!r} is no field of a row (there is {known})"
+    got = repr(fault["input"])
+    got = got if len(got) <= 60 else f"{got[:57]}..."
+    return f"{field}: {fault['msg'].removeprefix('Value error, ')}, got {got}"
 
 
-def text_of(place: str) -> str:
-    """A manifest's text, with or without a byte order mark."""
+def placed(row: Row, manifest: str) -> Row:
+    """A row whose relative paths begin at the manifest's folder."""
+    found = {"image": beside(manifest, row.image)}
+    if row.mask is not None and not lent(row.mask):
+        found["mask"] = beside(manifest, row.mask)
+    return row.model_copy(update=found)
+
+
+def lent(mask: str) -> bool:
+    """Whether a mask is what finds one, instead of a picture."""
+    from noisespace.specs import MASKS
+
+    return mask.partition(":")[0] in MASKS
+
+
+def json_lines(data: bytes, place: str) -> Numbered:
+    """The objects of a JSONL file; empty lines are none."""
+    for number, line in enumerate(BytesIO(data), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except (ValueError, RecursionError) as error:
+            yield number, f"is no JSON ({error})"
+            continue
+        yield number, value if isinstance(value, dict) else "is no JSON object"
+
+
+def csv_lines(data: bytes, place: str) -> Numbered:
+    """The rows of a CSV with a head; an empty cell is not given; ``["a", "b"]`` is a list."""
     try:
-        return read(place, MOST_BYTES).decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{place}: is not in UTF-8 ({error.reason} at {error.start})") from None
-
-
-def json_rows(place: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """One JSON object a line."""
-    for number, line in enumerate(text_of(place).split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            yield number, row if isinstance(row, dict) else "is no JSON object"
-
-
-def csv_rows(place: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """The rows of a CSV table with a header."""
-    reader = csv.DictReader(StringIO(text_of(place), newline=""))
+        raise InputError(f"{place}: is no UTF-8 ({error})") from None
+    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
     try:
-        for row in reader:
-            wide = None in row
-            yield reader.line_num, "has more cells than the header" if wide else dict(row)
+        for cells in reader:
+            if None in cells:
+                yield reader.line_num, "has more cells than the head has names"
+                continue
+            given = {k: v for k, v in cells.items() if v not in (None, "") or k == "source"}
+            yield reader.line_num, {k: cell(k, v or "") for k, v in given.items()}
     except csv.Error as error:
-        raise InputError(f"{place}: line {reader.line_num} is no valid CSV: {error}") from None
+        yield reader.line_num, f"is no CSV ({error})"
 
 
-def parquet_rows(place: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """The rows of a Parquet table; a row's number counts from 1."""
+def cell(name: str, text: str) -> Any:
+    """A cell as the field's kind of value; what cannot be read stays a text, and is refused so."""
+    try:
+        if name == "target" and text.lstrip().startswith("["):
+            return json.loads(text)
+        return NUMBERS.get(name, str)(text)
+    except ValueError:
+        return text
+
+
+def parquet_lines(data: bytes, place: str) -> Numbered:
+    """The rows of a Parquet file."""
+    from noisespace.batch.records import arrow
+
     pa = arrow()
     try:
-        table = pa.parquet.ParquetFile(BytesIO(read(place, MOST_BYTES)))
+        file = pa.parquet.ParquetFile(BytesIO(data))
         number = 0
-        for part in table.iter_batches():
+        for part in file.iter_batches():
             for row in part.to_pylist():
                 number += 1
                 yield number, row
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{place}: is no Parquet table: {str(error).splitlines()[0]}") from None
-
-
-def arrow() -> Any:
-    """pyarrow with its Parquet."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError:
-        raise InputError("a batch needs pyarrow; install noisespace[batch]") from None
-    return pyarrow
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{place}: is no Parquet file ({str(error).splitlines()[0]})") from None

@@ -1,89 +1,278 @@
-"""Where files lie: local paths, and URLs that fsspec knows (s3://bucket/cat.png, memory://...)."""
+"""Where images are and outputs go: local paths, and URLs of object stores through fsspec."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from typing import Any
+import hashlib
+import posixpath
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from noisespace.decode import MAX_BYTES, read_bytes
-from noisespace.errors import InputError, reason
+from noisespace.errors import InputError
+from noisespace.files import alone, remove_leftovers, write_bytes
+
+SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "http": "aiohttp"}
+SCHEMES |= {"https": "aiohttp", "memory": "fsspec"}  # scheme -> the package that serves it
+LEASE = 60.0  # seconds that a store of objects is held without a sign of life
+TRIES = 3  # of a read that failed on the way
+DENIED = ("credentials", "accessdenied", "access denied", "forbidden", "invalidaccesskey", "token")
 
 
-def is_url(place: str) -> bool:
-    """Whether a place is a URL, not a path ("c:/cat.png" is a path)."""
+class StoreError(InputError):
+    """Outputs cannot be written (full, denied, unreachable): the job stops, no row is to blame."""
+
+
+def scheme(place: str) -> str:
+    """The scheme of a URL, "" of a path."""
     head, found, _ = place.partition("://")
-    return bool(found) and len(head) > 1
+    return head.lower() if found else ""
 
 
-def resolved(place: str, folder: Path) -> str:
-    """A place as its manifest has it: paths are relative to the manifest's folder."""
-    return place if is_url(place) else str(folder / place)
+def check_place(place: str) -> str:
+    """The place itself; ValueError (for pydantic) for a scheme that is not known."""
+    kind = scheme(place)
+    if "\0" in place or "::" in place or (kind and kind not in SCHEMES):
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"must be a path or a URL with {known}")
+    return place
 
 
-def read(place: str, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, no more than ``max_bytes``; InputError, one sentence, where it cannot.
+def beside(manifest: str, place: str) -> str:
+    """A place that is relative to a manifest's folder."""
+    if scheme(place):
+        return place
+    if scheme(manifest):
+        return posixpath.join(posixpath.dirname(manifest), place)
+    return str(Path(manifest).absolute().parent / Path(place).expanduser())
 
-    Credentials are the store's usual ones (environment, profiles): none is ever in a manifest.
-    """
-    if not is_url(place):
-        return read_bytes(Path(place), max_bytes)
-    system, path = opened(place)
+
+def system(place: str) -> tuple[Any, str]:
+    """The file system of a URL and the path in it. InputError where its package is missing."""
+    kind = scheme(place)
     try:
-        with system.open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
-    except Exception as error:  # every store has errors of its own
-        raise InputError(f"{place}: cannot be read: {said(error)}") from None
+        import fsspec
+
+        return fsspec.core.url_to_fs(place)
+    except ImportError:
+        extra = "noisespace[s3]" if kind == "s3" else SCHEMES.get(kind, "fsspec")
+        raise InputError(f"{place}: {kind}:// needs a package; install {extra}") from None
+    except Exception as error:
+        raise InputError(f"{place}: {worded(place, error)}") from None
+
+
+def fetch(place: str, most: int = MAX_BYTES) -> bytes:
+    """The bytes of a file, no more than ``most``. InputError in one sentence for all that fails."""
+    if not scheme(place):
+        return read_bytes(Path(place), most)
+    files, path = system(place)
+    for left in reversed(range(TRIES)):
+        try:
+            with files.open(path, "rb") as file:
+                data = file.read(most + 1)
+            break
+        except FileNotFoundError:
+            raise InputError(f"{place}: there is no such file") from None
+        except Exception as error:  # each store has its own kinds
+            if denied(error) or not left:
+                raise InputError(f"{place}: {worded(place, error)}") from None
+            time.sleep(0.5 * (TRIES - left))
     if not data:
-        raise InputError(f"{place}: is empty, expected an image file")
-    if len(data) > max_bytes:
-        raise InputError(f"{place}: is larger than {max_bytes / 2**20:g} MiB, the limit")
+        raise InputError(f"{place}: is empty, expected a file")
+    if len(data) > most:
+        raise InputError(
+            f"{place}: is larger than {most / 2**20:g} MiB, the limit; make it smaller"
+        )
     return data
 
 
-def opened(place: str) -> tuple[Any, str]:
-    """A URL's file system and the path on it; InputError where the package for it is missing."""
-    try:
-        import fsspec
-    except ModuleNotFoundError:
-        raise InputError(f"{place}: URLs need fsspec; install noisespace[batch]") from None
-    try:
-        return fsspec.core.url_to_fs(place)
-    except Exception as error:  # an unknown protocol, a package that is not there
-        raise InputError(f"{place}: cannot be opened: {said(error)}") from None
+def denied(error: BaseException) -> bool:
+    """Whether a store refuses us, or we have no name to give it."""
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, PermissionError) or any(word in text for word in DENIED)
 
 
-def said(error: BaseException) -> str:
-    """A store's error, with what to do where it is about who asks."""
-    text = reason(error)
-    if any(word in text for word in ("Credentials", "credentials", "Access Key", "AccessDenied")):
-        return (
-            f"{text} (give the store's credentials in the environment, as its own tools take them)"
-        )
-    return text
+def worded(place: str, error: BaseException) -> str:
+    """What a store said, with what to do where it is about credentials."""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    if not denied(error):
+        return f"cannot be reached: {type(error).__name__}: {text}"
+    names = {"s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or an AWS profile)"}
+    give = names.get(scheme(place), "the credentials that its fsspec file system reads")
+    return f"access denied or credentials missing ({text}): set {give}"
 
 
-class Shelf:
-    """A folder or a URL below which outputs lie; each is there whole or not at all.
+def check_reach(places: set[str]) -> None:
+    """Tries one place of each store before a job runs: InputError where credentials are missing.
 
-    A store takes an object whole; on a local disk a file gets its name when it is complete.
+    A missing file says nothing here: that is its own row's failure.
     """
-
-    def __init__(self, place: str | Path) -> None:
-        self.place = str(place)
-        self._system, self._root = opened(self.place) if is_url(self.place) else (None, "")
-
-    def write(self, name: str, data: bytes) -> None:
-        """Writes or overwrites a file. Raises InputError where it cannot (disk full ...)."""
-        from noisespace.files import write_bytes
-
-        if self._system is None:
-            write_bytes(Path(self.place) / name, data, force=True)
-            return
+    roots: dict[str, str] = {}
+    for place in sorted(places):
+        if kind := scheme(place):
+            roots.setdefault(f"{kind}://{place.partition('://')[2].partition('/')[0]}", place)
+    for place in roots.values():
+        files, path = system(place)
         try:
-            self._system.pipe_file(str(PurePosixPath(self._root) / name), data)
+            files.info(path)
         except Exception as error:
-            raise InputError(f"{self.place}/{name}: cannot be written: {said(error)}") from None
+            if denied(error):
+                raise InputError(f"{place}: {worded(place, error)}") from None
 
-    def check(self) -> None:
-        """Raises InputError, before anything runs, where nothing can be written."""
-        self.write(".noisespace", b"noisespace batch\n")
+
+class Store(Protocol):
+    """A folder of outputs: files that appear whole or not at all."""
+
+    @property
+    def name(self) -> str: ...
+
+    def put(self, path: str, data: bytes) -> None:
+        """Writes or replaces a file. StoreError where that fails."""
+        ...
+
+    def get(self, path: str) -> bytes | None:
+        """A file's bytes, None where there is none."""
+        ...
+
+    def has(self, path: str) -> bool: ...
+
+    def list(self, folder: str) -> list[str]:
+        """The names of the files right in a folder, sorted."""
+        ...
+
+    def remove(self, path: str) -> None: ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Holds the folder; InputError where another job does."""
+        ...
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A local folder: a temporary name, then a rename."""
+
+    name: str
+
+    def put(self, path: str, data: bytes) -> None:
+        try:
+            write_bytes(Path(self.name, path), data, force=True)
+        except InputError as error:
+            raise StoreError(str(error)) from None
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            return Path(self.name, path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def has(self, path: str) -> bool:
+        return Path(self.name, path).is_file()
+
+    def list(self, folder: str) -> list[str]:
+        at = Path(self.name, folder)
+        return sorted(p.name for p in at.iterdir() if p.is_file()) if at.is_dir() else []
+
+    def remove(self, path: str) -> None:
+        Path(self.name, path).unlink(missing_ok=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with alone(Path(self.name)):
+            for folder in [Path(self.name), *Path(self.name).glob("**/")]:
+                remove_leftovers(folder)  # of a job that was killed
+            yield
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A folder in an object store, where a file appears whole when its upload ends."""
+
+    name: str
+
+    def put(self, path: str, data: bytes) -> None:
+        files, root = system(self.name)
+        for left in reversed(range(TRIES)):
+            try:
+                files.pipe_file(f"{root}/{path}", data)
+                return
+            except Exception as error:
+                if denied(error) or not left:
+                    raise StoreError(f"{self.name}/{path}: {worded(self.name, error)}") from None
+                time.sleep(0.5 * (TRIES - left))
+
+    def get(self, path: str) -> bytes | None:
+        files, root = system(self.name)
+        try:
+            return files.cat_file(f"{root}/{path}")
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise StoreError(f"{self.name}/{path}: {worded(self.name, error)}") from None
+
+    def has(self, path: str) -> bool:
+        files, root = system(self.name)
+        return bool(files.exists(f"{root}/{path}"))
+
+    def list(self, folder: str) -> list[str]:
+        files, root = system(self.name)
+        try:
+            files.invalidate_cache()
+            found = files.ls(f"{root}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise StoreError(f"{self.name}/{folder}: {worded(self.name, error)}") from None
+        return sorted(posixpath.basename(path.rstrip("/")) for path in found)
+
+    def remove(self, path: str) -> None:
+        files, root = system(self.name)
+        with suppress(FileNotFoundError):
+            files.rm_file(f"{root}/{path}")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A lease that is renewed: it ends by itself a minute after its holder does."""
+        own = secrets.token_hex(8)
+        found = (self.get("lock") or b"").decode(errors="replace").split()
+        if len(found) == 2 and 0 <= time.time() - float(found[1]) < LEASE:
+            raise InputError(
+                f"{self.name}: another job is going on in this folder, or was until a minute ago; "
+                "wait a minute and try again"
+            )
+        self._renew(own)
+        time.sleep(1)  # of two that came at once, the one that wrote last goes on
+        if not (self.get("lock") or b"").startswith(own.encode()):
+            raise InputError(f"{self.name}: another job is going on in this folder")
+        ended = threading.Event()
+        renewing = threading.Thread(target=self._hold, args=(own, ended), daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewing.join()
+            self.remove("lock")
+
+    def _renew(self, own: str) -> None:
+        self.put("lock", f"{own} {time.time():.0f}".encode())
+
+    def _hold(self, own: str, ended: threading.Event) -> None:
+        while not ended.wait(LEASE / 4):
+            with suppress(StoreError):  # the next one may get through
+                self._renew(own)
+
+
+def store(place: str) -> Store:
+    """The store at a path or URL."""
+    return Bucket(place.rstrip("/")) if scheme(place) else Folder(place)
+
+
+def content_name(data: bytes, folder: str, suffix: str) -> str:
+    """A file's name by what is in it, spread over 256 folders."""
+    key = hashlib.sha256(data).hexdigest()
+    return f"{folder}/{key[:2]}/{key}{suffix}"

@@ -1,150 +1,195 @@
-"""Records of a batch job: a Parquet shard a group, whose being there says that the group is done.
+"""Records of a job: one a row, in Parquet files that are its journal as well.
 
-OUT/job.json                        what the rows are about
-OUT/rows/group-0000001.parquet      a row an image, written whole after its pictures
-OUT/pictures/ab/abcd....png         by the sha256 of their bytes, with their records inside
-OUT/codes/ab/abcd....safetensors    where codes are kept
+records/part-GROUP-ATTEMPT.parquet   a group's records, written when its pictures are all there
+records/shard-NUMBER.parquet         the parts of 256 groups, put together when none is missing
+
+A part appears whole or not at all. A group without one is run (again), a group with one never is:
+that is all that a restart has to know. Where a row is there twice, the later attempt counts.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-from noisespace.batch.manifest import arrow
+from noisespace.batch.places import Store
 from noisespace.errors import InputError
-from noisespace.files import remove_leftovers, write_bytes, write_json
 
-FORMAT = 1
+FOLDER = "records"
+SPAN = 256  # groups of a shard
+PART = re.compile(r"part-(\d{8})-(\d{3})\.parquet")
+SHARD = re.compile(r"shard-(\d{6})\.parquet")
 
 
 @dataclass(frozen=True)
-class Row:
-    """What became of one row of the manifest.
+class Record:
+    """What became of one row.
 
-    ``status``: "ok", or "failed" for a ``reason``; ``pictures``: one a target, below the place of
-    the outputs; ``psnr``: of each picture to its input, dB; ``batch``: how many images ran
-    together; ``seconds``: the row's share of its batch; ``evaluations``: the same of the network's.
+    ``status``: "ok", or "failed" for a ``reason``; ``pictures``, ``code``: files under the job's
+    folder, a picture a target; ``image_digest``: sha256 of the pixels; ``batch``: how many images
+    ran together; ``seconds``, network ``evaluations``: the row's share of its batch; ``metrics``:
+    name -> a value a target.
     """
 
     id: str
+    line: int
+    group: int
+    attempt: int
+    image: str
+    source: str
+    targets: list[str]
+    mask: str | None
+    seed: int
+    method: str
+    editor: str | None
+    guidance: float | None
+    source_guidance: float | None
+    steps: int | None
     status: str = "ok"
     reason: str = ""
-    image: str = ""
-    source: str = ""
-    targets: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = ()
-    code: str = ""
-    method: str = ""
-    editor: str = ""
-    mask: str = ""
-    steps: int | None = None
-    guidance: float | None = None
-    source_guidance: float | None = None
-    seed: int = 0
-    batch: int = 1
-    psnr: tuple[float, ...] = ()
-    evaluations: float | None = None
+    pictures: list[str] = field(default_factory=list)
+    code: str | None = None
+    image_digest: str | None = None
+    width: int | None = None
+    height: int | None = None
+    batch: int | None = None
     seconds: float | None = None
+    evaluations: float | None = None
+    metrics: dict[str, list[float | None]] = field(default_factory=dict)
+
+
+def arrow() -> Any:
+    """pyarrow and its Parquet."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise InputError("batch jobs need pyarrow; install noisespace[batch]") from None
+    return pyarrow
 
 
 def schema() -> Any:
-    """The columns of a shard."""
     pa = arrow()
-    lists = {"targets": pa.string(), "pictures": pa.string(), "psnr": pa.float64()}
-    kinds = {name: pa.list_(kind) for name, kind in lists.items()}
-    kinds |= dict.fromkeys(("steps", "seed", "batch"), pa.int64())
-    reals = ("guidance", "source_guidance", "evaluations", "seconds")
-    kinds |= dict.fromkeys(reals, pa.float64())
-    return pa.schema([(f.name, kinds.get(f.name, pa.string())) for f in fields(Row)])
+    texts, numbers = pa.string(), pa.int64()
+    kinds: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, texts)
+    kinds |= dict.fromkeys(("line", "group", "attempt", "seed", "steps", "batch"), numbers)
+    kinds |= dict.fromkeys(("width", "height"), numbers)
+    kinds |= dict.fromkeys(("guidance", "source_guidance"), pa.float64())
+    kinds |= dict.fromkeys(("seconds", "evaluations"), pa.float64())
+    kinds |= dict.fromkeys(("targets", "pictures"), pa.list_(texts))
+    kinds["metrics"] = pa.map_(texts, pa.list_(pa.float64()))
+    return pa.schema(list(kinds.items()))
 
 
-def write_shard(out: Path, name: str, rows: Sequence[Row]) -> None:
-    """Writes a group's rows, whole or not at all."""
-    pa, buffer = arrow(), BytesIO()
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema())
-    pa.parquet.write_table(table, buffer)
-    write_bytes(shard(out, name), buffer.getvalue(), force=True)
+def parquet(table: Any) -> bytes:
+    buffer = BytesIO()
+    arrow().parquet.write_table(table, buffer)
+    return buffer.getvalue()
 
 
-def read_shard(path: Path) -> list[Row]:
-    """A group's rows. Raises InputError for a damaged file."""
-    pa = arrow()
+def write_part(store: Store, group: int, attempt: int, records: Sequence[Record]) -> None:
+    """A group's records: from here on the group is done."""
+    rows = [asdict(one) for one in records]
+    for row in rows:
+        row["metrics"] = list(row["metrics"].items())
+    table = arrow().Table.from_pylist(rows, schema())
+    store.put(f"{FOLDER}/part-{group:08d}-{attempt:03d}.parquet", parquet(table))
+
+
+def read_file(store: Store, name: str, columns: list[str] | None = None) -> Any:
+    """One file of records as a table. InputError for a damaged one."""
+    pa, data = arrow(), store.get(f"{FOLDER}/{name}")
     try:
-        table = pa.parquet.read_table(BytesIO(path.read_bytes()))
-        return [Row(**{**row, **tuples(row)}) for row in table.to_pylist()]
-    except (OSError, pa.ArrowException, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: cannot be read ({reason}); remove it and run again") from None
+        return pa.parquet.read_table(BytesIO(data or b""), columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{store.name}/{FOLDER}/{name}: cannot be read ({str(error).splitlines()[0]}); remove "
+            "it, and start the job again: its rows are then made again"
+        ) from None
 
 
-def tuples(row: Mapping[str, Any]) -> dict[str, tuple]:
-    """The lists of a row as a Row has them."""
-    return {name: tuple(row[name] or ()) for name in ("targets", "pictures", "psnr")}
+def files(store: Store) -> list[str]:
+    """Shards, then parts by group and attempt: of a row, the last one read counts."""
+    names = store.list(FOLDER)
+    return [n for n in names if SHARD.fullmatch(n)] + [n for n in names if PART.fullmatch(n)]
 
 
-def read_rows(out: Path) -> Iterator[Row]:
-    """Every row that is there, group by group: a million are never held at once."""
-    for path in sorted((out / "rows").glob("group-*.parquet")):
-        yield from read_shard(path)
+@dataclass(frozen=True)
+class Known:
+    """What the journal holds: groups that are done, their last attempt, and rows that failed."""
+
+    attempts: dict[int, int]
+    failed: dict[int, list[str]]
+    done: int
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> int:
+        return sum(map(len, self.failed.values()))
 
 
-def shard(out: Path, name: str) -> Path:
-    """Where a group's rows are."""
-    return out / "rows" / f"{name}.parquet"
+def known(store: Store) -> Known:
+    """Reads the journal (the few columns that a restart needs)."""
+    rows: dict[str, tuple[int, int, bool, float]] = {}
+    attempts: dict[int, int] = {}
+    columns = ["id", "group", "attempt", "status", "seconds"]
+    for name in files(store):
+        for row in read_file(store, name, columns).to_pylist():
+            group, attempt = row["group"], row["attempt"]
+            attempts[group] = max(attempt, attempts.get(group, 0))
+            if row["id"] not in rows or attempt >= rows[row["id"]][1]:
+                bad, took = row["status"] != "ok", row["seconds"] or 0.0
+                rows[row["id"]] = (group, attempt, bad, took)
+    failed: dict[int, list[str]] = {}
+    for name, (group, _, bad, _) in rows.items():
+        if bad:
+            failed.setdefault(group, []).append(name)
+    return Known(attempts, failed, len(rows), sum(row[3] for row in rows.values()))
 
 
-def done(out: Path, name: str) -> bool:
-    """Whether a group is done."""
-    return shard(out, name).exists()
+def compact(store: Store, groups: int) -> None:
+    """Puts the parts of each span of groups together where none is missing.
 
-
-def check_folder(out: Path) -> None:
-    """Raises InputError where a folder holds something else than a batch job."""
-    if (out / "job.json").exists() or not out.exists():
-        return
-    if not out.is_dir() or any(path.name != ".lock" for path in out.iterdir()):
-        raise InputError(f"{out}: exists and holds no batch job; name another folder")
-
-
-def open_job(out: Path, about: Mapping[str, Any], force: bool) -> None:
-    """Makes a job's folder, or goes on with the one that is there.
-
-    Raises InputError for a job of another manifest or other settings, whose rows ``force`` throws
-    away.
+    A shard is written before its parts go; a stop in between leaves rows twice, which read as once.
     """
-    about = json.loads(json.dumps({"format": FORMAT, **about}))  # as it will be read
-    path = out / "job.json"
-    found = read_job(out) if path.exists() else None
-    if found is not None and found != about:
-        key = next(k for k in sorted({*found, *about}) if found.get(k) != about.get(k))
-        if not force:
-            raise InputError(
-                f"{out}: holds a job whose {key} was {short(found.get(key))}, now it is "
-                f"{short(about.get(key))}; name another folder, or throw its rows away with --force"
-            )
-        for old in (out / "rows").glob("group-*.parquet"):
-            old.unlink()
-    (out / "rows").mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out / "rows")
-    write_json(path, about, force=True)
+    held: dict[int, list[str]] = {}
+    for name in store.list(FOLDER):
+        if found := PART.fullmatch(name):
+            held.setdefault(int(found[1]) // SPAN, []).append(name)
+    for span, some in held.items():
+        whole = set(range(span * SPAN, min(groups, (span + 1) * SPAN)))
+        shard = f"shard-{span:06d}.parquet"
+        tables = [read_file(store, shard)] if store.has(f"{FOLDER}/{shard}") else []
+        present = {int(PART.fullmatch(name)[1]) for name in some}  # type: ignore[index]
+        present |= {group for table in tables for group in table["group"].to_pylist()}
+        if whole - present:
+            continue
+        tables += [read_file(store, name) for name in some]
+        store.put(f"{FOLDER}/{shard}", parquet(latest(tables)))
+        for name in some:
+            store.remove(f"{FOLDER}/{name}")
 
 
-def read_job(out: Path) -> dict[str, Any]:
-    """What a job's folder is about. Raises InputError where it holds none."""
-    try:
-        return dict(json.loads((out / "job.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{out}: holds no batch job (no job.json)") from None
-    except (OSError, ValueError, TypeError):
-        raise InputError(f"{out}/job.json: is damaged; name another folder") from None
+def latest(tables: Sequence[Any]) -> Any:
+    """Tables as one, each row once: its last attempt, by group and id."""
+    whole = arrow().concat_tables(tables)
+    columns = [whole[name].to_pylist() for name in ("group", "id", "attempt")]
+    last: dict[tuple[int, str], tuple[int, int]] = {}
+    for at, (group, name, attempt) in enumerate(zip(*columns, strict=True)):
+        last[group, name] = max(last.get((group, name), (0, 0)), (attempt, at))
+    return whole.take([at for _, (_, at) in sorted(last.items())])
 
 
-def short(value: Any) -> str:
-    """A setting for a sentence."""
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def read_records(store: Store) -> Iterator[dict[str, Any]]:
+    """The records of a job as plain rows, each once, span by span so that memory stays small."""
+    spans: dict[int, list[str]] = {}
+    for name in files(store):
+        part, shard = PART.fullmatch(name), SHARD.fullmatch(name)
+        span = int(part[1]) // SPAN if part else int(shard[1])  # type: ignore[index]
+        spans.setdefault(span, []).append(name)
+    for _, some in sorted(spans.items()):
+        for row in latest([read_file(store, name) for name in some]).to_pylist():
+            yield {**row, "metrics": dict(row["metrics"])}

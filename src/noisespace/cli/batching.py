@@ -1,132 +1,214 @@
-"""``noisespace batch``: every row of a manifest edited, however often the job is interrupted."""
+"""``noisespace batch``: every row of a manifest edited, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from noisespace.cli import options as o
-from noisespace.cli.outcome import DONE, FAILED, INTERRUPTED, Clock, finish, progress, say
+from noisespace.cli.outcome import (
+    BAD_INPUT,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Clock,
+    finish,
+    progress,
+    say,
+)
 from noisespace.errors import InputError
+
+if TYPE_CHECKING:
+    from noisespace.batch.job import Outcome, Plan, Progress
+    from noisespace.batch.local import Order
+
+EVERY = 15.0  # seconds between lines of progress where there is no terminal
+ENGINES = ("local", "ray")
 
 
 def batch(
     manifest: Annotated[
         str | None,
         typer.Argument(
-            help="JSON lines, CSV or Parquet with id, image, source, target[, mask, seed, method, "
-            "editor, guidance, source_guidance, steps]; a path or URL."
+            help="JSONL, CSV or Parquet of id, image, source, target (one or a list), and mask, "
+            "seed, method, editor, guidance, source_guidance, steps, size where a row has its own."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The job's folder.")] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            "--pictures", help="Where pictures and codes go: a folder or URL (default: OUT)."
-        ),
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="The job's folder: a path or a URL (s3://).")
     ] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="DIR", help="Only tell how far a job is.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all, price the job by a probe, run nothing.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again the rows that failed before.")
+    ] = False,
     method: o.Method = "edit-friendly",
     editor: o.Editor = None,
-    model: o.Model = "scenes",
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     source_guidance: o.SourceGuidance = None,
     size: o.Size = None,
     seed: o.Seed = 0,
-    rows: Annotated[int, typer.Option("--batch", min=1, help="Images that run together.")] = 8,
-    codes: Annotated[bool, typer.Option("--codes", help="Keep every image's code.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what the job would take.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again the rows that failed.")
-    ] = False,
-    status: Annotated[
-        Path | None, typer.Option("--status", help="Only say how far the job of a folder is.")
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Metrics to take, such as psnr,ssim.")
     ] = None,
+    codes: Annotated[bool, typer.Option("--codes", help="Keep the codes as well.")] = False,
+    images: Annotated[
+        int, typer.Option("--batch", min=1, max=4096, help="Images that run together.")
+    ] = 8,
+    engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Models side by side (default: a core or device)."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="Threads of each worker on a CPU.")
+    ] = 1,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus", min=0, help="Of a worker on Ray: .5, 1 (default: 1).")
+    ] = None,
+    model: o.Model = "scenes",
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
     force: Annotated[
-        bool, typer.Option("--force", help="Throw away the rows of another job in OUT.")
+        bool, typer.Option("--force", help="Begin anew where OUT holds another job.")
     ] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Edits every row: OUT/rows (Parquet), OUT/pictures, OUT/index.html.
+    """Edits every row of a manifest; whatever stops it, the same command goes on.
 
-    Stopped or killed at any moment, the same command goes on, loses nothing and does nothing
-    twice. Rows that fail say why in their record; then the exit code is 1.
+    Rows that cannot be done are dead letters with a reason (OUT/failed.jsonl); then the exit code
+    is 1. Ctrl-C finishes the batches in flight.
     """
     if status is not None:
-        if manifest is not None or out is not None:
-            raise InputError("--status FOLDER stands alone: leave out the manifest and --out")
-        return told_status(status, as_json)
+        tell_status(status, as_json)
+        return
     if manifest is None or (out is None and not dry_run):
-        raise InputError("name a manifest and its folder: noisespace batch MANIFEST --out DIR")
-    from noisespace.batch.job import Job, groups_of
-    from noisespace.batch.manifest import read_manifest
-    from noisespace.specs import parse_editor, parse_method
+        raise InputError("expected MANIFEST --out DIR, or --status DIR")
+    if engine not in ENGINES:
+        raise InputError(f"--engine must be local or ray, got {engine!r}")
+    from noisespace.batch.local import Order, usual_workers
+    from noisespace.batch.plan import Choice, Settings
+
+    o.parse_size(size)
+    named = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
+    choice = Choice(method, editor, guidance, source_guidance, steps, size)
+    settings = Settings(model, dtype, choice, seed, images, codes, named)
+    default = usual_workers(device) if engine == "local" else 0  # Ray counts its own
+    order = Order(out or "", settings, device, workers or default, threads, gpus)
+    plan = checked(manifest, order, as_json)
+    if dry_run:
+        tell_price(plan, order, as_json)
+        return
+    run(plan, order, engine, as_json, force=force, retry=retry_failed)
+
+
+def checked(manifest: str, order: Order, as_json: bool) -> Plan:
+    """The manifest in groups; all its faults are told, each on a line."""
+    from noisespace.batch.job import planned
+    from noisespace.batch.manifest import ManifestError
+    from noisespace.batch.records import arrow
+
+    arrow()  # said before anything else is done
+    try:
+        return planned(manifest, order.settings)
+    except ManifestError as error:
+        for fault in error.faults:
+            say(fault)
+        say(f"error: {manifest}: {len(error.faults)} faults of form, nothing was run")
+        if as_json:
+            document = {"error": str(error), "faults": error.faults, "exit_code": BAD_INPUT}
+            typer.echo(json.dumps(document, ensure_ascii=False))
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def run(plan: Plan, order: Order, engine: str, as_json: bool, **options: bool) -> None:
+    """Runs the job and says how it ended."""
+    from noisespace.batch.job import run_job
 
     clock = Clock()
-    o.check_early(parse_method(method), steps, (guidance, source_guidance), [seed])
-    if editor is not None:
-        parse_editor(editor)
-    found = read_manifest(manifest)
-    settings: dict[str, Any] = {"method": method, "editor": editor or "", "steps": steps}
-    settings |= {"guidance": guidance, "source_guidance": source_guidance}
-    settings |= {"size": o.parse_size(size), "seed": seed, "batch": rows, "codes": codes}
-    job = Job(model, dtype, device, **settings)
-    loaded = o.load_model(model, dtype, device)
-    if out is None or dry_run:
-        from noisespace.batch.price import price
-
-        made = price(groups_of(found.items, job), job, loaded)
-        return finish(asdict(made), [made.words()], as_json)
-    from noisespace.batch.run import Place, Stop, run_local, stopping
-
-    place = Place.of(out, pictures)
-    options: dict[str, Any] = {"force": force, "retry": retry_failed}
-    with stopping(Stop(), say) as stop, clock.on("run"), progress("rows") as show:
-        tally = run_local(found, job, loaded, place, stop=stop, progress=show, **options)
-    ended(out, tally, len(found.items), clock, as_json)
+    say(f"{plan.rows} rows in {len(plan.groups)} groups, engine {engine}")
+    with clock.on("run"), telling() as tell:
+        done = run_job(plan, order, engine, tell=tell, **options)
+    document = document_of(order.out, done) | {"seconds": clock.all()}
+    if done.halved:
+        say(f"note: {done.halved} groups ran in halves for want of memory: try a smaller --batch")
+    now = done.progress
+    lines = [f"{now.done} of {now.total} rows done, {now.failed} failed: {order.out}"]
+    lines += [f"{order.out}/{name}" for name in done.files]
+    if done.stopped:
+        say("stopped: the batches in flight were finished; the same command goes on")
+    code = INTERRUPTED if done.stopped else FAILED if now.failed else DONE
+    finish(document, lines, as_json, code)
 
 
-def ended(out: Path, tally: Any, total: int, clock: Clock, as_json: bool) -> None:
-    """Writes the page and says what there is."""
-    from noisespace.batch.page import write_page
-
-    page = write_page(out)
-    for reason, count in sorted(tally.reasons.items(), key=lambda one: -one[1])[:20]:
-        say(f"failed: {count} x {reason}")
-    document = {
-        "out": str(out),
-        "rows": total,
-        "done": tally.rows - tally.failed,
-        "failed": tally.failed,
-        "left": total - tally.rows,
-        "made_now": tally.made,
-        "images_per_second": round(tally.made / tally.seconds, 3) if tally.seconds else None,
-        "page": str(page),
-        "seconds": clock.all(),
+def document_of(out: str, done: Outcome) -> dict[str, Any]:
+    now = done.progress
+    return {
+        "out": out,
+        "rows": now.total,
+        "done": now.done,
+        "failed": now.failed,
+        "fresh": now.fresh,
+        "rows_per_second": round(now.rate, 4),
+        "stopped": done.stopped,
+        "halved": done.halved,
+        "files": [f"{out}/{name}" for name in done.files],
     }
-    words = f"{document['done']} done, {tally.failed} failed, {document['left']} left"
-    if tally.failed:
-        say("rows that failed are tried again with --retry-failed")
-    code = INTERRUPTED if tally.stopped else FAILED if tally.failed else DONE
-    finish(document, [words, str(page)], as_json, code)
 
 
-def told_status(out: Path, as_json: bool) -> None:
-    """How far a job is; it may be going on."""
-    from noisespace.batch.records import read_job
-    from noisespace.batch.run import summary_of
+def tell_status(out: str, as_json: bool) -> None:
+    from noisespace.batch.job import status
+    from noisespace.batch.records import arrow
 
-    job, tally = read_job(out), summary_of(out)
-    total = int(job["manifest"]["rows"])
-    document = {"out": str(out), "rows": total, "done": tally.rows - tally.failed}
-    document |= {"failed": tally.failed, "left": total - tally.rows, "reasons": tally.reasons}
-    words = f"{document['done']} of {total} rows done, {tally.failed} failed"
-    told = [f"{count} x {reason}" for reason, count in tally.reasons.items()]
-    finish(document, [words, *told], as_json)
+    arrow()
+    found = status(out)
+    line = "{done} of {rows} rows done, {failed} failed, {left} left".format(**found)
+    finish(found, [line], as_json)
+
+
+def tell_price(plan: Plan, order: Order, as_json: bool) -> None:
+    from noisespace.batch.job import loaded
+    from noisespace.batch.places import check_reach
+    from noisespace.batch.price import price
+
+    check_reach(plan.places())
+    model = loaded(plan, order)
+    found = price(plan, order, model)
+    lines = [
+        f"{found['rows']} rows, {found['edits']} edits in {found['groups']} groups",
+        f"{found['evaluations']} network evaluations, about {found['seconds']:.0f} s with "
+        f"{found['workers']} worker(s), about {found['disk_mb']} MB",
+    ]
+    finish(found, lines, as_json)
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[Progress], None]]:
+    """Progress with throughput and the time left: a bar on a terminal, else a line now and then."""
+    last = time.monotonic()
+
+    def line(now: Progress) -> None:
+        nonlocal last
+        ended = now.done == now.total
+        if now.fresh and (time.monotonic() - last >= EVERY or ended):
+            last = time.monotonic()
+            left = "" if now.left is None or ended else f", about {now.left:.0f} s left"
+            say(f"{now.done}/{now.total} rows, {now.failed} failed, {now.rate:.2f} rows/s{left}")
+
+    with progress("rows") as bar:
+
+        def both(now: Progress) -> None:
+            bar.note(f"{now.rate:.2f} rows/s, {now.failed} failed")
+            bar(now.done, now.total)
+
+        yield both if bar.visible else line

@@ -1,0 +1,141 @@
+"""Batch jobs: overhead over a plain loop, kills that cost nothing, memory that stays flat.
+
+    python benchmarks/batch.py [--rows 500] [--kills 20] [--steps 4] [--out runs/bench-batch]
+
+Scenes in few steps. Writes OUT/batch.json and OUT/memory.png; the exit code is 1 where a killed run
+lost a row, has one twice, or other pictures than an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+import noisespace as ns
+from noisespace.batch.job import planned, run_job
+from noisespace.batch.local import Order, ready
+from noisespace.batch.places import store
+from noisespace.batch.plan import Choice, Settings
+from noisespace.batch.records import read_records
+from noisespace.bench.scenes import scene_cases
+from noisespace.metadata import png_bytes
+
+
+def manifest(folder: Path, rows: int) -> str:
+    """Scenes as files, and their manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for case in scene_cases(rows, 0):
+        Image.fromarray(case.pixels()).save(folder / f"{case.id}.png")
+        row = {"id": case.id, "image": f"{case.id}.png"}
+        lines.append(json.dumps({**row, "source": case.source, "target": case.target}))
+    (folder / "jobs.jsonl").write_text("\n".join(lines))
+    return str(folder / "jobs.jsonl")
+
+
+def loop(plan: Any, steps: int, out: Path) -> float:
+    """Seconds of the same batches by hand: read, invert, edit, write."""
+    model = ns.load("scenes", device="cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    for group in plan.groups:
+        batch = [ready(item, group.choice) for item in group.items]
+        seeds = [item.seed for item in group.items]
+        sources = [item.source for item in group.items]
+        code = ns.invert(model, [b.pixels for b in batch], sources, steps=steps, seed=seeds)
+        result = ns.edit(model, code, [list(item.targets) for item in group.items], seed=seeds)
+        for item, picture in zip(group.items, result.images, strict=True):
+            (out / f"{item.id}.png").write_bytes(png_bytes(picture))
+    return time.perf_counter() - start
+
+
+def content(out: Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Rows with the names of their pictures, which are hashes of their bytes."""
+    rows = read_records(store(str(out)))
+    return sorted((row["id"], row["status"], tuple(row["pictures"])) for row in rows)
+
+
+def killed(path: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Kills drivers and workers at random moments, starting again until the job is done."""
+    words = [sys.executable, "-m", "noisespace.cli", "batch", path, "--out", str(out), "--device"]
+    words += ["cpu", "--steps", str(options.steps), "--workers", "2"]
+    rng, kills, starts = random.Random(0), {"driver": 0, "worker": 0}, 0
+    while True:
+        starts += 1
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            time.sleep(rng.uniform(*options.between))
+            if sum(kills.values()) >= options.kills or process.poll() is not None:
+                process.wait()
+                break
+            children = psutil.Process(process.pid).children()
+            workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+            victim = rng.choice(["driver", "worker"]) if workers else "driver"
+            (process if victim == "driver" else rng.choice(workers)).kill()
+            kills[victim] += 1
+        if process.returncode is not None and process.returncode >= 0:
+            return {"kills": kills, "starts": starts, "exit_code": process.returncode}
+
+
+def drawn(memory: list[tuple[int, float]], path: Path) -> None:
+    """The process's memory over the rows of a run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*memory, strict=True))
+    axes.set(xlabel="rows done", ylabel="resident memory, MB", ylim=(0, None))
+    figure.savefig(path, dpi=150)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--between", type=float, nargs=2, default=(8.0, 25.0), help="seconds")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-batch"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    path = manifest(options.out / "in", options.rows)
+    settings = Settings(choice=Choice(steps=options.steps))
+    plan = planned(path, settings)
+    memory: list[tuple[int, float]] = []
+
+    def tell(now: Any) -> None:
+        memory.append((now.done, psutil.Process().memory_info().rss / 1e6))
+
+    plain = loop(plan, options.steps, options.out / "plain")
+    done = run_job(plan, Order(str(options.out / "whole"), settings, "cpu"), tell=tell)
+    drawn(memory, options.out / "memory.png")
+    found = killed(path, options.out / "killed", options)
+    rows = content(options.out / "killed")
+    half = [mb for _, mb in memory[len(memory) // 2 :]]
+    found |= {
+        "rows": options.rows,
+        "lost": options.rows - len({name for name, *_ in rows}),
+        "twice": len(rows) - len({name for name, *_ in rows}),
+        "same_pictures": rows == content(options.out / "whole"),
+        "seconds_loop": round(plain, 2),
+        "seconds_batch": round(done.progress.seconds, 2),
+        "overhead": round(done.progress.seconds / plain - 1, 4),
+        "memory_mb_second_half": [round(float(np.min(half))), round(float(np.max(half)))],
+    }
+    (options.out / "batch.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+    return 0 if found["same_pictures"] and not found["lost"] and not found["twice"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The local engine: a resident model in this process, or one in each of several."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from noisespace.batch.places import store
+from noisespace.batch.plan import Settings
+from noisespace.batch.work import Ready, Task, Told, Worker, ready
+from noisespace.models.loading import load, where
+
+AHEAD = 2  # groups that are held: one in work, the next being decoded
+DECODERS = 4  # threads that read and decode; Pillow and stores let go of the interpreter meanwhile
+MOST = 4  # processes on a CPU, unless more are asked for: each holds a model
+
+Stopped = Callable[[], bool]
+Waiting = deque[tuple[Task, list["Future[Ready | str]"]]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Where and how a job runs; none of it changes a result.
+
+    ``out``: the folder or URL of outputs; ``workers``: models side by side; ``threads``: of each
+    on a CPU. The same number of threads means the same rounding, whatever the number of workers.
+    ``gpus``: what a worker takes on Ray, a share or a whole one (None: one where there are any).
+    """
+
+    out: str
+    settings: Settings
+    device: str = "auto"
+    workers: int = 1
+    threads: int = 1
+    gpus: float | None = None
+
+
+def usual_workers(device: str) -> int:
+    """A worker a core, up to MOST, on a CPU; one a device on accelerators."""
+    kind = where(device)
+    if kind.type == "cuda":
+        return torch.cuda.device_count() if kind.index is None else 1
+    return min(cores(), MOST) if kind.type == "cpu" else 1
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def worker_of(order: Order, index: int = 0, model: Any = None) -> Worker:
+    """A worker with its model on its device; ``index``: which of the order's workers it is."""
+    place = where(order.device)
+    name = str(place)
+    if place.type == "cuda" and place.index is None:
+        name = f"cuda:{index % torch.cuda.device_count()}"
+    if place.type == "cpu":
+        torch.set_num_threads(order.threads)
+    own = load(order.settings.model, order.settings.dtype, name) if model is None else model
+    return Worker(own, order.settings, store(order.out))
+
+
+def submitted(pool: ThreadPoolExecutor, task: Task) -> tuple[Task, list[Future[Ready | str]]]:
+    """A task whose rows are being decoded."""
+    choice = task.group.choice
+    return task, [pool.submit(ready, item, choice) for item in task.group.items]
+
+
+def in_process(worker: Worker, tasks: Iterable[Task], stopped: Stopped) -> Iterator[Told]:
+    """Runs tasks in this process, decoding ahead; a stop lets the batch in flight end."""
+    source, waiting = iter(tasks), Waiting()
+    pool = ThreadPoolExecutor(DECODERS)
+    try:
+        while not stopped():
+            while len(waiting) < AHEAD and (task := next(source, None)) is not None:
+                waiting.append(submitted(pool, task))
+            if not waiting:
+                return
+            task, futures = waiting.popleft()
+            yield worker.run(task, [future.result() for future in futures])
+    finally:
+        pool.shutdown(cancel_futures=True)

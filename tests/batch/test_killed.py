@@ -1,0 +1,128 @@
+"""Workers and drivers killed at any moment: nothing lost, nothing twice, the same bytes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from batch_folders import CHOICE, command, content, records, rows_in, write
+
+from noisespace.batch.crew import Crew, serve
+from noisespace.batch.job import planned
+from noisespace.batch.local import Order
+from noisespace.batch.plan import Settings
+from noisespace.batch.work import Task, Worker
+from tiny import tiny_sd
+
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+PATIENCE = 600
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A pipeline on disk, a manifest, and what an undisturbed run of it by one worker makes."""
+    folder = tmp_path_factory.mktemp("killed")
+    tiny_sd().save_pretrained(folder / "model")
+    manifest = write(folder / "in", rows_in(folder / "in", 10))
+    words = command(manifest, folder / "whole", folder / "model", "--workers", "1", "--codes")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def parts(out):
+    return len(list(out.glob("records/part-*")))
+
+
+def waited(condition, process):
+    end = time.monotonic() + PATIENCE
+    while not condition() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def test_a_killed_driver_and_a_killed_worker_cost_nothing(folder, tmp_path):
+    """The driver is killed once, then one of two workers; two workers make what one makes."""
+    out, rng = tmp_path / "out", random.Random(0)
+    words = command(folder / "in" / "jobs.jsonl", out, folder / "model", "--codes", "--workers")
+    process = subprocess.Popen([*words, "1"], **QUIET)
+    waited(lambda: parts(out) >= 1, process)
+    assert process.poll() is None  # it was killed, and did not end
+    process.kill()
+    process.wait()
+    before = parts(out)
+    assert 1 <= before < 6
+
+    process = subprocess.Popen([*words, "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    waited(lambda: parts(out) > before, process)
+    children = [
+        c for c in psutil.Process(process.pid).children() if "spawn_main" in str(c.cmdline())
+    ]
+    assert children  # workers, not the tracker of resources
+    victim = rng.choice(children)
+    victim.kill()
+    told, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    document = json.loads(told)
+    assert (document["done"], document["failed"]) == (10, 0)
+    assert document["fresh"] < 10
+    assert content(out) == content(folder / "whole")
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_workers_end_with_their_driver(folder, tmp_path):
+    words = command(folder / "in" / "jobs.jsonl", tmp_path / "out", folder / "model")
+    process = subprocess.Popen([*words, "--workers", "2"], **QUIET)
+    waited(lambda: parts(tmp_path / "out") >= 1, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+
+
+def test_ctrl_c_finishes_what_is_in_flight(folder, tmp_path):
+    out = tmp_path / "out"
+    words = command(folder / "in" / "jobs.jsonl", out, folder / "model", "--workers", "2")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    waited(lambda: parts(out) >= 1, process)
+    process.send_signal(signal.SIGINT)
+    told, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    document = json.loads(told)
+    assert document["stopped"]
+    assert document["done"] == len(records(out)) < 10
+    assert not list(out.rglob("*.tmp"))
+
+
+def deadly(pipe, order, index):
+    """A worker that dies of one image, as of a fault in a library."""
+    ran = Worker.ran
+
+    def dies(self, model, choice, batch):
+        if any(one.item.id == "r3" for one in batch):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return ran(self, model, choice, batch)
+
+    Worker.ran = dies
+    serve(pipe, order, index)
+
+
+def test_an_image_that_kills_its_worker_becomes_a_dead_letter(folder, tmp_path):
+    rows = [row for row in rows_in(tmp_path / "in", 6) if row["id"] in ("r1", "r3", "r5")]
+    settings = Settings(str(folder / "model"), choice=CHOICE, batch=2)
+    plan = planned(write(tmp_path / "in", rows), settings)
+    order = Order(str(tmp_path / "out"), settings, "cpu", 1)
+    tasks = [Task(group) for group in plan.groups]
+    told = list(Crew(order, tasks, lambda: False, deadly).run())
+    assert sum(one.rows for one in told) == 3
+    found = records(tmp_path / "out")
+    assert {name: row["status"] for name, row in found.items()} == {
+        **dict.fromkeys(("r1", "r5"), "ok"),
+        "r3": "failed",
+    }
+    assert "died of it 2 times when it ran alone" in found["r3"]["reason"]

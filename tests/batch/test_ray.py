@@ -1,0 +1,119 @@
+"""The Ray engine: the pictures of the local one, whatever dies; plain data between machines."""
+
+import numpy as np
+import pytest
+from batch_folders import SETTINGS, content, go, records, rows_in, write
+
+from noisespace.batch.job import planned
+from noisespace.batch.places import store
+from noisespace.batch.ray_engine import Marks, check_shared, packed, read, unpacked, written
+from noisespace.batch.work import Task, decode
+from noisespace.errors import InputError
+from tiny import tiny_sd
+
+pytestmark = [
+    # Ray leaves sockets and processes to the end of the interpreter, and warns of its own plans
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ray")
+    tiny_sd().save_pretrained(folder / "model")
+    return type(SETTINGS)(**{**vars(SETTINGS), "model": str(folder / "model")})
+
+
+def test_tasks_and_pixels_cross_as_plain_data(tmp_path):
+    rows = rows_in(tmp_path / "in", 3)
+    rows[0]["mask"] = "2.png"
+    rows[1]["image"] = "gone.png"
+    for group in planned(write(tmp_path / "in", rows), SETTINGS).groups:
+        task = Task(group, 2, frozenset({group.items[0].id}))
+        assert read(written(task)) == task
+        decoded = decode(task)
+        for one, again in zip(decoded, unpacked(packed(decoded), task), strict=True):
+            if isinstance(one, str):
+                assert one == again
+                continue
+            assert one.item == again.item
+            assert np.array_equal(one.pixels, again.pixels)
+            assert (one.mask is None) == (again.mask is None)
+
+
+def test_what_was_begun_too_often_runs_alone_and_then_not_at_all(tmp_path):
+    plan = planned(write(tmp_path / "in", rows_in(tmp_path / "in", 4)), SETTINGS)
+    task, place = Task(plan.groups[0]), store(str(tmp_path / "out"))
+    first, second = (item.id for item in task.group.items)
+    for _ in range(3):
+        assert not Marks(place, task).task().alone  # and its worker dies
+    for _ in range(2):
+        marks = Marks(place, task)
+        assert marks.task().alone
+        marks.row(first)
+    marks = Marks(place, task)
+    assert set(marks.task().poison) == {first}
+    marks.row(second)
+    marks.clear()
+    assert not place.list("begun")
+
+
+def test_a_local_folder_on_several_nodes_is_refused(monkeypatch):
+    check_shared("out", 1)
+    check_shared("s3://shop/out", 9)
+    with pytest.raises(InputError, match="NOISESPACE_SHARED_OUT"):
+        check_shared("out", 2)
+    monkeypatch.setenv("NOISESPACE_SHARED_OUT", "1")
+    check_shared("out", 2)
+
+
+def test_ray_gives_what_one_process_gives(settings, tmp_path):
+    ray = pytest.importorskip("ray")
+    rows = rows_in(tmp_path / "in", 6)
+    (tmp_path / "in" / "3.png").write_bytes(b"no picture")
+    manifest = write(tmp_path / "in", rows)
+    here = go(manifest, tmp_path / "here", settings)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        done = go(manifest, tmp_path / "ray", settings, "ray", workers=1)
+        assert (done.progress.done, done.progress.failed) == (6, 1)
+        assert here.progress.failed == 1
+        assert content(tmp_path / "ray") == content(tmp_path / "here")
+        assert not list((tmp_path / "ray" / "begun").iterdir())
+        again = go(manifest, tmp_path / "ray", settings, "ray", workers=1, retry=True)
+        assert again.progress.fresh == 1
+        assert records(tmp_path / "ray")["r3"]["attempt"] == 2
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.soak
+def test_a_cluster_of_two_nodes_loses_one(settings, tmp_path, monkeypatch):
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("NOISESPACE_SHARED_OUT", "1")
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 40))
+    go(manifest, tmp_path / "here", settings)
+    ray.shutdown()
+    nodes = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
+    )
+    second, lost = nodes.add_node(num_cpus=2), []
+    ray.init(address=nodes.address, log_to_driver=False)
+
+    def lose(now):
+        if now.fresh >= 6 and not lost:
+            lost.append(now.fresh)
+            nodes.remove_node(second, allow_graceful=False)
+
+    try:
+        done = go(manifest, tmp_path / "ray", settings, "ray", workers=3, tell=lose)
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    assert lost
+    assert (done.progress.done, done.progress.failed) == (40, 0)
+    assert content(tmp_path / "ray") == content(tmp_path / "here")
