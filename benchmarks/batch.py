@@ -3,8 +3,8 @@
     python benchmarks/batch.py [--rows 500] [--kills 20] [--steps 12] [--out runs/bench-batch]
 
 Scenes in few steps. Writes OUT/batch.json and OUT/memory.png; the exit code is 1 where a killed run
-lost a row, has one twice, or other pictures than an undisturbed one, and where it ended before it was
-killed so often (more steps make it longer).
+lost a row, has one twice, or other pictures than an undisturbed one, and where it ended before it
+was killed so often (more steps make it longer).
 """
 
 from __future__ import annotations
