@@ -25,17 +25,21 @@ ADAM, OTHER = "null-text, adam", "null-text, other caption"
 
 @dataclass(frozen=True)
 class Plan:
-    """``iterations`` a step of null-text, ``fewer`` of its ablations, all for guidance ``w``."""
+    """``iterations`` a step of null-text, ``fewer`` of its ablations, ``other`` with other captions.
+
+    All for guidance ``w``; ``left``: how many ablations.
+    """
 
     images: int = 6
     steps: int = 50
     w: float = 7.5
-    iterations: tuple[int, ...] = (1, 2, 3, 5, 10)
-    fewer: tuple[int, ...] = (1, 3, 10)
-    left: int = 5  # ablations
+    iterations: tuple[int, ...] = (1, 2, 5, 10)
+    fewer: tuple[int, ...] = (1, 5)
+    other: tuple[int, ...] = (2, 10)
+    left: int = 5
 
 
-QUICK = Plan(2, 10, iterations=(1, 3), fewer=(3,), left=2)
+QUICK = Plan(2, 10, iterations=(1, 3), fewer=(3,), other=(3,), left=2)
 
 
 def study(model: Any, budget: Budget) -> Finding:
@@ -64,8 +68,8 @@ def tasks(model: Any, plan: Plan, batch: Batch, budget: Budget) -> list[Task]:
     for n in plan.iterations:
         tried.append(("null-text", n, replace(null, iterations=n), plan.w))
         tried.append((ADAM, n, replace(null, iterations=n, solver="adam"), plan.w))
+    tried += [(OTHER, n, replace(null, iterations=n), plan.w) for n in plan.other]
     for n in plan.fewer:
-        tried.append((OTHER, n, replace(null, iterations=n), plan.w))
         for name, method in list(ablations(plan.w).items())[: plan.left]:
             tried.append((name, n, replace(method, iterations=n), plan.w))
     others = [e.scene.caption for e in scene_edits(len(batch), f"other captions {budget.seed}")]

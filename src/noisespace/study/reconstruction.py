@@ -37,7 +37,7 @@ class Plan:
     ``samples`` of each sampler; ``settings``: etas, steps, skips and guidances of the exactness.
     """
 
-    images: int = 8
+    images: int = 6
     steps: tuple[int, ...] = (10, 20, 50, 100)
     further: tuple[int, ...] = (200, 500, 1000)
     guided: int = 50
