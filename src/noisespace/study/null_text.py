@@ -25,7 +25,7 @@ ADAM, OTHER = "null-text, adam", "null-text, other caption"
 
 @dataclass(frozen=True)
 class Plan:
-    """``iterations`` a step of null-text, ``fewer`` of its ablations, ``other`` with wrong captions.
+    """``iterations`` a step of null-text, ``fewer`` of its ablations, ``other`` by wrong captions.
 
     All for guidance ``w``; ``left``: how many ablations.
     """
