@@ -25,10 +25,11 @@ from PIL import Image
 
 import noisespace as ns
 from noisespace.batch.job import planned, run_job
-from noisespace.batch.local import Order, ready
-from noisespace.batch.places import store
+from noisespace.batch.local import Order
 from noisespace.batch.plan import Choice, Settings
 from noisespace.batch.records import read_records
+from noisespace.batch.stores import store
+from noisespace.batch.work import ready
 from noisespace.bench.scenes import scene_cases
 from noisespace.metadata import png_bytes
 

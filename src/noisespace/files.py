@@ -14,6 +14,16 @@ from typing import Any, BinaryIO, cast
 from noisespace.errors import InputError
 
 
+def _umask() -> int:
+    """The process's mask of rights, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()  # once: read in two threads at a time it could stay 0
+
+
 def check_writable(path: str | Path, *, force: bool = False) -> Path:
     """Refuses, before any work is done, an output that could not be written afterwards."""
     path = Path(path)
@@ -70,9 +80,7 @@ def replacing(path: str | Path, *, force: bool = False) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         # NamedTemporaryFile makes private files; give the result the rights of a plain open()
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~UMASK)
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -8,9 +8,9 @@ from PIL import Image
 
 from noisespace.batch.job import planned, run_job
 from noisespace.batch.local import Order
-from noisespace.batch.places import store
 from noisespace.batch.plan import Choice, Settings
 from noisespace.batch.records import read_records
+from noisespace.batch.stores import store
 
 CHOICE = Choice("edit-friendly:skip=1", steps=3, guidance=2.0)
 SETTINGS = Settings("tiny", choice=CHOICE, batch=2)

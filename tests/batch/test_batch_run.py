@@ -15,10 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import noisespace as ns
-from noisespace.batch.places import StoreError
 from noisespace.batch.plan import row_seed
 from noisespace.batch.records import SPAN
-from noisespace.batch.work import Worker
+from noisespace.batch.stores import StoreError
+from noisespace.batch.worker import Worker
 from noisespace.cli import app
 from noisespace.errors import InputError
 from noisespace.files import alone
@@ -120,7 +120,7 @@ def test_a_shard_beside_its_parts_counts_once(undisturbed, tmp_path, monkeypatch
     """A kill between a shard and the removal of its parts."""
     manifest, out = undisturbed
     with monkeypatch.context() as patch:
-        patch.setattr("noisespace.batch.places.Folder.remove", lambda *_: None)
+        patch.setattr("noisespace.batch.stores.Folder.remove", lambda *_: None)
         go(manifest, tmp_path / "out", CODES)
     assert len(list((tmp_path / "out" / "records").iterdir())) == 5
     assert content(tmp_path / "out") == content(out)

@@ -11,11 +11,13 @@ import psutil
 import pytest
 from batch_folders import CHOICE, command, content, records, rows_in, write
 
-from noisespace.batch.crew import Crew, serve
+from noisespace.batch.crew import Crew
 from noisespace.batch.job import planned
 from noisespace.batch.local import Order
 from noisespace.batch.plan import Settings
-from noisespace.batch.work import Task, Worker
+from noisespace.batch.serving import serve
+from noisespace.batch.work import Task
+from noisespace.batch.worker import Worker
 from tiny import tiny_sd
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

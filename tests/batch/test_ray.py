@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from batch_folders import SETTINGS, content, go, records, rows_in, write
 
+from noisespace.batch.crossing import packed, read, unpacked, written
 from noisespace.batch.job import planned
-from noisespace.batch.places import store
-from noisespace.batch.ray_engine import Marks, check_shared, packed, read, unpacked, written
+from noisespace.batch.marks import Marks
+from noisespace.batch.ray_engine import check_shared
+from noisespace.batch.stores import store
 from noisespace.batch.work import Task, decode
 from noisespace.errors import InputError
 from tiny import tiny_sd

@@ -9,7 +9,8 @@ from PIL import Image
 
 import noisespace as ns
 from noisespace.batch.job import status
-from noisespace.batch.places import Bucket, fetch
+from noisespace.batch.places import fetch
+from noisespace.batch.stores import Bucket
 from noisespace.errors import InputError
 from tiny import double, tiny_sd
 

@@ -8,22 +8,18 @@ that they die of is found, and becomes a dead letter.
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import threading
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from noisespace.batch.local import AHEAD, DECODERS, Order, Stopped, Waiting, submitted, worker_of
-from noisespace.batch.places import StoreError
+from noisespace.batch.local import AHEAD, Order, Stopped
+from noisespace.batch.serving import serve
+from noisespace.batch.stores import StoreError
 from noisespace.batch.work import Task, Told
-from noisespace.errors import RunError, reason
-from noisespace.report.workers import end_with_parent
+from noisespace.errors import RunError
 
 EVERY = 0.5  # seconds between looks at whether to stop
 GROUP_DEATHS = 3  # of workers over one group, until it is run image by image
@@ -42,38 +38,6 @@ class Hand:
     tasks: deque[Task] = field(default_factory=deque)
     begun: bool = False
     row: str | None = None  # in work, while a group runs image by image
-
-
-def serve(pipe: Connection, order: Order, index: int) -> None:
-    """A worker process: takes tasks until it is told to end, and says what became of them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    warnings.simplefilter("ignore")  # of the library, which are notes, the first of each is shown
-    warnings.filterwarnings("once", category=UserWarning)
-    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
-    try:
-        worker = worker_of(order, index)
-        pipe.send(("begun", None))
-        with ThreadPoolExecutor(DECODERS) as pool:
-            waiting = Waiting()
-            while True:
-                while not waiting or pipe.poll():
-                    task = pipe.recv()
-                    if task is None:
-                        pool.shutdown(cancel_futures=True)
-                        return
-                    waiting.append(submitted(pool, task))
-                task, futures = waiting.popleft()
-                decoded = [future.result() for future in futures]
-                told = worker.run(task, decoded, lambda row: pipe.send(("row", row)))
-                pipe.send(("told", told))
-    except StoreError as error:
-        pipe.send(("full", reason(error)))
-    except EOFError:
-        return
-    except Exception as error:
-        pipe.send(("broken", reason(error)))
 
 
 class Crew:

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from noisespace.batch import records
 from noisespace.batch.crew import Crew
 from noisespace.batch.local import Order, in_process, worker_of
 from noisespace.batch.manifest import Row, read_manifest
+from noisespace.batch.opened import JOB, about, open_job, read_job
 from noisespace.batch.page import write_summary
-from noisespace.batch.places import Store, check_reach, scheme, store
-from noisespace.batch.plan import Group, Settings, choice_of, digest, groups_of
+from noisespace.batch.places import check_reach, scheme
+from noisespace.batch.plan import Group, Plan, Settings, choice_of, groups_of
 from noisespace.batch.records import SPAN, Known, known
 from noisespace.batch.specs import check_choice, parsed
+from noisespace.batch.stopping import stopping
+from noisespace.batch.stores import Store, store
 from noisespace.batch.work import Task, Told
 from noisespace.bench.metrics import find
 from noisespace.errors import InputError
 from noisespace.models.loading import load
-from noisespace.result import model_record
-from noisespace.version import VERSION
-
-FORMAT = 1
-JOB = "job.json"
 
 
 @dataclass(frozen=True)
@@ -62,20 +56,6 @@ class Outcome:
     files: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A manifest that was checked, in groups."""
-
-    name: str
-    rows: int
-    groups: Sequence[Group]
-
-    def places(self) -> set[str]:
-        items = [item for group in self.groups for item in group.items]
-        masks = {item.mask for item in items if item.mask}
-        return {item.image for item in items} | masks
-
-
 def planned(manifest: str, settings: Settings) -> Plan:
     """Reads and checks a manifest. ManifestError has all its faults; nothing has run by then."""
 
@@ -102,70 +82,6 @@ def loaded(plan: Plan, order: Order) -> Any:
             line = min(item.line for item in group.items)
             raise InputError(f"{plan.name}: line {line}: {error}") from None
     return model
-
-
-def about(plan: Plan, settings: Settings, model: Any) -> dict[str, Any]:
-    """What a job's results depend on, as job.json has it."""
-    own = {k: v for k, v in asdict(settings).items() if k not in ("model", "dtype")}
-    return {
-        "format": FORMAT,
-        "noisespace": VERSION,
-        "manifest": {"name": plan.name, "rows": plan.rows, "digest": digest(plan.groups)},
-        "groups": len(plan.groups),
-        "settings": own,
-        "model": model_record(model),
-    }
-
-
-def open_job(place: Store, own: Mapping[str, Any], force: bool) -> None:
-    """Makes a job's folder or goes on with the one that is there.
-
-    InputError where that is another job's, or no job's. ``force`` begins anew: old records go.
-    """
-    own = json.loads(json.dumps(own))  # as it will be read
-    found = read_job(place)
-    if found is not None and not force:
-        for key in ("format", "settings", "model", "manifest"):
-            before, now = pared(found.get(key)), pared(own[key])
-            if before != now:
-                raise InputError(
-                    f"{place.name}: holds a job of another {key} ({told(before, now)}); name "
-                    "another folder, or begin anew with --force"
-                )
-    elif found is None and [n for n in place.list("") if n not in ("lock", ".lock")] and not force:
-        raise InputError(f"{place.name}: holds other files and no job; name another folder")
-    if found is not None and force:
-        for name in records.files(place):
-            place.remove(f"{records.FOLDER}/{name}")
-    if found is None or force:
-        place.put(JOB, json.dumps(own, indent=2, sort_keys=True).encode())
-
-
-def pared(value: Any) -> Any:
-    """What two runs of one job have in common: the manifest may have been moved."""
-    return {k: v for k, v in value.items() if k != "name"} if isinstance(value, dict) else value
-
-
-def told(before: Any, now: Any) -> str:
-    """The first difference of two settings, in words."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return f"{before!r}, now {now!r}"
-    keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    return f"{keys[0]} was {str(before.get(keys[0]))[:80]}, now {str(now.get(keys[0]))[:80]}"
-
-
-def read_job(place: Store) -> dict[str, Any] | None:
-    """job.json, None where there is none. InputError for a damaged one."""
-    data = place.get(JOB)
-    if data is None:
-        return None
-    try:
-        found = json.loads(data)
-        if not isinstance(found, dict) or not isinstance(found.get("manifest"), dict):
-            raise ValueError
-        return found
-    except ValueError:
-        raise InputError(f"{place.name}/{JOB}: is damaged; name another folder") from None
 
 
 def run_job(
@@ -272,25 +188,3 @@ def status(out: str) -> dict[str, Any]:
         **counts,
         "manifest": found["manifest"]["name"],
     }
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM asks for a stop after the batch in flight; the second one interrupts."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    kept = [signal.signal(kind, ask) for kind in kinds]
-    try:
-        yield asked.is_set
-    finally:
-        for kind, handler in zip(kinds, kept, strict=True):
-            signal.signal(kind, handler)

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from noisespace.batch.places import store
 from noisespace.batch.plan import Settings
-from noisespace.batch.work import Ready, Task, Told, Worker, ready
+from noisespace.batch.stores import store
+from noisespace.batch.work import Ready, Task, Told, ready
+from noisespace.batch.worker import Worker
 from noisespace.models.loading import load, where
 
 AHEAD = 2  # groups that are held: one in work, the next being decoded

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator
-from io import BytesIO, StringIO
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 from pydantic import field_validator as validated
 
+from noisespace.batch.lines import csv_lines, json_lines, parquet_lines
 from noisespace.batch.places import beside, check_place, fetch
 from noisespace.errors import InputError
 
@@ -22,7 +20,6 @@ SHOWN = 3  # faults that the one sentence has; all of them are in ``faults``
 
 Word = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 Prompt = Annotated[StrictStr, Field(max_length=4000)]
-Numbered = Iterator[tuple[int, dict[str, Any] | str]]  # a line and its fields, or what is wrong
 
 
 class ManifestError(InputError):
@@ -78,12 +75,6 @@ class Row(BaseModel):
     @classmethod
     def _reachable(cls, value: str | None) -> str | None:
         return value if value is None else check_place(value)
-
-
-NUMBERS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("seed", "steps"), int),
-    **dict.fromkeys(("guidance", "source_guidance"), float),
-}
 
 
 def read_manifest(
@@ -156,60 +147,3 @@ def lent(mask: str) -> bool:
     from noisespace.specs import MASKS
 
     return mask.partition(":")[0] in MASKS
-
-
-def json_lines(data: bytes, place: str) -> Numbered:
-    """The objects of a JSONL file; empty lines are none."""
-    for number, line in enumerate(BytesIO(data), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except (ValueError, RecursionError) as error:
-            yield number, f"is no JSON ({error})"
-            continue
-        yield number, value if isinstance(value, dict) else "is no JSON object"
-
-
-def csv_lines(data: bytes, place: str) -> Numbered:
-    """The rows of a CSV with a head; an empty cell is not given; ``["a", "b"]`` is a list."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{place}: is no UTF-8 ({error})") from None
-    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            if None in cells:
-                yield reader.line_num, "has more cells than the head has names"
-                continue
-            given = {k: v for k, v in cells.items() if v not in (None, "") or k == "source"}
-            yield reader.line_num, {k: cell(k, v or "") for k, v in given.items()}
-    except csv.Error as error:
-        yield reader.line_num, f"is no CSV ({error})"
-
-
-def cell(name: str, text: str) -> Any:
-    """A cell as the field's kind of value; what cannot be read stays a text, and is refused so."""
-    try:
-        if name == "target" and text.lstrip().startswith("["):
-            return json.loads(text)
-        return NUMBERS.get(name, str)(text)
-    except ValueError:
-        return text
-
-
-def parquet_lines(data: bytes, place: str) -> Numbered:
-    """The rows of a Parquet file."""
-    from noisespace.batch.records import arrow
-
-    pa = arrow()
-    try:
-        file = pa.parquet.ParquetFile(BytesIO(data))
-        number = 0
-        for part in file.iter_batches():
-            for row in part.to_pylist():
-                number += 1
-                yield number, row
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{place}: is no Parquet file ({str(error).splitlines()[0]})") from None

@@ -11,8 +11,9 @@ from typing import Any
 
 from PIL import Image
 
-from noisespace.batch.places import Store, fetch
+from noisespace.batch.places import fetch
 from noisespace.batch.records import read_records
+from noisespace.batch.stores import Store
 from noisespace.decode import unpack
 from noisespace.errors import InputError
 

@@ -73,6 +73,20 @@ class Group:
     items: tuple[Item, ...]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A manifest that was checked, in groups."""
+
+    name: str
+    rows: int
+    groups: Sequence[Group]
+
+    def places(self) -> set[str]:
+        items = [item for group in self.groups for item in group.items]
+        masks = {item.mask for item in items if item.mask}
+        return {item.image for item in items} | masks
+
+
 def row_seed(seed: int, name: str) -> int:
     """The seed of a row under a job's: the same whatever runs beside it, and wherever."""
     found = hashlib.sha256(f"{seed} {name}".encode()).digest()

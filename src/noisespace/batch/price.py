@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from noisespace.batch.job import Plan
 from noisespace.batch.local import Order, worker_of
-from noisespace.batch.plan import Choice, Group, Item
+from noisespace.batch.plan import Choice, Group, Item, Plan
 from noisespace.batch.specs import method_of
 from noisespace.batch.work import Ready
 from noisespace.errors import RunError

@@ -7,27 +7,23 @@ driver, costs the groups in flight. An exception inside of Ray would end the job
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from io import BytesIO
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from noisespace.batch.crossing import packed, read, unpacked, written
 from noisespace.batch.local import Order, worker_of
-from noisespace.batch.places import Store, StoreError, scheme
-from noisespace.batch.plan import Choice, Group, Item
-from noisespace.batch.work import Ready, Task, Told, decode
+from noisespace.batch.marks import Marks
+from noisespace.batch.places import scheme
+from noisespace.batch.stores import StoreError
+from noisespace.batch.work import Task, Told, decode
 from noisespace.errors import InputError, RunError, reason
 
 SHARED = "NOISESPACE_SHARED_OUT"
-GROUP_STARTS = 3  # of a group that never ended, until it is run image by image
-ROW_STARTS = 2  # of an image alone that never ended, until it is a dead letter
 
 
 @dataclass(frozen=True)
@@ -153,90 +149,3 @@ class Editing:
         except StoreError as error:
             return "", reason(error)
         return json.dumps(asdict(told)), ""
-
-
-class Marks:
-    """Marks in the store of what was begun, so that what kills its worker again is found.
-
-    Ray runs again what died, for ever; nobody but the store remembers how often.
-    """
-
-    def __init__(self, store: Store, task: Task) -> None:
-        self._store, self._task = store, task
-        self._head = f"begun/{task.group.index:08d}-{task.attempt:03d}"
-        self._made = self._there(self._head)
-        self._starts = len(self._made)
-
-    def task(self) -> Task:
-        """The task, image by image if it was begun too often, without the images that kill."""
-        self._mark(self._head)
-        if self._starts < GROUP_STARTS:
-            return self._task
-        poison = {}
-        for item in self._task.group.items:
-            found = self._there(self._of(item.id))
-            self._made += found
-            if len(found) >= ROW_STARTS:
-                poison[item.id] = f"the worker died of it {len(found)} times when it ran alone"
-        return replace(self._task, alone=True, poison=poison)
-
-    def row(self, name: str) -> None:
-        """An image begins, alone."""
-        self._mark(self._of(name))
-
-    def clear(self) -> None:
-        for name in set(self._made):
-            self._store.remove(name)
-
-    def _of(self, name: str) -> str:
-        return f"{self._head}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-    def _there(self, head: str) -> list[str]:
-        found: list[str] = []
-        while self._store.has(name := f"{head}.{len(found)}"):
-            found.append(name)
-        return found
-
-    def _mark(self, head: str) -> None:
-        name = f"{head}.{len(self._there(head))}"
-        self._store.put(name, b"begun")
-        self._made.append(name)
-
-
-def written(task: Task) -> str:
-    """A task as JSON: plain data crosses between machines, no pickle of ours."""
-    return json.dumps({**asdict(task), "wanted": sorted(task.wanted or ()) or None})
-
-
-def read(text: str) -> Task:
-    found = json.loads(text)
-    group, wanted = found["group"], found["wanted"]
-    items = tuple(Item(**{**i, "targets": tuple(i["targets"])}) for i in group["items"])
-    whole = Group(group["index"], Choice(**group["choice"]), items)
-    return Task(whole, found["attempt"], None if wanted is None else frozenset(wanted))
-
-
-def packed(decoded: Sequence[Ready | str]) -> bytes:
-    """Pixels and masks of a group, or the reasons why there are none, as one npz."""
-    arrays: dict[str, np.ndarray] = {}
-    for at, one in enumerate(decoded):
-        if isinstance(one, str):
-            arrays[f"reason{at}"] = np.array(one)
-            continue
-        arrays[f"pixels{at}"] = one.pixels
-        if one.mask is not None:
-            arrays[f"mask{at}"] = one.mask
-    buffer = BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def unpacked(data: bytes, task: Task) -> list[Ready | str]:
-    found = dict(np.load(BytesIO(data), allow_pickle=False))
-    out: list[Ready | str] = []
-    for at, item in enumerate(task.group.items):
-        if f"reason{at}" in found:
-            out.append(str(found[f"reason{at}"]))
-        else:
-            out.append(Ready(item, found[f"pixels{at}"], found.get(f"mask{at}")))
-    return out

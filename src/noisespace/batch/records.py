@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from typing import Any
 
-from noisespace.batch.places import Store
+from noisespace.batch.stores import Store
 from noisespace.errors import InputError
 
 FOLDER = "records"

@@ -24,8 +24,9 @@ from noisespace.cli.outcome import (
 from noisespace.errors import InputError
 
 if TYPE_CHECKING:
-    from noisespace.batch.job import Outcome, Plan, Progress
+    from noisespace.batch.job import Outcome, Progress
     from noisespace.batch.local import Order
+    from noisespace.batch.plan import Plan
 
 EVERY = 15.0  # seconds between lines of progress where there is no terminal
 ENGINES = ("local", "ray")

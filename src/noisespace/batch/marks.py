@@ -1,0 +1,60 @@
+"""What was begun, in the store: so that an image that kills its workers is found on Ray as well."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from noisespace.batch.stores import Store
+from noisespace.batch.work import Task
+
+GROUP_STARTS = 3  # of a group that never ended, until it is run image by image
+ROW_STARTS = 2  # of an image alone that never ended, until it is a dead letter
+
+
+class Marks:
+    """Marks in the store of what was begun, so that what kills its worker again is found.
+
+    Ray runs again what died, for ever; nobody but the store remembers how often.
+    """
+
+    def __init__(self, store: Store, task: Task) -> None:
+        self._store, self._task = store, task
+        self._head = f"begun/{task.group.index:08d}-{task.attempt:03d}"
+        self._made = self._there(self._head)
+        self._starts = len(self._made)
+
+    def task(self) -> Task:
+        """The task, image by image if it was begun too often, without the images that kill."""
+        self._mark(self._head)
+        if self._starts < GROUP_STARTS:
+            return self._task
+        poison = {}
+        for item in self._task.group.items:
+            found = self._there(self._of(item.id))
+            self._made += found
+            if len(found) >= ROW_STARTS:
+                poison[item.id] = f"the worker died of it {len(found)} times when it ran alone"
+        return replace(self._task, alone=True, poison=poison)
+
+    def row(self, name: str) -> None:
+        """An image begins, alone."""
+        self._mark(self._of(name))
+
+    def clear(self) -> None:
+        for name in set(self._made):
+            self._store.remove(name)
+
+    def _of(self, name: str) -> str:
+        return f"{self._head}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+    def _there(self, head: str) -> list[str]:
+        found: list[str] = []
+        while self._store.has(name := f"{head}.{len(found)}"):
+            found.append(name)
+        return found
+
+    def _mark(self, head: str) -> None:
+        name = f"{head}.{len(self._there(head))}"
+        self._store.put(name, b"begun")
+        self._made.append(name)

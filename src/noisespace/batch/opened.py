@@ -1,0 +1,82 @@
+"""A job's folder: what it is about, and that nothing else goes on in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from noisespace.batch import records
+from noisespace.batch.plan import Plan, Settings, digest
+from noisespace.batch.stores import Store
+from noisespace.errors import InputError
+from noisespace.result import model_record
+from noisespace.version import VERSION
+
+FORMAT = 1
+JOB = "job.json"
+
+
+def about(plan: Plan, settings: Settings, model: Any) -> dict[str, Any]:
+    """What a job's results depend on, as job.json has it."""
+    own = {k: v for k, v in asdict(settings).items() if k not in ("model", "dtype")}
+    return {
+        "format": FORMAT,
+        "noisespace": VERSION,
+        "manifest": {"name": plan.name, "rows": plan.rows, "digest": digest(plan.groups)},
+        "groups": len(plan.groups),
+        "settings": own,
+        "model": model_record(model),
+    }
+
+
+def open_job(place: Store, own: Mapping[str, Any], force: bool) -> None:
+    """Makes a job's folder or goes on with the one that is there.
+
+    InputError where that is another job's, or no job's. ``force`` begins anew: old records go.
+    """
+    own = json.loads(json.dumps(own))  # as it will be read
+    found = read_job(place)
+    if found is not None and not force:
+        for key in ("format", "settings", "model", "manifest"):
+            before, now = pared(found.get(key)), pared(own[key])
+            if before != now:
+                raise InputError(
+                    f"{place.name}: holds a job of another {key} ({told(before, now)}); name "
+                    "another folder, or begin anew with --force"
+                )
+    elif found is None and [n for n in place.list("") if n not in ("lock", ".lock")] and not force:
+        raise InputError(f"{place.name}: holds other files and no job; name another folder")
+    if found is not None and force:
+        for name in records.files(place):
+            place.remove(f"{records.FOLDER}/{name}")
+    if found is None or force:
+        place.put(JOB, json.dumps(own, indent=2, sort_keys=True).encode())
+
+
+def pared(value: Any) -> Any:
+    """What two runs of one job have in common: the manifest may have been moved."""
+    return {k: v for k, v in value.items() if k != "name"} if isinstance(value, dict) else value
+
+
+def told(before: Any, now: Any) -> str:
+    """The first difference of two settings, in words."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{before!r}, now {now!r}"
+    keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    return f"{keys[0]} was {str(before.get(keys[0]))[:80]}, now {str(now.get(keys[0]))[:80]}"
+
+
+def read_job(place: Store) -> dict[str, Any] | None:
+    """job.json, None where there is none. InputError for a damaged one."""
+    data = place.get(JOB)
+    if data is None:
+        return None
+    try:
+        found = json.loads(data)
+        if not isinstance(found, dict) or not isinstance(found.get("manifest"), dict):
+            raise ValueError
+        return found
+    except ValueError:
+        raise InputError(f"{place.name}/{JOB}: is damaged; name another folder") from None

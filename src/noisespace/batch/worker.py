@@ -1,0 +1,168 @@
+"""What a resident model does with a group: inverted once, edited, written; failures row by row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from noisespace.api import edit, invert
+from noisespace.batch.plan import PAINTED, Choice, Settings
+from noisespace.batch.records import write_part
+from noisespace.batch.specs import editor_of, mask_of, method_of, side
+from noisespace.batch.stores import Store
+from noisespace.batch.work import Done, Ready, Task, Told
+from noisespace.batch.writer import Writer
+from noisespace.bench.costs import Cost, costing
+from noisespace.bench.pictures import masks_of, own_record
+from noisespace.code import Code
+from noisespace.errors import InputError, reason
+from noisespace.images import fitted_size
+from noisespace.inversion.recompute import out_of_memory
+from noisespace.result import Result
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A resident model and what it does with tasks; writes to the store by itself."""
+
+    model: Any
+    settings: Settings
+    store: Store
+
+    @cached_property
+    def writer(self) -> Writer:
+        return Writer(self.model, self.settings, self.store)
+
+    def run(
+        self,
+        task: Task,
+        decoded: Sequence[Ready | str],
+        tell: Callable[[str], None] = lambda row: None,
+    ) -> Told:
+        """Edits a group and writes its pictures, then its part of the journal.
+
+        ``tell(id)`` hears which row comes next where they run one by one. Raises StoreError where
+        outputs cannot be written; all else is a failed row.
+        """
+        start = time.perf_counter()
+        batches, outcomes = self.batches(task, decoded)
+        for batch in batches:
+            if task.alone:
+                tell(batch[0].item.id)
+            outcomes |= self.tried(task.group.choice, batch)
+        records = self.writer.write(task, outcomes, decoded)
+        write_part(self.store, task.group.index, task.attempt, records)
+        bad = sum(one.status != "ok" for one in records)
+        smaller = any(
+            0 < outcomes[o.item.id].batch < len(batch) for batch in batches for o in batch
+        )
+        return Told(task.group.index, len(records), bad, time.perf_counter() - start, smaller)
+
+    def batches(
+        self, task: Task, decoded: Sequence[Ready | str]
+    ) -> tuple[list[list[Ready]], dict[str, Done]]:
+        """The images of a group by working size, and the rows that cannot run.
+
+        Of a retry, only batches with a row that is wanted; but whole, so that they come out alike.
+        """
+        sizes: dict[tuple[int, int], list[Ready]] = {}
+        bad: dict[str, Done] = {}
+        for item, one in zip(task.group.items, decoded, strict=True):
+            try:
+                if isinstance(one, str) or item.id in task.poison:
+                    raise InputError(task.poison.get(item.id, str(one)))
+                sizes.setdefault(self.working_size(task.group.choice, one), []).append(one)
+            except InputError as error:
+                bad[item.id] = Done(reason=reason(error))
+        whole = [batch for _, batch in sorted(sizes.items())]
+        batches = [batch for batch in whole if any(task.wants(one.item) for one in batch)]
+        return ([[one] for batch in batches for one in batch] if task.alone else batches), bad
+
+    def working_size(self, choice: Choice, one: Ready) -> tuple[int, int]:
+        own = one.pixels.shape[0], one.pixels.shape[1]
+        options = {"target": self.model.resolution, "multiple": self.model.multiple}
+        return fitted_size(own, side(choice.size), **options)
+
+    def tried(self, choice: Choice, batch: Sequence[Ready]) -> dict[str, Done]:
+        """What becomes of images of one size: halves where memory runs out, rows alone where
+        anything else fails, so that one row's fault stays its own."""
+        try:
+            return self.edited(choice, batch)
+        except Exception as error:  # from any network, editor or picture
+            short, why = out_of_memory(error), reason(error)
+        if len(batch) == 1:
+            return {batch[0].item.id: Done(batch=1, reason=why)}
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        size = (len(batch) + 1) // 2 if short else 1
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        return {name: done for part in parts for name, done in self.tried(choice, part).items()}
+
+    def edited(self, choice: Choice, batch: Sequence[Ready]) -> dict[str, Done]:
+        """What every image of a batch gave."""
+        made, cost = costing(self.model, lambda model: self.ran(model, choice, batch))
+        return {
+            one.item.id: self.done(choice, made, index, one, cost, len(batch))
+            for index, one in enumerate(batch)
+        }
+
+    def ran(self, model: Any, choice: Choice, batch: Sequence[Ready]) -> tuple[Code, Result]:
+        """Every target of every image, by one inversion; each image has its own seed."""
+        seeds = [one.item.seed for one in batch]
+        masks = [one.mask for one in batch]
+        code = invert(
+            model,
+            [one.pixels for one in batch],
+            [one.item.source for one in batch],
+            method_of(choice.method),
+            steps=choice.steps,
+            guidance=choice.source_guidance,
+            seed=seeds,
+            size=side(choice.size),
+        )
+        result = edit(
+            model,
+            code,
+            [list(one.item.targets) for one in batch],
+            guidance=choice.guidance,
+            editor=editor_of(choice.editor),
+            mask=masks if choice.mask == PAINTED else mask_of(choice.mask),
+            seed=seeds,
+        )
+        return code, result
+
+    def done(
+        self,
+        choice: Choice,
+        made: tuple[Code, Result],
+        index: int,
+        one: Ready,
+        cost: Cost,
+        count: int,  # the sixth: what a batch has, and which of it
+    ) -> Done:
+        """One image's results, taken out of its batch."""
+        code, result = made
+        each = choice.targets
+        own = range(index * each, (index + 1) * each)
+        mask = one.mask if choice.mask == PAINTED else mask_of(choice.mask)
+        used = masks_of(result, count * each)
+        if isinstance(result.mask, list) and len(result.mask) == count * each:
+            used = used[own.start : own.stop]
+        else:
+            used = [used[0]] * each
+        return Done(
+            pictures=[result.images[k] for k in own],
+            records=[own_record(result.record_of(k), index, mask) for k in own],
+            masks=used,
+            code=code.of_image(index) if self.settings.codes else None,
+            steps=code.steps,
+            weights=(code.guidance, result.record["guidance"]),
+            batch=count,
+            seconds=cost.seconds / count,
+            evaluations=cost.evaluations / count,
+        )
