@@ -1,7 +1,9 @@
 """Manifests of small pictures, jobs over them, and all that a job leaves."""
 
 import json
+import subprocess
 import sys
+import time
 
 import numpy as np
 from PIL import Image
@@ -14,6 +16,8 @@ from noisespace.batch.stores import store
 
 CHOICE = Choice("edit-friendly:skip=1", steps=3, guidance=2.0)
 SETTINGS = Settings("tiny", choice=CHOICE, batch=2)
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+PATIENCE = 600  # seconds
 VARIES = ("seconds", "attempt", "line", "image", "mask")  # between runs of the same rows
 
 
@@ -63,3 +67,15 @@ def command(manifest, out, model, *more):
     words = [sys.executable, "-m", "noisespace.cli", "batch", str(manifest), "--out", str(out)]
     words += ["--model", str(model), "--method", "edit-friendly:skip=1", "--guidance", "2"]
     return [*words, "--steps", "3", "--batch", "2", "--json", *more]
+
+
+def parts(out):
+    """How many groups a job has recorded."""
+    return len(list(out.glob("records/part-*")))
+
+
+def waited(condition, process):
+    """Until a condition holds, or the process has ended."""
+    end = time.monotonic() + PATIENCE
+    while not condition() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)

@@ -5,11 +5,21 @@ import os
 import random
 import signal
 import subprocess
-import time
 
 import psutil
 import pytest
-from batch_folders import CHOICE, command, content, records, rows_in, write
+from batch_folders import (
+    CHOICE,
+    PATIENCE,
+    QUIET,
+    command,
+    content,
+    parts,
+    records,
+    rows_in,
+    waited,
+    write,
+)
 
 from noisespace.batch.crew import Crew
 from noisespace.batch.job import planned
@@ -19,9 +29,6 @@ from noisespace.batch.serving import serve
 from noisespace.batch.work import Task
 from noisespace.batch.worker import Worker
 from tiny import tiny_sd
-
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-PATIENCE = 600
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +41,6 @@ def folder(tmp_path_factory):
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return folder
-
-
-def parts(out):
-    return len(list(out.glob("records/part-*")))
-
-
-def waited(condition, process):
-    end = time.monotonic() + PATIENCE
-    while not condition() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.005)
 
 
 def test_a_killed_driver_and_a_killed_worker_cost_nothing(folder, tmp_path):

@@ -1,8 +1,23 @@
 """The Ray engine: the pictures of the local one, whatever dies; plain data between machines."""
 
+import json
+import subprocess
+
 import numpy as np
 import pytest
-from batch_folders import SETTINGS, content, go, records, rows_in, write
+from batch_folders import (
+    PATIENCE,
+    QUIET,
+    SETTINGS,
+    command,
+    content,
+    go,
+    parts,
+    records,
+    rows_in,
+    waited,
+    write,
+)
 
 from noisespace.batch.crossing import packed, read, unpacked, written
 from noisespace.batch.job import planned
@@ -89,6 +104,26 @@ def test_ray_gives_what_one_process_gives(settings, tmp_path):
         assert records(tmp_path / "ray")["r3"]["attempt"] == 2
     finally:
         ray.shutdown()
+
+
+@pytest.mark.soak
+def test_a_killed_driver_on_ray_costs_nothing(settings, tmp_path):
+    """By the command line, on a Ray of its own, which ends with it."""
+    pytest.importorskip("ray")
+    manifest, out = write(tmp_path / "in", rows_in(tmp_path / "in", 24)), tmp_path / "ray"
+    go(manifest, tmp_path / "here", settings)
+    words = command(manifest, out, settings.model, "--engine", "ray", "--workers", "1")
+    process = subprocess.Popen(words, **QUIET)
+    waited(lambda: parts(out) >= 2, process)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["done"], document["failed"]) == (24, 0)
+    assert 0 < document["fresh"] <= 22
+    assert content(out) == content(tmp_path / "here")
 
 
 @pytest.mark.soak
