@@ -1,6 +1,7 @@
 """Batch jobs: overhead over a plain loop, kills that cost nothing, memory that stays flat.
 
     python benchmarks/batch.py [--rows 500] [--kills 20] [--steps 12] [--out runs/bench-batch]
+        [--parts overhead kills]
 
 Scenes in few steps. Writes OUT/batch.json and OUT/memory.png; the exit code is 1 where a killed run
 lost a row, has one twice, or other pictures than an undisturbed one, and where it ended before it
@@ -16,9 +17,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from PIL import Image
@@ -32,6 +33,8 @@ from noisespace.batch.stores import store
 from noisespace.batch.work import ready
 from noisespace.bench.scenes import scene_cases
 from noisespace.metadata import png_bytes
+
+PARTS = ("overhead", "kills")
 
 
 def manifest(folder: Path, rows: int) -> str:
@@ -75,7 +78,10 @@ def killed(path: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     rng, kills, starts = random.Random(0), {"driver": 0, "worker": 0}, 0
     while True:
         starts += 1
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        anew = ["--force"] if starts == 1 else []
+        process = subprocess.Popen(
+            [*words, *anew], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None:
             time.sleep(rng.uniform(*options.between))
             if sum(kills.values()) >= options.kills or process.poll() is not None:
@@ -101,41 +107,70 @@ def drawn(memory: list[tuple[int, float]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def overhead(plan: Any, settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of the job and of a plain loop, in turns, and the memory of a job over its rows."""
+    seconds: dict[str, list[float]] = {"loop": [], "batch": []}
+    memory: list[tuple[int, float]] = []
+
+    def tell(now: Any) -> None:
+        memory.append((now.done, psutil.Process().memory_info().rss / 1e6))
+
+    for turn in range(options.turns):
+        seconds["loop"].append(loop(plan, options.steps, options.out / f"plain-{turn}"))
+        memory.clear()
+        out = str(options.out / f"whole-{turn}")
+        done = run_job(plan, Order(out, settings, "cpu"), tell=tell, force=True)
+        seconds["batch"].append(done.progress.seconds)
+    drawn(memory, options.out / "memory.png")
+    half = [mb for _, mb in memory[len(memory) // 2 :]]
+    pairs = zip(seconds["batch"], seconds["loop"], strict=True)
+    return {
+        "seconds": {name: [round(s, 2) for s in some] for name, some in seconds.items()},
+        "overhead": round(median(batch / plain for batch, plain in pairs) - 1, 4),
+        "memory_mb_second_half": [round(min(half)), round(max(half))],
+    }
+
+
+def kills(path: str, plan: Any, settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    """What a job that was killed over and over has, beside an undisturbed one."""
+    whole = options.out / "whole-0"
+    run_job(plan, Order(str(whole), settings, "cpu"))  # unless it is there
+    found = killed(path, options.out / "killed", options)
+    rows = content(options.out / "killed")
+    names = {name for name, *_ in rows}
+    return found | {
+        "lost": options.rows - len(names),
+        "twice": len(rows) - len(names),
+        "same_pictures": rows == content(whole),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--between", type=float, nargs=2, default=(8.0, 25.0), help="seconds")
+    parser.add_argument("--turns", type=int, default=2, help="of loop and job")
+    parser.add_argument("--between", type=float, nargs=2, default=(4.0, 11.0), help="seconds")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-batch"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     path = manifest(options.out / "in", options.rows)
     settings = Settings(choice=Choice(steps=options.steps))
     plan = planned(path, settings)
-    memory: list[tuple[int, float]] = []
-
-    def tell(now: Any) -> None:
-        memory.append((now.done, psutil.Process().memory_info().rss / 1e6))
-
-    plain = loop(plan, options.steps, options.out / "plain")
-    done = run_job(plan, Order(str(options.out / "whole"), settings, "cpu"), tell=tell)
-    drawn(memory, options.out / "memory.png")
-    found = killed(path, options.out / "killed", options)
-    rows = content(options.out / "killed")
-    half = [mb for _, mb in memory[len(memory) // 2 :]]
-    found |= {
-        "rows": options.rows,
-        "lost": options.rows - len({name for name, *_ in rows}),
-        "twice": len(rows) - len({name for name, *_ in rows}),
-        "same_pictures": rows == content(options.out / "whole"),
-        "seconds_loop": round(plain, 2),
-        "seconds_batch": round(done.progress.seconds, 2),
-        "overhead": round(done.progress.seconds / plain - 1, 4),
-        "memory_mb_second_half": [round(float(np.min(half))), round(float(np.max(half)))],
-    }
-    (options.out / "batch.json").write_text(json.dumps(found, indent=2) + "\n")
+    told = options.out / "batch.json"
+    found = json.loads(told.read_text()) if told.exists() else {}
+    if found.get("rows") != options.rows or found.get("steps") != options.steps:
+        found = {"rows": options.rows, "steps": options.steps}
+    if "overhead" in options.parts:
+        found |= overhead(plan, settings, options)
+    if "kills" in options.parts:
+        found |= kills(path, plan, settings, options)
+    told.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
+    if "kills" not in options.parts:
+        return 0
     whole = found["same_pictures"] and not found["lost"] and not found["twice"]
     if short := options.kills - sum(found["kills"].values()):
         print(f"the job ended {short} kills too early: give more --rows or --steps")
