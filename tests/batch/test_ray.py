@@ -2,9 +2,11 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from batch_folders import (
     PATIENCE,
     QUIET,
@@ -25,6 +27,7 @@ from noisespace.batch.marks import Marks
 from noisespace.batch.ray_engine import check_shared
 from noisespace.batch.stores import store
 from noisespace.batch.work import Task, decode
+from noisespace.cli import app
 from noisespace.errors import InputError
 from tiny import tiny_sd
 
@@ -84,6 +87,23 @@ def test_a_local_folder_on_several_nodes_is_refused(monkeypatch):
         check_shared("out", 2)
     monkeypatch.setenv("NOISESPACE_SHARED_OUT", "1")
     check_shared("out", 2)
+
+
+def test_the_job_file_of_the_docs_is_one():
+    """Fields that the operator knows, and a command that ours takes."""
+    yaml = pytest.importorskip("yaml")
+    page = (Path(__file__).parents[2] / "docs" / "batch.md").read_text()
+    job = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["enableInTreeAutoscaling"] is True
+    (group,) = cluster["workerGroupSpecs"]
+    assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    name, verb, *words = job["spec"]["entrypoint"].split()
+    assert (name, verb) == ("noisespace", "batch")
+    command = typer.main.get_command(app).commands["batch"]
+    given = command.make_context("batch", words).params  # refuses what it does not know
+    assert (given["engine"], given["workers"]) == ("ray", group["maxReplicas"])
 
 
 def test_ray_gives_what_one_process_gives(settings, tmp_path):

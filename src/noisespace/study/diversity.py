@@ -36,7 +36,7 @@ SEEN, UNSEEN = 1.0, 0.1  # levels: one is rounding that shows, a tenth none
 class Plan:
     """``images``, each edited with ``seeds`` seeds; ``steps`` None: each method's own number."""
 
-    images: int = 4
+    images: int = 3
     seeds: int = 6
     steps: int | None = None
 

@@ -45,7 +45,7 @@ BATCH = 12
 class Plan:
     """``images``: native samples, each with one edit; ``steps``: all run, nothing is skipped."""
 
-    images: int = 24
+    images: int = 12
     steps: int = 100
 
 

@@ -35,7 +35,7 @@ LEAST = 20  # scenes
 class Plan:
     """``thresholds`` of the mask, besides the published one."""
 
-    images: int = 40
+    images: int = 25
     steps: int = 50
     thresholds: tuple[float, ...] = (0.2, 0.35, 0.65, 0.8)
 

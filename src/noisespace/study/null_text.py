@@ -33,9 +33,9 @@ class Plan:
     images: int = 6
     steps: int = 50
     w: float = 7.5
-    iterations: tuple[int, ...] = (1, 2, 5, 10)
+    iterations: tuple[int, ...] = (1, 5, 10)
     fewer: tuple[int, ...] = (1, 5)
-    other: tuple[int, ...] = (2, 10)
+    other: tuple[int, ...] = (10,)
     left: int = 5
 
 

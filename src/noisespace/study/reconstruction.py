@@ -39,13 +39,13 @@ class Plan:
 
     images: int = 6
     steps: tuple[int, ...] = (10, 20, 50, 100)
-    further: tuple[int, ...] = (200, 500, 1000)
+    further: tuple[int, ...] = (200, 500)
     guided: int = 50
     guidances: tuple[float, ...] = (1.0, 1.5, 3.0, 7.5)
     samples: int = 12
     sampled: tuple[int, ...] = (10, 20, 50, 100, 1000)
     tuned: bool = True
-    settings: tuple[tuple[float, ...], ...] = ((0.1, 1.0), (10, 100), (0.0, 0.36), (1.0, 3.5, 15.0))
+    settings: tuple[tuple[float, ...], ...] = ((0.1, 1.0), (10, 100), (0.0, 0.36), (1.0, 15.0))
 
 
 QUICK = Plan(

@@ -29,7 +29,7 @@ class Plan:
 
     images: int = ENOUGH
     steps: int = 100
-    skips: tuple[float, ...] = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6)
+    skips: tuple[float, ...] = (0.0, 0.24, 0.36, 0.48, 0.6)
     weights: tuple[float, ...] = (1.0, 2.0, 3.5, 5.0, 7.5)
 
 

@@ -73,7 +73,7 @@ WAYS = {
 class Plan:
     """``images``: repetitions, each of another picture; ``share`` of the published steps."""
 
-    images: int = 5
+    images: int = 3
     share: float = 1.0
     ways: dict[str, Way] = field(default_factory=lambda: WAYS)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from noisespace.inversion import DDIM, CycleDiffusion, EditFriendly, NegativePrompt, SDEdit
+from noisespace.inversion import DDIM, CycleDiffusion, EditFriendly, SDEdit
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim
 from noisespace.study.curves import names_of, points
@@ -80,7 +80,6 @@ def knobs(plan: Plan) -> list[tuple[str, str, list[tuple[Any, Weights]]]]:
         ("cycle-diffusion", "skip", each(CycleDiffusion, plan.skips)),
         ("cycle-diffusion, eta 1", "skip", each(partial(CycleDiffusion, eta=1.0), plan.skips)),
         ("ddim", "guidance", [(DDIM(), guided)]),
-        ("negative-prompt", "guidance", [(NegativePrompt(), guided)]),
         ("ddim, stopped", "stop", each(lambda stop: DDIM(stop=stop), plan.stops)),
         ("sdedit", "strength", each(SDEdit, plan.strengths)),
     ]
