@@ -28,10 +28,12 @@ def method_defaults(model: Model, method: Any) -> Defaults:
     """The settings of a method on a model: its published ones, or those stored with the model."""
     published: Defaults = method.defaults
     if not model.has_text:
-        return Defaults(published.steps, 1.0, 1.0)
+        share = model.defaults.get("steps_share", 1.0)  # of a preset
+        return Defaults(max(1, round(share * published.steps)), 1.0, 1.0)
     own = model.defaults.get("methods", {}).get(method_name(method), {})
+    share = model.defaults.get("steps_share", 1.0)  # of a preset
     return Defaults(
-        own.get("steps", published.steps),
+        max(1, round(share * own.get("steps", published.steps))),
         own.get("invert", published.invert),
         own.get("edit", published.edit),
     )
@@ -45,7 +47,8 @@ class SampleDefaults:
 
 def sample_defaults(model: Model) -> SampleDefaults:
     own = model.defaults.get("sample", {})
-    return SampleDefaults(own.get("steps", 50), own.get("guidance", 7.5 if model.has_text else 1.0))
+    steps = max(1, round(model.defaults.get("steps_share", 1.0) * own.get("steps", 50)))
+    return SampleDefaults(steps, own.get("guidance", 7.5 if model.has_text else 1.0))
 
 
 def check_guidance(model: Model, w: Any) -> float:

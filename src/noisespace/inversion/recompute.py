@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from noisespace.errors import InputError, RunError
+from noisespace.parts import out_of_memory
 
 # Of the free memory: what a pass may keep. The rest is for its working memory (docs/optimised.md).
 SHARE = 0.7
-WORDS = ("out of memory", "can't allocate memory")  # MPS and the CPU raise a plain RuntimeError
 
 
 class ShortError(Exception):
@@ -137,9 +137,3 @@ def container_room(folder: Path = Path("/sys/fs/cgroup")) -> float:
     except (OSError, ValueError):
         return torch.inf
     return limit - used + int(stat.get("inactive_file", 0))  # the cache of files gives way
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on any device."""
-    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return known or any(words in str(error) for words in WORDS)
