@@ -23,7 +23,7 @@ import torch
 from machine import apart, clock, environment, flops_of, grown, matmul_rate
 from networks import model_of
 from page import bench_table, put
-from races import Race, race, races
+from races import Race, race, races, setting
 
 from noisespace.files import write_json
 
@@ -103,6 +103,24 @@ def network_flops() -> dict[str, float]:
     return {"network": round(network), "matmul": round(matmul), "share": round(share, 3)}
 
 
+def quality(one: Race, quick: bool) -> list[float]:
+    """PSNR in dB of what both sides of a null-text race reconstruct, to the decoded input."""
+    at = setting(one.name.split(":")[0], quick, warm=False)
+    with torch.no_grad():
+        expected = pixels(at.model, at.x0)
+    found = []
+    for side in one.sides():
+        latents = side()
+        with torch.no_grad():
+            error = (pixels(at.model, latents) - expected).pow(2).mean().clamp(min=1e-12)
+        found.append(round(float(-10 * error.log10()), 2))
+    return found
+
+
+def pixels(model: Any, x: torch.Tensor) -> torch.Tensor:
+    return (model.decode(x) / 2 + 0.5).clamp(0, 1)
+
+
 def startup(pairs: int) -> dict[str, Any]:
     """A command from its start to the end of one step, against diffusers' pipeline doing so.
 
@@ -156,6 +174,10 @@ def main() -> None:
             row = {**measured(one, plan.pairs(one.cheap)), **memory(one, plan)}
             rows.append(row)
             print(line(row), flush=True)
+            if one.name.endswith("null-text"):
+                dbs = quality(one, plan.quick)
+                about[f"{one.name}: PSNR of ours and of the baseline, dB"] = dbs
+                print(f"{one.name}: {dbs[0]} and {dbs[1]} dB", flush=True)
     if options.only is None:
         rows.append(startup(plan.pairs(False)))
         print(line(rows[-1]), flush=True)

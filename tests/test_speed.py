@@ -1,6 +1,7 @@
 """What makes it fast stays: counts of evaluations and rows, and results within a tolerance."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,6 +203,18 @@ def test_rows_fill_a_cpu_s_caches():
     assert batch_rows(torch.empty(1, 4, 64, 64), 1) == 2
     assert batch_rows(torch.empty(1, 4, 16, 16), 2) == 16
     assert batch_rows(torch.empty(1, 4, 512, 512), 1) == 1
+
+
+def test_what_the_allocator_holds_unused_is_room(monkeypatch):
+    """The second inversion of a process has the batches of the first."""
+    on = SimpleNamespace(shape=(1, 4, 64, 64), device=torch.device("cuda:0"))
+    sizes = []
+    for free, reserved in ((26, 0), (2, 24)):  # GB; before and after a first inversion
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, g=free: (g * 10**9, 80 * 10**9))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _, g=reserved: g * 10**9)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
+        sizes.append(batch_rows(on, 1))
+    assert sizes == [63, 63]
 
 
 def test_a_large_batch_is_cut_for_the_caches(model):
@@ -474,6 +487,7 @@ def test_the_command_line_takes_them(folder, tmp_path):
 
 
 @pytest.mark.soak
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own
 def test_torch_compile_is_near(folder):
     plain, fast = ns.load(folder), ns.load(folder, compile=True)
     code = ns.invert(plain, IMAGE, PROMPT, steps=4)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from noisespace.errors import InputError, RunError
-from noisespace.parts import out_of_memory
+from noisespace.parts import free_cuda, out_of_memory
 
 # Of the free memory: what a pass may keep. The rest is for its working memory (docs/optimised.md).
 SHARE = 0.7
@@ -117,9 +117,7 @@ def same(x: Tensor) -> Tensor:
 def free_memory(device: torch.device) -> float:
     """The bytes that a device can still give; inf where it does not say."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        # what the allocator holds and does not use is free too
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free_cuda(device)
     if device.type == "cpu":
         return min(psutil.virtual_memory().available, container_room())
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5
