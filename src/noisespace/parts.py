@@ -13,9 +13,11 @@ from noisespace.errors import RunError
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
 
-# Rows an evaluation that fill a CPU's caches: 32 of a 16x16 latent, 2 of Stable Diffusion's 64x64.
-CPU_POSITIONS = 32 * 16 * 16
-# about 100 kB of activations a latent position in a Stable Diffusion U-Net
+# Latent positions an evaluation on a CPU: 128 rows of a 16x16 latent, 8 of Stable Diffusion's 64x64,
+# whose working memory (.01 MB a position) then is a tenth of that network's weights. Chosen by the
+# table of docs/performance.md. A constant, so that the same job gives the same bytes.
+CPU_POSITIONS = 128 * 16 * 16
+# of activations a latent position in a Stable Diffusion U-Net, with room for attention maps
 POSITION_BYTES = 100_000
 MOST = 256  # rows an evaluation, however small they are
 WORDS = ("out of memory", "can't allocate memory")  # MPS and the CPU raise a plain RuntimeError
@@ -37,10 +39,10 @@ class Room:
 def in_batches(work: Callable[[Tensor], None], count: int, room: Room | int) -> None:
     """Calls ``work`` on rows 0..count-1, as many at a time as there is room; halved as needed."""
     room = Room(room) if isinstance(room, int) else room
+    room.size = max(1, min(room.size, count))  # halves of what there is
     start = 0
     while start < count:
         rows = torch.arange(start, min(start + room.size, count))
-        room.size = min(room.size, count) if start == 0 else room.size
         try:
             work(rows)
         except (RuntimeError, MemoryError) as error:
@@ -50,8 +52,13 @@ def in_batches(work: Callable[[Tensor], None], count: int, room: Room | int) -> 
         else:
             start += len(rows)
             continue
-        if torch.cuda.is_available():  # after the error is let go: it holds on to the batch
-            torch.cuda.empty_cache()
+        let_go()  # after the error, which holds on to the batch
+
+
+def let_go() -> None:
+    """Gives back to a GPU what its allocator holds unused, before a smaller try."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def in_parts(work: Callable[[Tensor], Tensor], x: Tensor, room: Room | int) -> Tensor:
@@ -62,12 +69,16 @@ def in_parts(work: Callable[[Tensor], Tensor], x: Tensor, room: Room | int) -> T
 
 
 def batch_rows(like: Tensor, cost: int) -> int:
-    """How many rows of shape ``like.shape[-2:]`` to evaluate at once, each ``cost`` times."""
+    """How many rows of shape ``like.shape[-2:]`` to evaluate at once, each ``cost`` times.
+
+    On a GPU a power of two: the last digits depend on the batch, which a little more or less of
+    free memory shall not change.
+    """
     positions = like.shape[-1] * like.shape[-2]
-    budget = CPU_POSITIONS
-    if like.device.type == "cuda":
-        budget = free_cuda(like.device) // POSITION_BYTES
-    return max(1, min(MOST, budget // (positions * cost)))
+    if like.device.type != "cuda":
+        return max(1, min(MOST, CPU_POSITIONS // positions) // cost)
+    most = min(MOST, free_cuda(like.device) // POSITION_BYTES // positions) // cost
+    return 1 << max(0, most.bit_length() - 1)
 
 
 def free_cuda(device: torch.device) -> int:

@@ -28,6 +28,11 @@ from noisespace.settings import check_guidance, cut_notice, method_defaults
 from noisespace.version import VERSION
 
 
+# An encoder works on pixels: one of Stable Diffusion's takes as much memory a picture as eight rows
+# of its U-Net, or more.
+ENCODING = 8
+
+
 def embed(model: Model, prompts: Sequence[str]) -> Text:
     """Embeds prompts; warns of what was cut."""
     text = embedded(model, prompts)
@@ -46,8 +51,8 @@ def embedded(model: Model, prompts: Sequence[str]) -> Text:
 
 def encoded(model: Model, pixels: Tensor) -> Tensor:
     """Pixels (b, 3, h, w) as latents, as many pictures at a time as memory holds."""
-    factor = model.factor
-    return in_parts(model.encode, pixels, batch_rows(pixels[..., ::factor, ::factor], 1))
+    like = pixels[..., :: model.factor, :: model.factor]
+    return in_parts(model.encode, pixels, batch_rows(like, ENCODING))
 
 
 def settled(

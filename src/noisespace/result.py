@@ -83,8 +83,8 @@ def decoded(model: Model, x: Tensor) -> Tensor:
         if not out_of_memory(error):
             raise
         raise RunError(
-            "out of memory while decoding a picture: load the model with tiling=True, or use a "
-            "smaller size"
+            "out of memory while decoding a picture: load the model with tiling (tiling=True, "
+            "--tiling), or use a smaller size"
         ) from None
 
 

@@ -28,15 +28,18 @@ def method_defaults(model: Model, method: Any) -> Defaults:
     """The settings of a method on a model: its published ones, or those stored with the model."""
     published: Defaults = method.defaults
     if not model.has_text:
-        share = model.defaults.get("steps_share", 1.0)  # of a preset
-        return Defaults(max(1, round(share * published.steps)), 1.0, 1.0)
+        return Defaults(usual_steps(model, published.steps), 1.0, 1.0)
     own = model.defaults.get("methods", {}).get(method_name(method), {})
-    share = model.defaults.get("steps_share", 1.0)  # of a preset
     return Defaults(
-        max(1, round(share * own.get("steps", published.steps))),
+        usual_steps(model, own.get("steps", published.steps)),
         own.get("invert", published.invert),
         own.get("edit", published.edit),
     )
+
+
+def usual_steps(model: Model, steps: int) -> int:
+    """A default number of steps, cut where the model was loaded with a preset that wants fewer."""
+    return min(steps, model.defaults.get("most_steps", steps))
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class SampleDefaults:
 
 def sample_defaults(model: Model) -> SampleDefaults:
     own = model.defaults.get("sample", {})
-    steps = max(1, round(model.defaults.get("steps_share", 1.0) * own.get("steps", 50)))
-    return SampleDefaults(steps, own.get("guidance", 7.5 if model.has_text else 1.0))
+    w = own.get("guidance", 7.5 if model.has_text else 1.0)
+    return SampleDefaults(usual_steps(model, own.get("steps", 50)), w)
 
 
 def check_guidance(model: Model, w: Any) -> float:

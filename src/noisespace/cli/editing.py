@@ -68,6 +68,8 @@ def edit(
     preset: o.Preset = None,
     compiled: o.Compile = False,
     offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Also write a labelled contact sheet (PNG).")
     ] = None,
@@ -109,6 +111,7 @@ def edit(
     numbers = list(range(seed, seed + (seeds or 1)))
     o.check_early(how, steps, (guidance, source_guidance), numbers)
     speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
     loaded = o.load_model(model, dtype, device, **speed)
     o.check_guidance(loaded, guidance, source_guidance)
     if start is None:

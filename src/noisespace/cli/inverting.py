@@ -40,6 +40,8 @@ def invert(
     preset: o.Preset = None,
     compiled: o.Compile = False,
     offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -53,6 +55,7 @@ def invert(
     how, working, pixels = parse_method(method), o.parse_size(size), o.read_image(image)
     o.check_early(how, steps, (source_guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
     loaded = o.load_model(model, dtype, device, **speed)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     settings["checkpoint"] = checkpoint
@@ -95,6 +98,8 @@ def reconstruct(
     preset: o.Preset = None,
     compiled: o.Compile = False,
     offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -121,6 +126,7 @@ def reconstruct(
         raise InputError(f"{image}: holds {code.path.shape[1]} seeds; reconstruct takes one")
     o.check_early(how, steps, (guidance, source_guidance), [seed])
     speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
     loaded = o.load_model(model, dtype, device, **speed)
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:

@@ -52,7 +52,7 @@ Dtype = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", help="fast (fewer steps, cached features) or exact (float64)."),
+    typer.Option("--preset", help="fast (at most 25 steps by default) or exact (float64)."),
 ]
 Compile = Annotated[
     bool, typer.Option("--compile", help="torch.compile: pays for many pictures of one size.")
@@ -60,6 +60,15 @@ Compile = Annotated[
 Offload = Annotated[
     str | None,
     typer.Option("--offload", help="To the CPU's memory: parts (the U-Net stays) or layers."),
+]
+Cache = Annotated[
+    int | None,
+    typer.Option(
+        "--cache", help="Deep features kept for so many steps of an edit: faster, approximate."
+    ),
+]
+Tiling = Annotated[
+    bool, typer.Option("--tiling", help="The autoencoder in tiles: large pictures in less memory.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
@@ -95,7 +104,7 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def load_model(name: str, dtype: str, device: str, **speed: Any) -> Any:
-    """The model, and a line that names it. ``speed``: preset, compile, offload."""
+    """The model, and a line that names it. ``speed``: what docs/performance.md has of ``load``."""
     from noisespace.models.loading import load
 
     model = load(name, dtype, device, **speed)

@@ -28,6 +28,8 @@ def sample(
     preset: o.Preset = None,
     compiled: o.Compile = False,
     offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -49,6 +51,7 @@ def sample(
     check_eta(eta)
     o.check_early(DDIM(), steps, (guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
     loaded = o.load_model(model, dtype, device, **speed)
     prompts = prompt * seeds
     numbers = [seed + i for i in range(seeds) for _ in prompt]

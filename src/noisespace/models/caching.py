@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from noisespace.denoiser import Denoiser, Text, Touch
@@ -24,7 +25,7 @@ class Cached(Around):
     The steps between take what the last whole evaluation handed to the uppermost decoder block,
     and evaluate conv_in, the first encoder block and that decoder block anew: an approximation,
     whose error docs/performance.md gives. Inversions are computed in full, and so is every step in
-    which an editor looks inside the network.
+    which an editor looks inside the network or differentiates it, and what runs under an adapter.
     """
 
     every: int
@@ -55,14 +56,16 @@ class Cached(Around):
 class Replaying:
     """A replay's denoiser: keeps the deep features of its last whole evaluation.
 
-    ``kept``: one for each part of the batch, and for each of several evaluations a step.
+    ``kept``: those of the rows from ``start`` on, counted through all evaluations of a step: the
+    parts of a batch that is cut, and the several evaluations of some methods. A part whose memory
+    ran out counts for nothing, and what was kept of a longer part is not taken for a shorter one's.
     """
 
     model: Any
     every: int
     step: int = -1
     told: float | None = None
-    part: int = 0
+    start: int = 0
     kept: dict[int, Tensor] = field(default_factory=dict)
 
     def __call__(
@@ -70,17 +73,18 @@ class Replaying:
     ) -> Prediction:
         told = float(level.t.flatten()[0])
         if told != self.told:
-            self.told, self.step, self.part = told, self.step + 1, 0
-        part, self.part = self.part, self.part + 1
-        if touch is not None:
+            self.told, self.step, self.start = told, self.step + 1, 0
+        if touch is not None or torch.is_grad_enabled():
             return self.model.denoise(x, level, text, touch)
-        deep = self.kept.get(part)
+        deep = self.kept.get(self.start)
         if self.step % self.every and deep is not None and len(deep) == len(x):
             short = replace(self.model, call=Shallow(self.model.unet, deep))
-            return short.denoise(x, level, text)
-        with watched(self.model.unet) as seen:
-            prediction = replace(self.model, call=None).denoise(x, level, text)
-        self.kept[part] = seen[0]
+            prediction = short.denoise(x, level, text)
+        else:
+            with watched(self.model.unet) as seen:
+                prediction = replace(self.model, call=None).denoise(x, level, text)
+            self.kept[self.start] = seen[0]
+        self.start += len(x)  # only now: where memory ran out, the same rows come again
         return prediction
 
 
@@ -140,11 +144,15 @@ def check_cacheable(unet: Any) -> None:
     plain = known and not (config.class_embed_type or config.addition_embed_type)
     if not plain or config.center_input_sample or config.encoder_hid_dim_type:
         raise InputError(
-            "caching is for the U-Nets of Stable Diffusion 1.x and 2.x; leave out cache and "
-            "preset fast for this model"
+            "caching is for the U-Nets of Stable Diffusion 1.x and 2.x; leave out cache for this "
+            "model"
         )
 
 
 def loop_of(model: Any) -> Denoiser:
-    """The denoiser of one replay of a model: one that caches, where that is asked for."""
-    return model.begin() if isinstance(model, Cached) else model.denoise
+    """The denoiser of one replay of a model: one that caches, where that is asked for.
+
+    A layer around a model that caches keeps it so by a ``begin`` of its own; under others, such as
+    an adapter, the network is evaluated in full.
+    """
+    return model.begin() if hasattr(type(model), "begin") else model.denoise

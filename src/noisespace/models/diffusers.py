@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from noisespace.denoiser import Site, Text, Touch
 from noisespace.errors import InputError
 from noisespace.models.hooks import find_sites, hooked
-from noisespace.models.running import evaluating, owned, visiting
+from noisespace.models.running import check_gradients, evaluating, owned, visiting
 from noisespace.prediction import Prediction
 from noisespace.schedule import Grid, Level
 
@@ -119,6 +119,7 @@ class Latent:
     def denoise(
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
+        check_gradients(self.unet, self.place)
         t = level.t.float().to(self.device)  # MPS holds no float64
         embedding = text.embedding.to(self.dtype)
         quiet = touch is None and not torch.is_grad_enabled()

@@ -76,8 +76,8 @@ def load(
     """
     from noisespace.models.speed import Speed
 
-    place = where(device)
-    speed = Speed.of(preset, place, dtype, compile, offload, cache, tiling)
+    place, given = where(device), str(dtype).removeprefix("torch.")
+    speed = Speed(given, preset, compile, offload, cache, tiling).on(place)
     kind = precision("float32" if speed.dtype == "mixed" else speed.dtype)
     if kind == torch.float16 and place.type == "cpu":
         raise InputError("float16 does not run on a CPU: use float32 or bfloat16")

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 import torch
 from torch import Tensor, nn
 
+from noisespace.errors import InputError
+
 
 def evaluating(
     device: torch.device, mixed: torch.dtype | None, quiet: bool
@@ -31,7 +33,10 @@ def owned(output: Tensor, x: Tensor, quiet: bool) -> Tensor:
 
 
 def visiting(module: nn.Module, place: torch.device | None) -> AbstractContextManager[None]:
-    """A part on the device where it is needed; it rests on the CPU otherwise."""
+    """A part on the device where it is needed; it rests on the CPU otherwise.
+
+    Where somebody differentiates it stays: the way back needs its weights there.
+    """
     return nullcontext() if place is None else lent(module, place)
 
 
@@ -41,4 +46,19 @@ def lent(module: nn.Module, place: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        module.to("cpu")
+        if not torch.is_grad_enabled():
+            module.to("cpu")
+
+
+def check_gradients(network: nn.Module, place: torch.device | None) -> None:
+    """Raises InputError where a network shall be differentiated whose layers rest elsewhere.
+
+    They are back on the CPU when the way back needs them.
+    """
+    if place is None or not torch.is_grad_enabled():
+        return
+    if next(network.parameters()).device.type != place.type:
+        raise InputError(
+            "offload layers goes without gradients, which this method needs: use offload parts, or "
+            "a smaller size"
+        )

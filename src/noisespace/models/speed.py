@@ -8,67 +8,57 @@ from typing import Any
 
 import torch
 
-from noisespace.errors import InputError
+from noisespace.errors import InputError, RunError
 from noisespace.models.caching import Cached
 
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
 PRESETS = ("fast", "exact")
-FAST_SHARE = 0.5  # of a method's usual steps
-FAST_CACHE = 2
+FAST_STEPS = 25  # at most: nearer to the true edit, and faster, than more steps with cached features
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How a model is loaded and run. ``share``: of the methods' usual steps."""
+    """How a model is loaded and run: the options as they are given to ``load``."""
 
     dtype: str = "float32"
+    preset: str | None = None
     compile: bool = False
     offload: str | None = None
     cache: int | None = None
     tiling: bool = False
-    share: float = 1.0
-    preset: str | None = None
 
-    @classmethod
-    def of(
-        cls,
-        preset: str | None,
-        place: torch.device,
-        dtype: str | torch.dtype,
-        compile: bool,
-        offload: str | None,
-        cache: int | None,
-        tiling: bool,
-    ) -> Speed:
-        """Checked options; what is given goes before what the preset says (float32 is not given).
+    def on(self, place: torch.device) -> Speed:
+        """Checked options for a device, with the dtype that the preset takes where none is given.
 
-        "fast": half the usual steps, features cached for two, and bfloat16 on CUDA (on CPUs it is
-        the slower one). "exact": float64 (float32 on MPS, which has none).
+        "fast": bfloat16 on CUDA (on CPUs it is the slower one), and at most ``FAST_STEPS`` where a
+        method's own default is more. "exact": float64 (float32 on MPS, which has none). float32
+        counts as not given.
         """
-        if preset is not None and preset not in PRESETS:
-            raise InputError(f"preset must be {' or '.join(PRESETS)}, got {preset!r}")
-        usual, share = "float32", 1.0
-        if preset == "fast":
-            usual, share = ("bfloat16" if place.type == "cuda" else usual), FAST_SHARE
-            cache = FAST_CACHE if cache is None and not compile else cache
-        elif preset == "exact":
-            usual = usual if place.type == "mps" else "float64"
-        check_offload(offload, place)
-        if compile and (cache is not None or offload == "layers"):
+        if self.preset is not None and self.preset not in PRESETS:
+            raise InputError(f"preset must be {' or '.join(PRESETS)}, got {self.preset!r}")
+        check_offload(self.offload, place)
+        if self.compile and (self.cache is not None or self.offload == "layers"):
             raise InputError("compile goes without cache and without offload layers: leave one out")
-        kind = str(dtype).removeprefix("torch.")
-        kind = usual if kind == "float32" else kind
-        return cls(kind, bool(compile), offload, cache, bool(tiling), share, preset)
+        return replace(self, dtype=self.usual(place) if self.dtype == "float32" else self.dtype)
+
+    def usual(self, place: torch.device) -> str:
+        """The dtype where none is given."""
+        if self.preset == "fast" and place.type == "cuda":
+            return "bfloat16"
+        return "float64" if self.preset == "exact" and place.type != "mps" else "float32"
 
     def placed(self, parts: Mapping[str, Any], place: torch.device) -> None:
-        """Brings the parts of a pipeline to their devices, their weights in channels-last order."""
+        """Brings the parts of a pipeline to their devices, their weights in channels-last order.
+
+        Convolutions of CPUs and CUDA want them so; MPS has no kernels of its own for it.
+        """
         for name, part in parts.items():
             if not hasattr(part, "to"):
                 continue
             resting = self.offload == "layers" or (self.offload == "parts" and name != "unet")
             part.to("cpu" if resting else place)
-        for name in ("unet", "vae"):
+        for name in ("unet", "vae") if place.type != "mps" else ():
             if name in parts:
                 parts[name].to(memory_format=torch.channels_last)
         if self.tiling:
@@ -81,7 +71,7 @@ class Speed:
     def given(self, model: Any, place: torch.device) -> Any:
         """The model with these options."""
         if self.preset == "fast":
-            model = replace(model, defaults={**model.defaults, "steps_share": self.share})
+            model = replace(model, defaults={**model.defaults, "most_steps": FAST_STEPS})
         own: dict[str, Any] = {}
         if self.compile:
             own["call"] = compiled(model.unet, place)
@@ -100,9 +90,25 @@ class Speed:
 
 
 def compiled(unet: Any, place: torch.device) -> Any:
-    """A U-Net compiled for static shapes; on CUDA as CUDA graphs, without launches by Python."""
+    """A U-Net compiled for static shapes; on CUDA as CUDA graphs, without launches by Python.
+
+    Compiles at the first call of a shape; raises RunError there, in words that help.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
     mode = "reduce-overhead" if place.type == "cuda" else "default"
-    return torch.compile(unet, dynamic=False, mode=mode)
+    call = torch.compile(unet, dynamic=False, mode=mode)
+
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return call(*args, **options)
+        except TorchDynamoException as error:
+            why = str(error).strip().splitlines()[0][:200]
+            raise RunError(
+                f"the network could not be compiled here ({why}): leave out compile"
+            ) from None
+
+    return run
 
 
 def by_layers(unet: Any, place: torch.device) -> None:
