@@ -1,10 +1,13 @@
 """noisespace against the public way of computing, in one command: benchmarks/results.json.
 
-    python benchmarks/bench.py [--quick] [--out benchmarks/results.json]
+    python benchmarks/bench.py [--quick] [--resume] [--large] [--page docs/performance.md]
 
 Same weights, settings and machine; ours and the baseline in turn, in one process; medians with the
 spread of the pairs' ratios. Memory: by how much the peak of a process of its own rises.
-``--quick``: fewer pairs and fewer steps where a baseline takes long; 5 minutes on two free cores.
+``--quick``: fewer pairs, the slow ones for `scenes` alone; 5 minutes on two free cores, where the
+whole takes 20. ``--large``: also a network of Stable Diffusion's size (6 GB, 8 minutes more).
+
+Every row is written as soon as it is measured; ``--resume`` keeps the rows that the file has.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,104 +25,138 @@ from typing import Any
 
 import torch
 from machine import apart, clock, environment, flops_of, grown, matmul_rate
-from networks import model_of
 from page import bench_table, put
-from races import Race, race, races, setting
+from races import Extent, Race, race, races, setting
 
 from noisespace.files import write_json
+from noisespace.parts import batch_rows
 
 CPU = torch.device("cpu")
-STARTUP = ("a plain red circle on a blue background", "1")
+STARTUP = "command line: start-up to the end of the first step"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """How much is measured: ``least`` to ``most`` pairs a row, as ``seconds`` allow."""
 
-    runs: int
-    quick: bool
-    trial: bool = False
+    least: int = 3
+    most: int = 7
+    seconds: float = 25.0
+    quick: bool = False
+    extent: Extent = "full"
 
-    @property
-    def words(self) -> list[str]:
-        """For a process of its own."""
-        return ["--quick"] * self.quick + ["--trial"] * self.trial
+    @classmethod
+    def of(cls, quick: bool, trial: bool) -> Plan:
+        if trial:
+            return cls(1, 1, 0.0, quick, "warm")
+        return cls(1, 3, 8.0, True) if quick else cls()
 
-    def pairs(self, cheap: bool) -> int:
-        return self.runs if cheap else max(1, self.runs // 2)
+    def fewest(self, cheap: bool) -> int:
+        return self.least if cheap else min(self.least, 2)
 
 
-def measured(one: Race, pairs: int) -> dict[str, Any]:
-    """Ours and the baseline in turn; the first pair warms up where there is time for it."""
+def measured(one: Race, plan: Plan) -> dict[str, Any]:
+    """Ours and the baseline in turn; a first pair warms up where there is time for it."""
     ours, theirs = one.sides()
     if one.cheap:
         ours(), theirs()
-    times = [(clock(ours)[0], clock(theirs)[0]) for _ in range(pairs)]
+    start, times, given = time.perf_counter(), [], ()
+    while len(times) < plan.fewest(one.cheap) or (
+        len(times) < plan.most and time.perf_counter() - start < plan.seconds
+    ):
+        (a, got), (b, old) = clock(ours), clock(theirs)
+        times.append((a, b))
+        given = got, old
+    row = compared(one.name, times)
+    if one.judge is not None:  # ours, the baseline's
+        row["psnr_db"] = [one.judge(latents) for latents in given]
+    return row
+
+
+def compared(name: str, times: list[tuple[float, float]]) -> dict[str, Any]:
+    """A row of pairs of seconds: medians, and the median and extremes of the pairs' ratios."""
     ratios = [b / a for a, b in times]
     return {
-        "name": one.name,
+        "name": name,
         "ours_s": round(median(a for a, _ in times), 4),
         "baseline_s": round(median(b for _, b in times), 4),
         "ratio": round(median(ratios), 3),
         "spread": [round(min(ratios), 3), round(max(ratios), 3)],
+        "pairs": len(times),
+        "ours_mb": None,
+        "baseline_mb": None,
     }
 
 
-def memory(one: Race, plan: Plan) -> dict[str, float | None]:
-    """The growth of each side's peak in a process of its own, MB; None where Linux's is missing."""
-    out = {}
-    for key, side in (("ours_mb", 0), ("baseline_mb", 1)):
+def weighed(one: Race, plan: Plan) -> list[dict[str, float] | None]:
+    """Each side in a process of its own: seconds, MB; None where Linux's figures are missing."""
+    out: list[dict[str, float] | None] = []
+    for side in ("0", "1"):
+        extent: Extent = "light" if plan.extent == "full" else plan.extent
         try:
-            out[key] = round(apart(__file__, "--one", one.name, str(side), *plan.words), 1)
+            out.append(apart(__file__, "--one", one.name, side, extent))
         except (subprocess.CalledProcessError, OSError):
-            out[key] = None
+            out.append(None)
     return out
 
 
-def alone(name: str, side: int, plan: Plan) -> float:
-    """One side's growth in this process, with the kernels already loaded by a small run of it."""
-    race(name, plan.quick, warm=True).sides()[side]()
-    return grown(race(name, plan.quick, plan.trial).sides()[side])
+def alone(name: str, side: int, extent: Extent) -> dict[str, float]:
+    """One side in this process, with the kernels already loaded by a small run of it."""
+    one = race(name, extent)
+    if not one.apart:
+        race(name, "warm").sides()[side]()
+    work, seconds = one.sides()[side], [0.0]
+    mb = grown(lambda: seconds.append(clock(work)[0]))
+    return {"s": seconds[-1], "mb": round(mb, 1)}
 
 
-def network_flops() -> dict[str, float]:
-    """FLOP/s in the time-parallel inversion's evaluations against a matrix product's, in turn."""
-    model = model_of("scenes")
-    side, rows = model.resolution // model.factor, 32
-    x = torch.randn(rows, model.channels, side, side, generator=torch.Generator().manual_seed(0))
-    text, level = model.embed([""]).rows([0] * rows), model.grid(100).level(50)
+def row_of(one: Race, plan: Plan) -> dict[str, Any]:
+    """All figures of a race."""
+    sides = weighed(one, plan) if one.weighed or one.apart or not plan.quick else [None, None]
+    if one.apart:
+        if None in sides:
+            raise SystemExit(f"{one.name}: a process of its own failed, see above")
+        row = compared(one.name, [(sides[0]["s"], sides[1]["s"])])
+    else:
+        row = measured(one, plan)
+    for key, side in zip(("ours_mb", "baseline_mb"), sides, strict=True):
+        row[key] = None if side is None else side["mb"]
+    return row
+
+
+def network_flops(runs: int = 7) -> dict[str, float]:
+    """FLOP/s of the network in the batches of a time-parallel inversion, against a matrix product's.
+
+    Measured in turn; also of the whole inversion and of an edit of one picture (two rows a step),
+    with all that is not the network.
+    """
+    s = setting("scenes", "full")
+    like = torch.empty(1, s.model.channels, *s.x0.shape[-2:])
+    x = torch.randn(batch_rows(like, 1), *like.shape[1:])
+    text, level, code = (
+        s.model.embed([""]).rows([0] * len(x)),
+        s.model.grid(100).level(50),
+        s.invert(),
+    )
 
     def evaluate() -> None:
         with torch.no_grad():
-            model.denoise(x, level, text)
+            s.model.denoise(x, level, text)
 
-    work = flops_of(evaluate)
-    evaluate()
-    turns = []
-    for _ in range(7):
-        seconds = min(clock(evaluate)[0] for _ in range(3))
-        turns.append((work / seconds, matmul_rate(CPU, torch.float32, runs=3)))
-    network, matmul = (median(turn[i] for turn in turns) for i in (0, 1))
-    share = median(a / b for a, b in turns)
-    return {"network": round(network), "matmul": round(matmul), "share": round(share, 3)}
-
-
-def quality(one: Race, quick: bool) -> list[float]:
-    """PSNR in dB of what both sides of a null-text race reconstruct, to the decoded input."""
-    at = setting(one.name.split(":")[0], quick, warm=False)
-    with torch.no_grad():
-        expected = pixels(at.model, at.x0)
-    found = []
-    for side in one.sides():
-        latents = side()
-        with torch.no_grad():
-            error = (pixels(at.model, latents) - expected).pow(2).mean().clamp(min=1e-12)
-        found.append(round(float(-10 * error.log10()), 2))
-    return found
-
-
-def pixels(model: Any, x: torch.Tensor) -> torch.Tensor:
-    return (model.decode(x) / 2 + 0.5).clamp(0, 1)
+    works = {"network": evaluate, "inversion": s.invert, "edit": lambda: s.edit(code, s.source)}
+    flops = {name: flops_of(work) for name, work in works.items()}
+    turns: list[dict[str, float]] = []
+    for _ in range(runs):
+        rates = {name: flops[name] / clock(work)[0] for name, work in works.items()}
+        turns.append({**rates, "matmul": matmul_rate(CPU, torch.float32, runs=3)})
+    out: dict[str, float] = {k: round(median(turn[k] for turn in turns)) for k in turns[0]}
+    for name, key in (
+        ("network", "share"),
+        ("inversion", "inversion_share"),
+        ("edit", "edit_share"),
+    ):
+        out[key] = round(median(turn[name] / turn["matmul"] for turn in turns), 3)
+    return out
 
 
 def startup(pairs: int) -> dict[str, Any]:
@@ -126,12 +164,10 @@ def startup(pairs: int) -> dict[str, Any]:
 
     An upper bound of the time to the first step: both decode and write the picture too.
     """
-    import tempfile
-
-    times = []
+    prompt, times = "a plain red circle on a blue background", []
     with tempfile.TemporaryDirectory() as folder:
-        ours = [sys.executable, "-m", "noisespace.cli", "sample", STARTUP[0], "--steps", STARTUP[1]]
-        ours += ["-o", str(Path(folder) / "a.png"), "--force", "--device", "cpu"]
+        ours = [sys.executable, "-m", "noisespace.cli", "sample", prompt, "--steps", "1", "--force"]
+        ours += ["-o", str(Path(folder) / "a.png"), "--device", "cpu"]
         theirs = [sys.executable, str(Path(__file__).with_name("startup.py")), folder]
         for _ in range(pairs):
             pair = []
@@ -139,62 +175,77 @@ def startup(pairs: int) -> dict[str, Any]:
                 start = time.perf_counter()
                 subprocess.run(command, check=True, capture_output=True)
                 pair.append(time.perf_counter() - start)
-            times.append(pair)
-    ratios = [b / a for a, b in times]
-    return {
-        "name": "command line: start-up to the end of the first step",
-        "ours_s": round(median(a for a, _ in times), 3),
-        "baseline_s": round(median(b for _, b in times), 3),
-        "ratio": round(median(ratios), 3),
-        "spread": [round(min(ratios), 3), round(max(ratios), 3)],
-        "ours_mb": None,
-        "baseline_mb": None,
-    }
+            times.append(tuple(pair))
+    return compared(STARTUP, times)
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--runs", type=int, help="pairs a row (default 7; 3 with --quick)")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has")
+    parser.add_argument("--large", action="store_true", help="also Stable Diffusion's size")
     parser.add_argument("--trial", action="store_true", help="four steps: does everything run")
     parser.add_argument("--only", help="the rows whose name has this")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
-    parser.add_argument("--one", nargs=2, metavar=("NAME", "SIDE"), help="memory of a side")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--one", nargs=3, metavar=("NAME", "SIDE", "EXTENT"), help="a side's memory"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parsed()
     if options.one:
-        plan = Plan(1, options.quick, options.trial)
-        print(json.dumps(alone(options.one[0], int(options.one[1]), plan)))
+        name, side, extent = options.one
+        print(json.dumps(alone(name, int(side), extent)))
         return
-    plan = Plan(options.runs or (3 if options.quick else 7), options.quick, options.trial)
-    about = environment(CPU)
-    rows = []
-    for one in races(plan.quick, plan.trial):
-        if options.only is None or options.only in one.name:
-            row = {**measured(one, plan.pairs(one.cheap)), **memory(one, plan)}
-            rows.append(row)
-            print(line(row), flush=True)
-            if one.name.endswith("null-text"):
-                dbs = quality(one, plan.quick)
-                about[f"{one.name}: PSNR of ours and of the baseline, dB"] = dbs
-                print(f"{one.name}: {dbs[0]} and {dbs[1]} dB", flush=True)
-    if options.only is None:
-        rows.append(startup(plan.pairs(False)))
-        print(line(rows[-1]), flush=True)
-    results = {"environment": about, "rows": rows, "flops": network_flops()}
-    print(f"flops: {results['flops']}")
-    write_json(options.out, results, force=True)
+    plan = Plan.of(options.quick, options.trial)
+    before = json.loads(options.out.read_text()) if options.resume and options.out.exists() else {}
+    results = {"environment": environment(CPU) | {"quick": plan.quick}, "rows": [], "flops": {}}
+    results |= before
+    try:
+        run(results, plan, options)
+    except KeyboardInterrupt:
+        raise SystemExit(f"stopped: what was measured is in {options.out} (--resume)") from None
     if options.page:
         put(options.page, "bench", bench_table(results))
 
 
+def run(results: dict[str, Any], plan: Plan, options: argparse.Namespace) -> None:
+    """Measures what the results lack, and writes them after every row."""
+    if not results["flops"]:
+        say(f"FLOP/s against a matrix product's {'' if plan.seconds else '(trial)'}")
+        results["flops"] = network_flops(7 if plan.seconds else 1)
+        print(f"flops: {results['flops']}", flush=True)
+    known = {row["name"] for row in results["rows"]}
+    some = [one for one in races(plan.extent, options.large) if one.quick or not plan.quick]
+    names = [one.name for one in some] + [STARTUP]
+    left = [n for n in names if n not in known and (options.only is None or options.only in n)]
+    start = time.perf_counter()
+    for index, name in enumerate(left):
+        say(f"[{index + 1} of {len(left)}, {time.perf_counter() - start:.0f} s] {name}")
+        if name == STARTUP:
+            row = startup(plan.fewest(cheap=True))
+        else:
+            row = row_of(next(one for one in some if one.name == name), plan)
+        results["rows"].append(row)
+        print(line(row), flush=True)
+        write_json(options.out, results, force=True)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def line(row: dict[str, Any]) -> str:
     low, high = row["spread"]
-    return (
+    told = (
         f"{row['name']}: ours {row['ours_s']:.3f} s, baseline {row['baseline_s']:.3f} s, "
-        f"{row['ratio']:.2f}x ({low:.2f} to {high:.2f}), "
+        f"{row['ratio']:.2f}x ({low:.2f} to {high:.2f}, {row['pairs']} pairs), "
         f"memory {row['ours_mb']} against {row['baseline_mb']} MB"
     )
+    return told + (f", PSNR {row['psnr_db']} dB" if "psnr_db" in row else "")
 
 
 if __name__ == "__main__":

@@ -71,14 +71,15 @@ def random_model(
 ) -> Any:
     """A model of random weights of a size, with the tokenizer of `scenes`; nothing is downloaded.
 
-    Wide networks get the autoencoder of Stable Diffusion, the small ones a small one.
+    Wide networks get the autoencoder of Stable Diffusion, the small ones a narrow one: latents have
+    an eighth of a picture's side everywhere.
     """
     size = SIZES[name]
     torch.manual_seed(0)
     with torch.device(device):
         unet = unet_of(size)
         wide = size.latent >= 64
-        channels = (128, 256, 512, 512) if wide else (16, 32, 32)
+        channels = (128, 256, 512, 512) if wide else (16, 32, 32, 32)
         vae = AutoencoderKL(
             block_out_channels=channels,
             down_block_types=("DownEncoderBlock2D",) * len(channels),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, Literal
 
 import numpy as np
 import pipelines
@@ -15,6 +15,7 @@ from networks import model_of
 from PIL import Image
 
 import noisespace as ns
+from noisespace import images
 from noisespace.train.draw import held_out_scene
 
 SOURCE = "a plain red circle on a blue background"
@@ -26,16 +27,31 @@ TARGETS = [
 STEPS, SKIP, W_SOURCE, W_TARGET = 100, 36, 3.5, 15.0
 MODELS = ("scenes", "sd-10m")
 
+# "full": what is timed; "light": fewer steps of null-text, whose peak of memory does not depend on
+# them; "warm": a few steps of everything, which load the kernels
+Extent = Literal["full", "light", "warm"]
+EXTENTS: dict[Extent, tuple[int, int]] = {"full": (STEPS, 50), "light": (STEPS, 4), "warm": (4, 2)}
+LARGE_STEPS = 6  # of the network of Stable Diffusion's size, four of which run: eight rows
+
 Work = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Race:
-    """``make`` prepares both sides, ours and the baseline; ``cheap``: they take seconds at most."""
+    """Two ways to the same end. ``make`` prepares both sides, ours and the baseline.
+
+    ``cheap``: they take seconds at most; ``quick``: whether ``--quick`` runs it, and ``weighed``
+    whether it then takes the memory too; ``apart``: timed too in processes of their own;
+    ``judge``: the PSNR in dB of what each side gave, where the results are not the same.
+    """
 
     name: str
     make: Callable[[], tuple[Work, Work]]
     cheap: bool = True
+    quick: bool = True
+    weighed: bool = False
+    apart: bool = False
+    judge: Callable[[torch.Tensor], float] | None = None
 
     def sides(self) -> tuple[Work, Work]:
         return self.make()
@@ -51,6 +67,7 @@ class Setting:
     model: Any
     x0: torch.Tensor
     image: Image.Image
+    source: str  # what the picture shows
 
     @property
     def skip(self) -> int:
@@ -62,66 +79,54 @@ class Setting:
 
     def invert(self) -> ns.Code:
         options = {"steps": self.steps, "guidance": W_SOURCE}
-        return ns.invert(self.model, self.x0, SOURCE, self.method, **options)
+        return ns.invert(self.model, self.x0, self.source, self.method, **options)
 
     def maps(self) -> textbook.Maps:
-        return textbook.invert(self.model, self.x0, SOURCE, self.steps, W_SOURCE)
+        return textbook.invert(self.model, self.x0, self.source, self.steps, W_SOURCE)
 
     def edit(self, code: ns.Code, targets: Any) -> Any:
         return ns.edit(self.model, code, targets, guidance=W_TARGET)
 
-    def old(self, maps: textbook.Maps, target: str) -> torch.Tensor:
+    def old(self, maps: textbook.Maps, target: str, keep: bool = True) -> torch.Tensor:
+        """An edit of the public code, its attention kept; ours ends with a picture, so it too."""
+        if keep:
+            with textbook.storing(self.model.unet):
+                return self.old(maps, target, keep=False)
         x = textbook.edit(self.model, maps, target, self.skip, W_TARGET)
         with torch.no_grad():
-            self.model.decode(x)  # ours ends with a picture too
+            self.model.decode(x)
         return x
 
-
-def noise_picture(side: int) -> np.ndarray:
-    return (np.random.default_rng(0).random((side, side, 3)) * 255).astype(np.uint8)
+    def psnr(self, latents: torch.Tensor) -> float:
+        """Of the decoded latents to the decoded input, dB."""
+        with torch.no_grad():
+            got, expected = (
+                (self.model.decode(x) / 2 + 0.5).clamp(0, 1) for x in (latents, self.x0)
+            )
+        return round(float(-10 * (got - expected).pow(2).mean().clamp(min=1e-12).log10()), 2)
 
 
 @cache
-def setting(network: str, quick: bool, warm: bool) -> Setting:
+def setting(network: str, extent: Extent) -> Setting:
     model = model_of(network)
     side = model.resolution
     # null-text's thresholds and its PSNR mean something on pictures that the model knows
-    known = network == "scenes"
-    picture = held_out_scene(0).render() if known else noise_picture(side)
-    x0 = ns.invert(model, picture, SOURCE, ns.DDIM(), steps=1).path[-1]
-    steps = 4 if warm else STEPS
-    tuned = 2 if warm else (10 if quick else 50)
-    return Setting(network, steps, tuned, model, x0, Image.fromarray(picture))
+    noise = (np.random.default_rng(0).random((side, side, 3)) * 255).astype(np.uint8)
+    scene = held_out_scene(0) if network == "scenes" else None
+    picture, words = (scene.render(), scene.caption) if scene else (noise, SOURCE)
+    steps, tuned = EXTENTS[extent]
+    if network == "sd-1.5":  # without its encoder, which would take longer than a step
+        steps = LARGE_STEPS if extent != "warm" else 1
+        x0 = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    else:
+        x0 = model.encode(images.to_tensor(picture))
+    return Setting(network, steps, tuned, model, x0, Image.fromarray(picture), words)
 
 
-def races(quick: bool, warm: bool = False) -> list[Race]:
-    """All pairs; ``quick`` leaves the slow ones to `scenes` and shortens null-text."""
-    out = []
-    for network in MODELS:
-
-        def at(network: str = network) -> Setting:
-            return setting(network, quick, warm)
-
-        out += [
-            Race(f"{network}: edit-friendly inversion", lambda at=at: inversion(at())),
-            Race(f"{network}: inversion + edit", lambda at=at: both(at())),
-            Race(f"{network}: a further edit against a re-run", lambda at=at: further(at())),
-            Race(
-                f"{network}: 8 prompts in a batch against one by one",
-                lambda at=at: prompts(at()),
-                cheap=not quick,
-            ),
-        ]
-        if network == "scenes" or not quick:
-            out += [
-                Race(
-                    f"{network}: an edit against one with stored attention",
-                    lambda at=at: stored(at()),
-                ),
-                Race(f"{network}: null-text", lambda at=at: tuned(at()), cheap=False),
-                Race(f"{network}: DDIM inversion + edit", lambda at=at: ddim(at())),
-            ]
-    at = lambda: setting("scenes", quick, warm)  # noqa: E731
+def races(extent: Extent = "full", large: bool = False) -> list[Race]:
+    """All pairs; ``large``: also a network of Stable Diffusion's size."""
+    out = [one for network in MODELS for one in of_network(network, extent)]
+    at = partial(setting, "scenes", extent)
     out += [
         Race("scenes: img2img of diffusers against SDEdit", lambda: img2img(at())),
         Race("scenes: LEDITS++ of diffusers against edit-friendly", lambda: ledits(at())),
@@ -129,19 +134,54 @@ def races(quick: bool, warm: bool = False) -> list[Race]:
             "scenes: DiffEdit of diffusers against DDIM + --mask diffedit", lambda: diffedit(at())
         ),
     ]
+    if large:
+        name = f"sd-1.5, 512 pixels, {LARGE_STEPS} steps: inversion + edit"
+        make = partial(both, partial(setting, "sd-1.5", extent))
+        out.append(Race(name, make, cheap=False, quick=False, apart=True))
     return out
 
 
-def race(name: str, quick: bool, warm: bool = False) -> Race:
-    return next(one for one in races(quick, warm) if one.name == name)
+def of_network(network: str, extent: Extent) -> list[Race]:
+    """The pairs of one network; ``--quick`` leaves the slow ones to `scenes`."""
+    at, known = partial(setting, network, extent), network == "scenes"
+    return [
+        Race(f"{network}: edit-friendly inversion", lambda: inversion(at()), weighed=True),
+        Race(f"{network}: inversion + edit", partial(both, at), weighed=known),
+        Race(
+            f"{network}: inversion + edit, attention not kept",
+            partial(both, at, keep=False),
+            quick=False,
+        ),
+        Race(f"{network}: a further edit against a re-run", lambda: further(at())),
+        Race(
+            f"{network}: 8 prompts in a batch against one by one",
+            lambda: prompts(at()),
+            cheap=False,
+            weighed=known,
+        ),
+        Race(
+            f"{network}: null-text",
+            lambda: tuned(at()),
+            cheap=False,
+            quick=known,
+            weighed=known,
+            judge=lambda latents: at().psnr(latents),
+        ),
+        Race(f"{network}: DDIM inversion + edit", lambda: ddim(at()), quick=known),
+    ]
+
+
+def race(name: str, extent: Extent) -> Race:
+    return next(one for one in races(extent, large=True) if one.name == name)
 
 
 def inversion(s: Setting) -> tuple[Work, Work]:
     return s.invert, s.maps
 
 
-def both(s: Setting) -> tuple[Work, Work]:
-    return lambda: s.edit(s.invert(), TARGETS[0]), lambda: s.old(s.maps(), TARGETS[0])
+def both(at: Callable[[], Setting], keep: bool = True) -> tuple[Work, Work]:
+    s = at()
+    return lambda: s.edit(s.invert(), TARGETS[0]), lambda: s.old(s.maps(), TARGETS[0], keep)
 
 
 def further(s: Setting) -> tuple[Work, Work]:
@@ -156,34 +196,23 @@ def prompts(s: Setting) -> tuple[Work, Work]:
     return lambda: s.edit(code, TARGETS), lambda: [s.old(maps, target) for target in TARGETS]
 
 
-def stored(s: Setting) -> tuple[Work, Work]:
-    """A prompt, with the attention of the baseline computed apart and kept."""
-    code, maps = s.invert(), s.maps()
-
-    def keeping() -> None:
-        with textbook.storing(s.model.unet):
-            s.old(maps, TARGETS[0])
-
-    return lambda: s.edit(code, TARGETS[0]), keeping
-
-
 def tuned(s: Setting) -> tuple[Work, Work]:
     """Ours by the default solver, theirs as the public notebook; both give what they reconstruct.
 
-    ``bench.quality`` holds the PSNR of both beside their times: a ratio at unequal PSNR is none.
+    The race's ``judge`` gives the PSNR of both: a ratio at a lower PSNR would be none.
     """
 
     def theirs() -> torch.Tensor:
         s.model.unet.requires_grad_(True)  # as the notebook leaves it
         try:
-            return textbook.null_text(s.model, s.x0, SOURCE, s.tuned)[1].detach()
+            return textbook.null_text(s.model, s.x0, s.source, s.tuned)[1].detach()
         finally:
             s.model.unet.requires_grad_(False)
             for p in s.model.unet.parameters():
                 p.grad = None
 
     def ours() -> torch.Tensor:
-        code = ns.invert(s.model, s.x0, SOURCE, ns.NullText(guidance=7.5), steps=s.tuned)
+        code = ns.invert(s.model, s.x0, s.source, ns.NullText(guidance=7.5), steps=s.tuned)
         return ns.reconstruct(s.model, code).latents
 
     return ours, theirs
@@ -193,10 +222,15 @@ def ddim(s: Setting) -> tuple[Work, Work]:
     steps = max(2, s.steps // 2)
 
     def ours() -> None:
-        code = ns.invert(s.model, s.x0, SOURCE, ns.DDIM(), steps=steps)
+        code = ns.invert(s.model, s.x0, s.source, ns.DDIM(), steps=steps)
         ns.edit(s.model, code, TARGETS[0], guidance=7.5)
 
-    return ours, lambda: textbook.ddim(s.model, s.x0, SOURCE, TARGETS[0], steps)
+    def theirs() -> None:
+        x = textbook.ddim(s.model, s.x0, s.source, TARGETS[0], steps)
+        with torch.no_grad():
+            s.model.decode(x)
+
+    return ours, theirs
 
 
 def img2img(s: Setting) -> tuple[Work, Work]:
@@ -213,17 +247,17 @@ def ledits(s: Setting) -> tuple[Work, Work]:
 
     def ours() -> None:
         options = {"steps": s.steps, "guidance": W_SOURCE}
-        s.edit(ns.invert(s.model, s.image, SOURCE, s.method, **options), TARGETS[0])
+        s.edit(ns.invert(s.model, s.image, s.source, s.method, **options), TARGETS[0])
 
     skip = s.skip / s.steps
-    return ours, lambda: pipelines.ledits(s.model, s.image, SOURCE, TARGETS[0], s.steps, skip)
+    return ours, lambda: pipelines.ledits(s.model, s.image, s.source, TARGETS[0], s.steps, skip)
 
 
 def diffedit(s: Setting) -> tuple[Work, Work]:
     steps = max(10, s.steps // 2)
 
     def ours() -> None:
-        code = ns.invert(s.model, s.image, SOURCE, ns.DDIM(stop=0.8), steps=steps)
+        code = ns.invert(s.model, s.image, s.source, ns.DDIM(stop=0.8), steps=steps)
         ns.edit(s.model, code, TARGETS[0], guidance=7.5, mask=ns.DiffEdit())
 
-    return ours, lambda: pipelines.diffedit(s.model, s.image, SOURCE, TARGETS[0], steps, 7.5)
+    return ours, lambda: pipelines.diffedit(s.model, s.image, s.source, TARGETS[0], steps, 7.5)

@@ -27,7 +27,6 @@ from noisespace.schedule import Grid
 from noisespace.settings import check_guidance, cut_notice, method_defaults
 from noisespace.version import VERSION
 
-
 # An encoder works on pixels: one of Stable Diffusion's takes as much memory a picture as eight rows
 # of its U-Net, or more.
 ENCODING = 8

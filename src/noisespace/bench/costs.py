@@ -58,9 +58,7 @@ class Counted(Around):
         """A replay's denoiser, counted: that of a model that caches, where it is one."""
         loop = loop_of(self.model)
 
-        def counted(
-            x: Tensor, level: Level, text: Text, touch: Touch | None = None
-        ) -> Prediction:
+        def counted(x: Tensor, level: Level, text: Text, touch: Touch | None = None) -> Prediction:
             self.tally.rows += len(x)
             return loop(x, level, text, touch)
 
