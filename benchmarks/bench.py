@@ -125,7 +125,7 @@ def row_of(one: Race, plan: Plan) -> dict[str, Any]:
 
 
 def network_flops(runs: int = 7) -> dict[str, float]:
-    """FLOP/s of the network in the batches of a time-parallel inversion, against a matrix product's.
+    """FLOP/s of the network in a time-parallel inversion's batches, against a matrix product's.
 
     Measured in turn; also of the whole inversion and of an edit of one picture (two rows a step),
     with all that is not the network.

@@ -27,7 +27,7 @@ from noisespace.models.caching import Cached
 from noisespace.models.speed import FAST_STEPS, HALF
 from noisespace.study.measure import psnr
 
-# (steps, cache, dtype "mixed"); the first is what the others are compared with
+# (steps, cache); the first is what the others are compared with
 SETTINGS = [(100, None), (100, 2), (100, 3), (100, 5), (50, None), (50, 2)]
 SETTINGS += [(FAST_STEPS, None), (FAST_STEPS, 2), (20, None), (10, None)]
 
@@ -87,8 +87,8 @@ def text_of(some: list[Tried], about: dict[str, Any]) -> str:
     heads = ("steps", "cache", "preset", "to the true edit, dB", "against 100 steps, dB (95 %)")
     return "\n".join(
         [
-            f"{len(base.true)} held-out scenes; {about['cpu']}, {about['threads']} threads, load at "
-            f"the start {about['load']}; seconds of an inversion and an edit, medians.",
+            f"{len(base.true)} held-out scenes; {about['cpu']}, {about['threads']} threads, load "
+            f"{about['load']} at the start; seconds of an inversion and an edit, medians.",
             "",
             table((*heads, "to the picture of 100 whole steps, dB", "s", "faster"), rows),
         ]
@@ -106,8 +106,8 @@ def compiling() -> str:
     gain = before - after
     pays = f"pays after {(first - after) / gain:.0f} pictures" if gain > 0 else "never pays"
     return (
-        f"Compiled (`compile=True`), 100 steps: the first picture takes {first:.0f} s, each after it "
-        f"{after:.2f} s instead of {before:.2f}: it {pays} of one size."
+        f"Compiled (`compile=True`), 100 steps: the first picture takes {first:.0f} s, each after "
+        f"it {after:.2f} s instead of {before:.2f}: it {pays} of one size."
     )
 
 
