@@ -133,11 +133,8 @@ def network_flops(runs: int = 7) -> dict[str, float]:
     s = setting("scenes", "full")
     like = torch.empty(1, s.model.channels, *s.x0.shape[-2:])
     x = torch.randn(batch_rows(like, 1), *like.shape[1:])
-    text, level, code = (
-        s.model.embed([""]).rows([0] * len(x)),
-        s.model.grid(100).level(50),
-        s.invert(),
-    )
+    text, level = s.model.embed([""]).rows([0] * len(x)), s.model.grid(100).level(50)
+    code = s.invert()
 
     def evaluate() -> None:
         with torch.no_grad():
@@ -150,11 +147,8 @@ def network_flops(runs: int = 7) -> dict[str, float]:
         rates = {name: flops[name] / clock(work)[0] for name, work in works.items()}
         turns.append({**rates, "matmul": matmul_rate(CPU, torch.float32, runs=3)})
     out: dict[str, float] = {k: round(median(turn[k] for turn in turns)) for k in turns[0]}
-    for name, key in (
-        ("network", "share"),
-        ("inversion", "inversion_share"),
-        ("edit", "edit_share"),
-    ):
+    shares = {"share": "network", "inversion_share": "inversion", "edit_share": "edit"}
+    for key, name in shares.items():
         out[key] = round(median(turn[name] / turn["matmul"] for turn in turns), 3)
     return out
 

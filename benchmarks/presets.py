@@ -116,10 +116,8 @@ def mixing() -> str:
     case, plain = scene_edits(1)[0], ns.load("scenes", device="cpu")
     mixed = ns.load("scenes", "mixed", device="cpu")
     turns = [[clock(lambda m=m: edited(m, case, 25))[0] for m in (plain, mixed)] for _ in range(5)]
-    share = median(a / b for a, b in turns)
-    return (
-        f'`dtype="mixed"` ({str(HALF["cpu"])[6:]}) on this CPU: {share:.2f}x the speed of float32.'
-    )
+    share, kind = median(a / b for a, b in turns), str(HALF["cpu"]).removeprefix("torch.")
+    return f'`dtype="mixed"` ({kind}) on this CPU: {share:.2f}x the speed of float32.'
 
 
 def main() -> None:

@@ -12,14 +12,14 @@ import pytest
 
 pytest.importorskip("pytest_benchmark")
 
-from races import MODELS, SOURCE, TARGETS, Setting, setting
+from races import MODELS, TARGETS, Setting, setting
 
 import noisespace as ns
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def at(request) -> Setting:
-    return setting(request.param, quick=True, warm=False)
+    return setting(request.param, "light")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_eight_prompts(benchmark, at, code):
 
 def test_null_text(benchmark, at):
     method = ns.NullText(guidance=7.5)
-    run = (at.model, at.x0, SOURCE, method)
+    run = (at.model, at.x0, at.source, method)
     benchmark.pedantic(ns.invert, run, {"steps": at.tuned}, rounds=2)
 
 

@@ -1,5 +1,6 @@
 """What makes it fast stays: counts of evaluations and rows, and results within a tolerance."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 
 import noisespace as ns
 from noisespace import parts
+from noisespace.bench.costs import costing
 from noisespace.errors import InputError, RunError
 from noisespace.models.base import Around
 from noisespace.models.caching import Cached, Shallow, watched
@@ -199,14 +201,15 @@ def test_under_an_editor_the_batch_stays_whole_and_memory_is_said(model):
         ns.edit(spy, code, OTHER, guidance=5.0, editor=ns.PromptToPrompt())
 
 
-def test_rows_fill_a_cpu_s_caches():
-    assert batch_rows(torch.empty(1, 4, 64, 64), 1) == 2
-    assert batch_rows(torch.empty(1, 4, 16, 16), 2) == 16
+def test_rows_of_a_batch_on_a_cpu():
+    assert batch_rows(torch.empty(1, 4, 64, 64), 1) == 8
+    assert batch_rows(torch.empty(1, 4, 16, 16), 2) == 64  # states under both guides: 128 rows
+    assert batch_rows(torch.empty(1, 4, 8, 8), 2) == 128
     assert batch_rows(torch.empty(1, 4, 512, 512), 1) == 1
 
 
 def test_what_the_allocator_holds_unused_is_room(monkeypatch):
-    """The second inversion of a process has the batches of the first."""
+    """The second inversion of a process has the batches of the first: powers of two."""
     on = SimpleNamespace(shape=(1, 4, 64, 64), device=torch.device("cuda:0"))
     sizes = []
     for free, reserved in ((26, 0), (2, 24)):  # GB; before and after a first inversion
@@ -214,14 +217,41 @@ def test_what_the_allocator_holds_unused_is_room(monkeypatch):
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _, g=reserved: g * 10**9)
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
         sizes.append(batch_rows(on, 1))
-    assert sizes == [63, 63]
+    assert sizes == [32, 32]  # of 63 that fit
 
 
-def test_a_large_batch_is_cut_for_the_caches(model):
+def test_a_large_batch_is_cut(model):
     spy, text = Spy(model), model.embed([PROMPT] * 300)
     x, level = torch.randn(300, 4, 8, 8, dtype=torch.float64), model.grid(STEPS).level(3)
     fitted(spy.denoise)(x, level, text)
-    assert spy.rows == [128, 128, 44]
+    assert spy.rows == [256, 44]
+
+
+def test_halves_are_of_what_there_is():
+    seen = []
+
+    def work(rows):
+        seen.append(len(rows))
+        if len(rows) > 3:
+            raise MemoryError
+
+    room = Room(200)
+    in_batches(work, 12, room)
+    assert (seen, room.size) == ([12, 6, 3, 3, 3, 3], 3)
+
+
+def test_pictures_are_encoded_some_at_a_time(model, monkeypatch):
+    """A decoder's picture at a time, an encoder's by the room: not a whole batch at once."""
+    rows, encode = [], Latent.encode
+
+    def counted(self, pixels):
+        rows.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(Latent, "encode", counted)
+    monkeypatch.setattr(parts, "CPU_POSITIONS", 2 * 8 * 8 * 8)  # two pictures of 8 x 8 latents
+    ns.invert(model, [IMAGE] * 5, PROMPT, ns.EditFriendly(live=True), steps=STEPS)
+    assert rows == [2, 2, 1]
 
 
 # caching
@@ -296,6 +326,54 @@ def test_caching_keeps_parts_apart(model, monkeypatch):
     torch.testing.assert_close(cut.latents[-1:], alone.latents[1:], atol=1e-9, rtol=1e-9)
 
 
+def test_caching_gives_rows_their_own_features_where_memory_runs_out(model, monkeypatch):
+    """A batch that had to be halved shifts the parts, but no row gets another row's features."""
+    drawn = torch.Generator().manual_seed(0)
+    x, text = torch.randn(8, 4, 8, 8, generator=drawn).double(), model.embed([PROMPT] * 8)
+    grid, given = model.grid(STEPS), []
+    with torch.no_grad(), watched(model.unet) as seen:
+        model.denoise(x, grid.level(3), text)
+    expected = seen[0]
+
+    def shallow(unet, deep):
+        given.append(deep)
+        return Shallow(unet, deep)
+
+    def short(module, args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("noisespace.models.caching.Shallow", shallow)
+    loop = Cached(model, 4).begin()
+    with torch.no_grad():
+        handle = model.unet.conv_in.register_forward_pre_hook(short)
+        with pytest.raises(torch.OutOfMemoryError):
+            loop(x, grid.level(3), text)
+        handle.remove()
+        for level in (grid.level(3), grid.level(4)):
+            for rows in (slice(0, 4), slice(4, 8)):
+                loop(x[rows], level, text.rows(range(8)[rows]))
+    assert len(given) == 2
+    torch.testing.assert_close(torch.cat(given), expected, atol=1e-9, rtol=1e-9)
+
+
+def test_what_is_differentiated_is_not_cached(model):
+    loop, level, text = Cached(model, 2).begin(), model.grid(STEPS).level(3), model.embed([PROMPT])
+    x = torch.randn(1, 4, 8, 8).double().requires_grad_(True)
+    with torch.enable_grad():
+        for at in (level, model.grid(STEPS).level(4)):
+            (grad,) = torch.autograd.grad(loop(x, at, text).eps.sum(), x)
+            assert grad.abs().max() > 0
+    assert loop.kept == {}
+
+
+def test_costs_of_a_model_that_caches_are_those_of_its_caching(model):
+    code = ns.invert(model, IMAGE, PROMPT, ns.EditFriendly(skip=0), steps=12, guidance=1.0)
+    result, cost = costing(Cached(model, 2), lambda m: ns.edit(m, code, OTHER, guidance=1.0))
+    expected = ns.edit(Cached(model, 2), code, OTHER, guidance=1.0).latents
+    torch.testing.assert_close(result.latents, expected, atol=0, rtol=0)
+    assert cost.evaluations == 12
+
+
 def test_caching_leaves_editors_their_network(model):
     code = ns.invert(model, IMAGE, PROMPT, steps=STEPS, guidance=1.0)
     editor = {"editor": ns.PromptToPrompt(), "guidance": 3.0}
@@ -341,6 +419,18 @@ def test_compiled_code_serves_replays_and_nobody_who_looks_inside(single):
     assert tuned.null is not None
 
 
+def test_a_network_that_cannot_be_compiled_is_said(folder, monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def broken(*_, **__):
+        raise TorchDynamoException("no C++ compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    model = ns.load(folder, compile=True)
+    with pytest.raises(RunError, match=r"no C\+\+ compiler.*leave out compile"):
+        ns.invert(model, IMAGE, PROMPT, steps=STEPS)
+
+
 def test_autocast_stays_near_and_the_state_float32(single):
     mixed = replace(single, mixed=torch.bfloat16)
     code = ns.invert(mixed, IMAGE, PROMPT, steps=STEPS, guidance=1.0)
@@ -350,11 +440,6 @@ def test_autocast_stays_near_and_the_state_float32(single):
         exact, near = (m.denoise(x, level, text).eps for m in (single, mixed))
     assert near.dtype == torch.float32
     assert 0 < float((near - exact).norm() / exact.norm()) < 0.03
-
-
-def note(moves, name, to, place):
-    moves.append((name, str(place)))
-    return to(place)
 
 
 def test_parts_visit_the_device_and_go_back(single, monkeypatch):
@@ -375,6 +460,24 @@ def test_parts_visit_the_device_and_go_back(single, monkeypatch):
     assert moves[-1] == ("vae", "cpu")
     plain = ns.invert(single, IMAGE, PROMPT, steps=STEPS)
     torch.testing.assert_close(got, ns.edit(single, plain, OTHER).latents, atol=1e-5, rtol=1e-4)
+
+
+def test_a_part_stays_where_it_is_differentiated(single, monkeypatch):
+    moves, to = [], single.vae.to
+    monkeypatch.setattr(single.vae, "to", lambda place: moves.append(str(place)) or to(place))
+    visiting = replace(single, place=torch.device("cpu:0"))
+    x = torch.randn(1, 4, 8, 8).requires_grad_(True)
+    with torch.enable_grad():
+        visiting.decode(x).sum().backward()
+    assert moves == ["cpu:0"]
+    assert x.grad is not None
+
+
+def test_layers_that_rest_are_not_differentiated(single):
+    resting = replace(single, place=torch.device("meta"))  # another device than its layers'
+    x, text = torch.randn(1, 4, 8, 8), single.embed([PROMPT])
+    with torch.enable_grad(), pytest.raises(InputError, match="use offload parts"):
+        resting.denoise(x, single.grid(STEPS).level(3), text)
 
 
 def test_layers_come_and_go_without_a_trace():
@@ -416,27 +519,21 @@ def test_decoding_short_of_memory_says_what_helps(model, monkeypatch):
 
 def test_presets():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    plain = ("float32", False, None, None, False)
-
-    def speed(preset, place, *rest):
-        return Speed.of(preset, place, *(rest or plain))
-
-    assert speed(None, cuda) == Speed()
-    assert speed("exact", cpu).dtype == "float64"
-    assert speed("exact", torch.device("mps")).dtype == "float32"
-    fast = speed("fast", cuda)
-    assert (fast.dtype, fast.cache, fast.share) == ("bfloat16", 2, 0.5)
-    assert speed("fast", cpu).dtype == "float32"
-    assert speed("fast", cpu, "float64", False, None, 3, False).cache == 3
-    assert speed("fast", cuda, "float32", True, None, None, False).cache is None  # compiled instead
-    with pytest.raises(InputError, match="fast or exact"):
-        speed("quick", cpu)
-    with pytest.raises(InputError, match="parts or layers"):
-        speed(None, cuda, "float32", False, "disk", None, False)
-    with pytest.raises(InputError, match="already"):
-        speed(None, cpu, "float32", False, "parts", None, False)
-    with pytest.raises(InputError, match="leave one out"):
-        speed(None, cuda, "float32", True, None, 2, False)
+    assert Speed().on(cuda) == Speed()
+    assert Speed(preset="exact").on(cpu).dtype == "float64"
+    assert Speed(preset="exact").on(torch.device("mps")).dtype == "float32"
+    assert Speed(preset="fast").on(cuda).dtype == "bfloat16"
+    assert Speed(preset="fast").on(cpu) == Speed(preset="fast")  # float32, and no cache
+    assert Speed("float64", "fast", cache=3).on(cuda) == Speed("float64", "fast", cache=3)
+    for wrong, place, why in (
+        (Speed(preset="quick"), cpu, "fast or exact"),
+        (Speed(offload="disk"), cuda, "parts or layers"),
+        (Speed(offload="parts"), cpu, "already"),
+        (Speed(compile=True, cache=2), cuda, "leave one out"),
+        (Speed(compile=True, offload="layers"), cuda, "leave one out"),
+    ):
+        with pytest.raises(InputError, match=why):
+            wrong.on(place)
 
 
 @pytest.fixture(scope="module")
@@ -449,8 +546,11 @@ def folder(tmp_path_factory):
 def test_a_preset_is_loaded_with_the_model(folder):
     fast, exact = ns.load(folder, preset="fast"), ns.load(folder, preset="exact")
     code = ns.invert(fast, IMAGE, PROMPT)
-    assert code.steps == 50  # of 100
-    assert ns.edit(fast, code, OTHER).record["model"]["cache"] == 2
+    assert code.steps == 25  # of 100
+    assert "cache" not in ns.edit(fast, code, OTHER).record["model"]
+    assert ns.invert(fast, IMAGE, PROMPT, ns.DDIM()).steps == 25  # of 50
+    assert ns.invert(fast, IMAGE, PROMPT, ns.DDIM(), steps=30).steps == 30  # as it is given
+    assert ns.sample(fast, PROMPT).record["steps"] == 25
     assert exact.dtype == torch.float64
     code = ns.invert(exact, IMAGE, PROMPT, steps=STEPS)
     assert float((ns.reconstruct(exact, code).latents - code.path[-1]).abs().max()) < 1e-10
@@ -475,14 +575,20 @@ def test_the_command_line_takes_them(folder, tmp_path):
 
     Image.fromarray(IMAGE).save(tmp_path / "in.png")
     common = ["edit", str(tmp_path / "in.png"), "--target", OTHER, "--model", str(folder)]
-    done = CliRunner().invoke(
-        app, [*common, "-o", str(tmp_path / "a.png"), "--preset", "fast", "--steps", "4"]
-    )
+    given = ["-o", str(tmp_path / "a.png"), "--preset", "fast", "--steps", "4", "--json"]
+    done = CliRunner().invoke(app, [*common, *given, "--cache", "2", "--tiling"])
     assert done.exit_code == 0, done.output
-    for wrong in (["--preset", "quick"], ["--offload", "parts"], ["--compile", "--preset", "x"]):
-        done = CliRunner().invoke(
-            app, [*common, "-o", str(tmp_path / "b.png"), "--device", "cpu", *wrong]
-        )
+    record = json.loads(done.stdout)["pictures"][0]["record"]["model"]
+    assert (record["cache"], record["tiling"]) == (2, True)
+    for wrong in (
+        ["--preset", "quick"],
+        ["--offload", "parts"],
+        ["--compile", "--preset", "x"],
+        ["--cache", "0"],
+        ["--cache", "2", "--compile"],
+    ):
+        out = ["-o", str(tmp_path / "b.png"), "--device", "cpu", *wrong]
+        done = CliRunner().invoke(app, [*common, *out])
         assert done.exit_code == 2, done.output
 
 
