@@ -147,7 +147,7 @@ def counting(seen, name, broken=False):
         return torch.zeros(1)
 
     sides = (lambda: side("ours"), lambda: side("theirs"))
-    return races.Race(name, lambda: sides, judge=lambda latents: 30.0 if name == "b" else None)
+    return races.Race(name, lambda: sides, judge=(lambda latents: 30.0) if name == "b" else None)
 
 
 def test_a_run_that_is_stopped_keeps_its_rows(tmp_path, monkeypatch):
