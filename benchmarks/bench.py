@@ -214,7 +214,7 @@ def run(results: dict[str, Any], plan: Plan, options: argparse.Namespace) -> Non
         print(f"flops: {results['flops']}", flush=True)
     known = {row["name"] for row in results["rows"]}
     some = [one for one in races(plan.extent, options.large) if one.quick or not plan.quick]
-    names = [one.name for one in some] + [STARTUP]
+    names = [STARTUP, *(one.name for one in some)]
     left = [n for n in names if n not in known and (options.only is None or options.only in n)]
     start = time.perf_counter()
     for index, name in enumerate(left):

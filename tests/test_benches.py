@@ -155,7 +155,7 @@ def test_a_run_that_is_stopped_keeps_its_rows(tmp_path, monkeypatch):
     some = [counting(seen, "a"), counting(seen, "b", broken=True)]
     with pytest.raises(SystemExit, match="--resume"):
         run_bench(monkeypatch, out, some)
-    assert [row["name"] for row in json.loads(out.read_text())["rows"]] == ["a"]
+    assert [row["name"] for row in json.loads(out.read_text())["rows"]] == [bench.STARTUP, "a"]
     seen.clear()
     page_file = tmp_path / "page.md"
     page_file.write_text("<!-- bench -->\n<!-- /bench -->\n")
@@ -165,10 +165,10 @@ def test_a_run_that_is_stopped_keeps_its_rows(tmp_path, monkeypatch):
     assert [who for _, who in seen[:4]] == ["ours", "theirs"] * 2  # in turn, the first to warm up
     done = json.loads(out.read_text())
     assert set(done) == {"environment", "rows", "flops"}
-    assert [row["name"] for row in done["rows"]] == ["a", "b", bench.STARTUP]
+    assert [row["name"] for row in done["rows"]] == [bench.STARTUP, "a", "b"]
     needed = {"name", "ours_s", "baseline_s", "ratio", "spread", "ours_mb", "baseline_mb"}
     assert all(needed <= set(row) for row in done["rows"])
-    assert done["rows"][1]["psnr_db"] == [30.0, 30.0]
+    assert done["rows"][2]["psnr_db"] == [30.0, 30.0]
     assert "<= 6 s: met" in page_file.read_text()
     assert "50%" in page_file.read_text()
 

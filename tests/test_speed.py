@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import noisespace as ns
 from noisespace import parts
@@ -141,13 +143,30 @@ def test_a_code_holds_the_steps_that_run_and_no_more(model):
     assert code.residual.nbytes == run * state
 
 
-def test_attention_is_never_kept(model):
-    """No map of (tokens x tokens) is alive after a replay, nor made during one."""
-    made = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: made.append(x) or x, lambda x: x):
-        code = ns.invert(model, IMAGE, PROMPT, ns.EditFriendly(), steps=STEPS)
-        ns.edit(model, code, OTHER)
-    assert made == []
+class Shapes(TorchDispatchMode):
+    """The last two sides of every tensor that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        some = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+        self.seen |= {tuple(x.shape[-2:]) for x in some if x.ndim > 2}
+        return out
+
+
+def test_attention_maps_are_made_only_where_an_editor_reads_them(single):
+    tokens = 8 * 8
+    with Shapes() as made:
+        code = ns.invert(single, IMAGE, PROMPT, ns.EditFriendly(), steps=STEPS)
+        ns.edit(single, code, OTHER)
+    assert (8, 8) in made.seen  # latents
+    assert (tokens, tokens) not in made.seen
+    with Shapes() as made:
+        ns.edit(single, code, OTHER, editor=ns.PromptToPrompt())
+    assert (tokens, tokens) in made.seen
 
 
 # batches that adapt to memory
