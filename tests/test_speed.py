@@ -144,7 +144,7 @@ def test_a_code_holds_the_steps_that_run_and_no_more(model):
 
 
 class Shapes(TorchDispatchMode):
-    """The last two sides of every tensor that is made."""
+    """The last two sides of every tensor of four axes (batch, head or channel, ...) that is made."""
 
     def __init__(self):
         super().__init__()
@@ -153,20 +153,24 @@ class Shapes(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         some = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
-        self.seen |= {tuple(x.shape[-2:]) for x in some if x.ndim > 2}
+        self.seen |= {tuple(x.shape[-2:]) for x in some if x.ndim == 4}
         return out
 
 
 def test_attention_maps_are_made_only_where_an_editor_reads_them(single):
-    tokens = 8 * 8
-    with Shapes() as made:
-        code = ns.invert(single, IMAGE, PROMPT, ns.EditFriendly(), steps=STEPS)
-        ns.edit(single, code, OTHER)
-    assert (8, 8) in made.seen  # latents
-    assert (tokens, tokens) not in made.seen
-    with Shapes() as made:
-        ns.edit(single, code, OTHER, editor=ns.PromptToPrompt())
-    assert (tokens, tokens) in made.seen
+    """Of the U-Net: neither encoded nor decoded here."""
+    tokens, x0 = 8 * 8, torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def made(**options):
+        with Shapes() as shapes:
+            code = ns.invert(single, x0, PROMPT, ns.EditFriendly(), steps=STEPS)
+            list(ns.edit_steps(single, code, OTHER, **options))
+        return shapes.seen
+
+    plain = made()
+    assert (8, 8) in plain  # latents
+    assert (tokens, tokens) not in plain
+    assert (tokens, tokens) in made(editor=ns.PromptToPrompt())
 
 
 # batches that adapt to memory
