@@ -144,7 +144,7 @@ def test_a_code_holds_the_steps_that_run_and_no_more(model):
 
 
 class Shapes(TorchDispatchMode):
-    """The last two sides of every tensor of four axes (batch, head or channel, ...) that is made."""
+    """The last two sides of every tensor of four axes that is made: (batch, head, ...) of maps."""
 
     def __init__(self):
         super().__init__()
@@ -159,7 +159,8 @@ class Shapes(TorchDispatchMode):
 
 def test_attention_maps_are_made_only_where_an_editor_reads_them(single):
     """Of the U-Net: neither encoded nor decoded here."""
-    tokens, x0 = 8 * 8, torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    tokens, words = 8 * 8, 16
+    x0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def made(**options):
         with Shapes() as shapes:
@@ -169,8 +170,8 @@ def test_attention_maps_are_made_only_where_an_editor_reads_them(single):
 
     plain = made()
     assert (8, 8) in plain  # latents
-    assert (tokens, tokens) not in plain
-    assert (tokens, tokens) in made(editor=ns.PromptToPrompt())
+    assert not {(tokens, tokens), (tokens, words)} & plain
+    assert (tokens, words) in made(editor=ns.PromptToPrompt())
 
 
 # batches that adapt to memory
