@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # between the lines of progress
 MMAP = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}  # blocks above 1 MiB go back to the system at once
 
 
