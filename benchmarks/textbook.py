@@ -1,11 +1,15 @@
 """The public implementations' way of computing, from the papers: the baseline of all speeds.
 
 Batch 1, conditional and unconditional prediction apart, one timestep at a time, all steps inverted,
-those that will be skipped too. Plain loops over a noisespace model's parts, none of its own loop.
+those that will be skipped too; attention maps kept whether used or not (``storing``), as notebooks
+that register an AttentionStore do. Plain loops over a noisespace model's parts, none of its own
+loop. `pipelines.py` has diffusers' own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +45,8 @@ def invert(model, x0: Tensor, prompt: str, steps=100, w=3.5, eta=1.0, seed=0) ->
     bars = (grid.alpha**2).to(x0)
     text, null = model.embed([prompt]), model.embed([""])
     noise = torch.Generator().manual_seed(seed)
-    x = [b.sqrt() * x0 + (1 - b).sqrt() * torch.randn(x0.shape, generator=noise) for b in bars[:-1]]
+    drawn = [torch.randn(x0.shape, generator=noise).to(x0) for _ in bars[:-1]]
+    x = [b.sqrt() * x0 + (1 - b).sqrt() * e for b, e in zip(bars[:-1], drawn, strict=True)]
     x.append(x0)
     z = []
     for i in range(steps):
@@ -64,6 +69,67 @@ def edit(model, maps: Maps, prompt: str, skip=36, w=15.0, eta=1.0) -> Tensor:
         eps = predict(model, x, grid.timesteps[i], text, null, w)
         mean, std = mean_and_std(eps, x, bars[i], bars[i + 1], eta)
         x = mean + std * maps.z[i]
+    return x
+
+
+def edits(model, x0: Tensor, source: str, targets: Sequence[str], **options) -> list[Tensor]:
+    """Several prompts as the public scripts run them: inverted once, then edited one by one."""
+    maps = invert(model, x0, source, **options)
+    return [edit(model, maps, target) for target in targets]
+
+
+@contextmanager
+def storing(unet, most: int = 32**2) -> Iterator[dict[str, list[Tensor]]]:
+    """Attention as the public Prompt-to-Prompt code has it (arXiv 2208.01626).
+
+    Every layer computes its probabilities, without a fused kernel, and every map of at most
+    ``most`` queries is kept and summed over the steps, whether anything reads it or not.
+    """
+    kept: dict[str, list[Tensor]] = {"down": [], "mid": [], "up": []}
+    originals = dict(unet.attn_processors)
+    unet.set_attn_processor({name: Storing(kept, most, name) for name in originals})
+    try:
+        yield kept
+    finally:
+        unet.set_attn_processor(originals)
+
+
+class Storing:
+    """An attention that keeps its maps: the plain product, softmax, product."""
+
+    def __init__(self, kept: dict[str, list[Tensor]], most: int, name: str) -> None:
+        self.kept, self.most, self.sum = kept[name.split("_", 1)[0]], most, None
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, *_, **__):
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q = attn.head_to_batch_dim(attn.to_q(hidden_states))
+        k = attn.head_to_batch_dim(attn.to_k(context))
+        v = attn.head_to_batch_dim(attn.to_v(context))
+        p = (torch.einsum("bid,bjd->bij", q, k) * attn.scale).softmax(-1)
+        if p.shape[1] <= self.most:
+            if self.sum is None:
+                self.sum = p.clone()
+                self.kept.append(self.sum)
+            else:
+                self.sum += p
+        out = attn.batch_to_head_dim(torch.einsum("bij,bjd->bid", p, v))
+        return attn.to_out[1](attn.to_out[0](out))
+
+
+@torch.no_grad()
+def ddim(model, x0: Tensor, source: str, target: str, steps=50, w=7.5) -> Tensor:
+    """DDIM inversion at w = 1 and an edit, one timestep at a time (arXiv 2105.05233, app. F)."""
+    grid = model.grid(steps)
+    bars = (grid.alpha**2).to(x0)
+    text, null, told = (model.embed([prompt]) for prompt in (source, "", target))
+    x = x0
+    for i in range(steps - 1, -1, -1):
+        t = grid.level(i + 1).t.float()
+        eps = model.unet(x, t, encoder_hidden_states=text.embedding).sample
+        x = mean_and_std(eps, x, bars[i + 1], bars[i], 0.0)[0]
+    for i in range(steps):
+        eps = predict(model, x, grid.timesteps[i], told, null, w)
+        x = mean_and_std(eps, x, bars[i], bars[i + 1], 0.0)[0]
     return x
 
 

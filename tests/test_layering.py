@@ -12,7 +12,7 @@ LAYERS = [
     {"files"},
     {"decode", "describe", "images", "metadata", "sheet"},
     {"schedule", "prediction"},
-    {"step", "denoiser", "guidance"},
+    {"step", "denoiser", "guidance", "parts"},
     {"stepper", "energy"},
     {"code", "replay", "rows"},
     {"inversion", "editing", "models"},

@@ -24,8 +24,18 @@ from noisespace.inversion.parallel import Progress
 from noisespace.inversion.parallel import freeze as freeze_code
 from noisespace.models.adapters import adapted
 from noisespace.models.base import Model
+from noisespace.models.caching import loop_of
 from noisespace.models.captioning import Captioner, captioner_for, captioner_of, who
-from noisespace.prepare import controls_of, embed, fitting, head, settled, sources, state_file
+from noisespace.prepare import (
+    controls_of,
+    embed,
+    encoded,
+    fitting,
+    head,
+    settled,
+    sources,
+    state_file,
+)
 from noisespace.replay import replay
 from noisespace.result import Result, mask_pictures, model_record
 from noisespace.rows import assemble, fresh_noise
@@ -79,7 +89,7 @@ def invert(
     drawn = generators(seeds)
     text, null = embed(model, prompts), embed(model, [""] * count)
     kept = state_file(checkpoint, model, (describe(method), len(grid), w, prompts, seeds), pixels)
-    x0 = pixels if isinstance(image, Tensor) else model.encode(pixels)
+    x0 = pixels if isinstance(image, Tensor) else encoded(model, pixels)
     parts = (model.denoise, grid, x0, text, null, w, drawn, progress, kept)
     code = method.invert(Problem(*parts, model))
     kept.done()
@@ -200,7 +210,7 @@ def edit_steps(
     noise = fresh_noise(code, generators([s for s in seeds for _ in range(each)]))
     weights = control.mask if control else None
     shown = mask_pictures(weights, code, kept, most)
-    loop = replay(model.denoise, code, cast, control, noise)
+    loop = replay(loop_of(model), code, cast, control, noise)
     job = Job(model, code, cast, kept, record, shown, weights)
     return Run(job, loop, lambda: reconstruct(model, code))
 
@@ -236,7 +246,7 @@ def reconstruct(model: Model, code: Code, *, guidance: float | None = None) -> R
         "pictures": [{"prompt": p, "source": i} for i, p in enumerate(text.prompts)],
     }
     noise = fresh_noise(code, generators([0] * count))
-    loop = replay(model.denoise, code, cast, None, noise)
+    loop = replay(loop_of(model), code, cast, None, noise)
     run = Run(Job(model, code, cast, list(range(count)), record), loop)
     for _ in run:
         pass
@@ -288,7 +298,7 @@ def sample(
         "size": [height, width],
         "pictures": [{"prompt": p, "seed": s} for p, s in zip(prompts, seeds, strict=True)],
     }
-    loop = replay(model.denoise, code, cast, None, fresh_noise(code, drawn))
+    loop = replay(loop_of(model), code, cast, None, fresh_noise(code, drawn))
     run = Run(Job(model, code, cast, list(range(count)), record), loop)
     for step in run:
         if progress:

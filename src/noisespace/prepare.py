@@ -21,18 +21,37 @@ from noisespace.inversion import Defaults, Inversion
 from noisespace.inversion.base import Kept, Nowhere
 from noisespace.inversion.kept import Checkpoint
 from noisespace.models.base import Model
+from noisespace.parts import batch_rows, in_parts
 from noisespace.result import model_record, source_record
 from noisespace.schedule import Grid
 from noisespace.settings import check_guidance, cut_notice, method_defaults
 from noisespace.version import VERSION
 
+# An encoder works on pixels: one of Stable Diffusion's takes as much memory a picture as eight rows
+# of its U-Net, or more.
+ENCODING = 8
+
 
 def embed(model: Model, prompts: Sequence[str]) -> Text:
     """Embeds prompts; warns of what was cut."""
-    text = model.embed(prompts)
+    text = embedded(model, prompts)
     if notice := cut_notice(text):
         warnings.warn(notice, stacklevel=3)
     return text
+
+
+def embedded(model: Model, prompts: Sequence[str]) -> Text:
+    """Prompts as embeddings, a row each; what is there several times is embedded once."""
+    some = list(dict.fromkeys(prompts))
+    place = {prompt: i for i, prompt in enumerate(some)}
+    text = model.embed(some)
+    return text if len(some) == len(prompts) else text.rows([place[p] for p in prompts])
+
+
+def encoded(model: Model, pixels: Tensor) -> Tensor:
+    """Pixels (b, 3, h, w) as latents, as many pictures at a time as memory holds."""
+    like = pixels[..., :: model.factor, :: model.factor]
+    return in_parts(model.encode, pixels, batch_rows(like, ENCODING))
 
 
 def settled(
@@ -114,7 +133,8 @@ def sources(model: Model, code: Code) -> tuple[Text, Text]:
     """The code's own prompts and null prompts, embedded: one row an image."""
     prompts = code.info.prompts or ("",) * code.path.shape[1]
     negative = code.info.negative or ("",) * code.path.shape[1]
-    return model.embed(prompts), model.embed(negative)
+    both = embedded(model, [*prompts, *negative])
+    return both.rows(range(len(prompts))), both.rows(range(len(prompts), len(both)))
 
 
 def head(task: str, model: Model, code: Code) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from noisespace.code import Code
 from noisespace.denoiser import Controls, Denoiser, Text, Touch
 from noisespace.errors import InputError
 from noisespace.guidance import guided
+from noisespace.parts import fitted
 from noisespace.prediction import Prediction
 from noisespace.step import posterior
 from noisespace.stepper import Predict
@@ -64,7 +65,7 @@ def replay(
     guidance; the code then says who gets which correction. Closing the generator cancels.
     ``noise`` is needed where eta > 0 leaves rows without a correction.
     """
-    controls = controls or Controls(source=False)
+    controls, denoise = controls or Controls(source=False), fitted(denoise)
     grid, total = code.grid, len(code.grid) - code.first
     unfold = (cast.images, cast.rows, *code.path.shape[2:])
     starts = [code.path[0]] if code.twin is None else [code.path[0], code.twin]

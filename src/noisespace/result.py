@@ -16,8 +16,10 @@ from torch.nn.functional import interpolate
 
 from noisespace import images
 from noisespace.code import Code, one_or_list
+from noisespace.errors import RunError
 from noisespace.images import Fit
 from noisespace.models.base import Model
+from noisespace.parts import out_of_memory
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,27 @@ def pictures(
     """
     out = []
     for k, (x, done) in enumerate(zip(latents.split(1), fits, strict=True)):
-        pixels = model.decode(x)
+        pixels = decoded(model, x)
         if outside is not None:
             source, mask = outside[k]
             m = interpolate(mask.to(pixels), pixels.shape[-2:], mode="bilinear")
-            pixels = torch.lerp(model.decode(source), pixels, m)
+            pixels = torch.lerp(decoded(model, source), pixels, m)
         array = images.to_images(pixels)[0]
         out.append(Image.fromarray(images.unfit(array, done) if done else array))
     return out
+
+
+def decoded(model: Model, x: Tensor) -> Tensor:
+    """One latent as pixels. Raises RunError, with what to do, where memory runs out."""
+    try:
+        return model.decode(x)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise RunError(
+            "out of memory while decoding a picture: load the model with tiling (tiling=True, "
+            "--tiling), or use a smaller size"
+        ) from None
 
 
 def mask_pictures(weights: Tensor | None, code: Code, kept: list[int], each: int) -> Any:
@@ -115,11 +130,13 @@ def source_record(code: Code) -> dict[str, Any]:
     }
 
 
-def model_record(model: Model) -> dict[str, str]:
+def model_record(model: Model) -> dict[str, Any]:
+    """Which model, and what of its speed-ups can move a result."""
     return {
         "name": model.name,
         "fingerprint": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
+        **getattr(model, "speed", {}),
     }
 
 

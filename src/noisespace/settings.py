@@ -28,13 +28,18 @@ def method_defaults(model: Model, method: Any) -> Defaults:
     """The settings of a method on a model: its published ones, or those stored with the model."""
     published: Defaults = method.defaults
     if not model.has_text:
-        return Defaults(published.steps, 1.0, 1.0)
+        return Defaults(usual_steps(model, published.steps), 1.0, 1.0)
     own = model.defaults.get("methods", {}).get(method_name(method), {})
     return Defaults(
-        own.get("steps", published.steps),
+        usual_steps(model, own.get("steps", published.steps)),
         own.get("invert", published.invert),
         own.get("edit", published.edit),
     )
+
+
+def usual_steps(model: Model, steps: int) -> int:
+    """A default number of steps, cut where the model was loaded with a preset that wants fewer."""
+    return min(steps, model.defaults.get("most_steps", steps))
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class SampleDefaults:
 
 def sample_defaults(model: Model) -> SampleDefaults:
     own = model.defaults.get("sample", {})
-    return SampleDefaults(own.get("steps", 50), own.get("guidance", 7.5 if model.has_text else 1.0))
+    w = own.get("guidance", 7.5 if model.has_text else 1.0)
+    return SampleDefaults(usual_steps(model, own.get("steps", 50)), w)
 
 
 def check_guidance(model: Model, w: Any) -> float:

@@ -100,6 +100,14 @@ def test_a_restored_record_makes_the_same_picture(folder):
     assert (np.array(space["result"].images[0]) == np.array(made.images[0])).all()  # type: ignore[attr-defined]
 
 
+def test_what_moved_a_picture_and_is_not_used_here_is_said(folder):
+    model = ns.load(str(folder / "model"), "mixed", cache=2)
+    code = ns.invert(model, Image.open(folder / "input.png"), "a photo of a cat", steps=4)
+    made = ns.edit(model, code, "a photo of a dog", guidance=4.0)
+    (note,) = records.restored(made.record_of(0)).notes
+    assert "cache=2 and mixed=bfloat16" in note
+
+
 def test_shell_and_python_quote_what_a_prompt_holds():
     nasty = """it's "$(touch x)"; `y` \\ \n -rf"""
     settings = Settings(source=nasty, target="-" + nasty)

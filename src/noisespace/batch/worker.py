@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from noisespace.api import edit, invert
 from noisespace.batch.plan import PAINTED, Choice, Settings
 from noisespace.batch.records import write_part
@@ -22,7 +20,7 @@ from noisespace.bench.pictures import masks_of, own_record
 from noisespace.code import Code
 from noisespace.errors import InputError, reason
 from noisespace.images import fitted_size
-from noisespace.inversion.recompute import out_of_memory
+from noisespace.parts import let_go, out_of_memory
 from noisespace.result import Result
 
 
@@ -97,8 +95,7 @@ class Worker:
             short, why = out_of_memory(error), reason(error)
         if len(batch) == 1:
             return {batch[0].item.id: Done(batch=1, reason=why)}
-        if self.model.device.type == "cuda":
-            torch.cuda.empty_cache()
+        let_go()
         size = (len(batch) + 1) // 2 if short else 1
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         return {name: done for part in parts for name, done in self.tried(choice, part).items()}

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Text, Touch
+from noisespace.denoiser import Denoiser, Text, Touch
 from noisespace.models.base import Around, Model
+from noisespace.models.caching import loop_of
 from noisespace.prediction import Prediction
 from noisespace.schedule import Level
 
@@ -52,6 +53,16 @@ class Counted(Around):
     ) -> Prediction:
         self.tally.rows += len(x)
         return self.model.denoise(x, level, text, touch)
+
+    def begin(self) -> Denoiser:
+        """A replay's denoiser, counted: that of a model that caches, where it is one."""
+        loop = loop_of(self.model)
+
+        def counted(x: Tensor, level: Level, text: Text, touch: Touch | None = None) -> Prediction:
+            self.tally.rows += len(x)
+            return loop(x, level, text, touch)
+
+        return counted
 
 
 def costing(model: Model, work: Callable[[Any], T]) -> tuple[T, Cost]:

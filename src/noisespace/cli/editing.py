@@ -65,6 +65,11 @@ def edit(
     ] = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
+    preset: o.Preset = None,
+    compiled: o.Compile = False,
+    offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Also write a labelled contact sheet (PNG).")
     ] = None,
@@ -105,7 +110,9 @@ def edit(
     note_empty(source if not saved else "saved", target)
     numbers = list(range(seed, seed + (seeds or 1)))
     o.check_early(how, steps, (guidance, source_guidance), numbers)
-    loaded = o.load_model(model, dtype, device)
+    speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
+    loaded = o.load_model(model, dtype, device, **speed)
     o.check_guidance(loaded, guidance, source_guidance)
     if start is None:
         asked = {"editor": control, "mask": drawn, "operations": operations}

@@ -37,6 +37,11 @@ def invert(
     ] = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
+    preset: o.Preset = None,
+    compiled: o.Compile = False,
+    offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -49,7 +54,9 @@ def invert(
         raise InputError(f"{image}: is a code, already inverted; give a picture")
     how, working, pixels = parse_method(method), o.parse_size(size), o.read_image(image)
     o.check_early(how, steps, (source_guidance,), range(seed, seed + seeds))
-    loaded = o.load_model(model, dtype, device)
+    speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
+    loaded = o.load_model(model, dtype, device, **speed)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     settings["checkpoint"] = checkpoint
     words = words_of(loaded, pixels, source, captioner, working)
@@ -88,6 +95,11 @@ def reconstruct(
     ] = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
+    preset: o.Preset = None,
+    compiled: o.Compile = False,
+    offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -113,7 +125,9 @@ def reconstruct(
     if code is not None and code.path.shape[1] > 1:
         raise InputError(f"{image}: holds {code.path.shape[1]} seeds; reconstruct takes one")
     o.check_early(how, steps, (guidance, source_guidance), [seed])
-    loaded = o.load_model(model, dtype, device)
+    speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
+    loaded = o.load_model(model, dtype, device, **speed)
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:
         settings = {"steps": steps, "guidance": source_guidance, "size": working}

@@ -43,9 +43,33 @@ Size = Annotated[
     str | None, typer.Option("--size", help="Working size: 64, or WIDTHxHEIGHT such as 96x64.")
 ]
 Dtype = Annotated[
-    str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16 (not on a CPU).")
+    str,
+    typer.Option(
+        "--dtype",
+        help="float32, float64, bfloat16, float16 (not on a CPU) or mixed (autocast).",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="fast (at most 25 steps by default) or exact (float64)."),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="torch.compile: pays for many pictures of one size.")
+]
+Offload = Annotated[
+    str | None,
+    typer.Option("--offload", help="To the CPU's memory: parts (the U-Net stays) or layers."),
+]
+Cache = Annotated[
+    int | None,
+    typer.Option(
+        "--cache", help="Deep features kept for so many steps of an edit: faster, approximate."
+    ),
+]
+Tiling = Annotated[
+    bool, typer.Option("--tiling", help="The autoencoder in tiles: large pictures in less memory.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 Editor = Annotated[
@@ -79,11 +103,11 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     return numbers[0] if len(numbers) == 1 else (numbers[1], numbers[0])
 
 
-def load_model(name: str, dtype: str, device: str) -> Any:
-    """The model, and a line that names it."""
+def load_model(name: str, dtype: str, device: str, **speed: Any) -> Any:
+    """The model, and a line that names it. ``speed``: what docs/performance.md has of ``load``."""
     from noisespace.models.loading import load
 
-    model = load(name, dtype, device)
+    model = load(name, dtype, device, **speed)
     kind = str(model.dtype).removeprefix("torch.")
     say(f"model: {model.name} ({model.fingerprint[:12]}), {kind} on {model.device}")
     return model

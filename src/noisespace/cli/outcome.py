@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from noisespace.errors import InputError
+from noisespace.errors import InputError, RunError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -41,7 +41,8 @@ def finish(document: dict[str, Any], lines: list[str], as_json: bool, code: int 
 def one_sentence(error: BaseException) -> str:
     """What went wrong, in one line."""
     text = " ".join(str(error).split()) or "no reason given"
-    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+    short = isinstance(error, MemoryError) or "out of memory" in text.lower()
+    if short and not isinstance(error, RunError):  # which says better what helps
         return "out of memory: use a smaller --size, fewer --seeds or another --dtype"
     return text if len(text) < 600 else text[:600] + "..."
 
@@ -74,8 +75,6 @@ def exits(function: Callable[..., None]) -> Callable[..., None]:
 
 def report(error: Exception, as_json: bool) -> None:
     """Says what failed and exits."""
-    from noisespace.errors import RunError
-
     if os.environ.get("NOISESPACE_DEBUG"):
         import traceback
 

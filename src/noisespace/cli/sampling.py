@@ -25,6 +25,11 @@ def sample(
     size: o.Size = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
+    preset: o.Preset = None,
+    compiled: o.Compile = False,
+    offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -45,7 +50,9 @@ def sample(
 
     check_eta(eta)
     o.check_early(DDIM(), steps, (guidance,), range(seed, seed + seeds))
-    loaded = o.load_model(model, dtype, device)
+    speed = {"preset": preset, "compile": compiled, "offload": offload}
+    speed |= {"cache": cache, "tiling": tiling}
+    loaded = o.load_model(model, dtype, device, **speed)
     prompts = prompt * seeds
     numbers = [seed + i for i in range(seeds) for _ in prompt]
     settings = {"steps": steps, "guidance": guidance, "eta": eta, "size": working}

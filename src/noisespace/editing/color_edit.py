@@ -18,8 +18,8 @@ from noisespace.editing.masks import as_grey, check_aspect
 from noisespace.editing.operations import deviations, frozen, noted
 from noisespace.errors import InputError
 from noisespace.guidance import guided
-from noisespace.inversion.parallel import batch_rows, in_batches
 from noisespace.models.base import Model
+from noisespace.parts import batch_rows, in_batches
 
 
 @dataclass(frozen=True)

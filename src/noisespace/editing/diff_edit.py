@@ -11,7 +11,7 @@ from noisespace.denoiser import Controls
 from noisespace.editing.base import Brief
 from noisespace.editing.masks import keep_outside
 from noisespace.errors import InputError
-from noisespace.inversion.parallel import batch_rows, in_batches
+from noisespace.parts import batch_rows, in_batches
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from noisespace.errors import InputError
 from noisespace.guidance import guided
 from noisespace.inversion.base import Defaults, Problem
 from noisespace.inversion.regularise import whitened
+from noisespace.parts import fitted
 from noisespace.prediction import Prediction
 from noisespace.schedule import Grid
 from noisespace.step import renoise
@@ -104,7 +105,7 @@ def ascent(problem: Problem, told: Told, text: Text | None = None, regularise: i
 def conditioned(problem: Problem, text: Text):
     """The network under the problem's guidance."""
     w = torch.full((len(problem.x0),), problem.guidance, dtype=torch.float64)
-    return guided(problem.denoise, problem.null, w)
+    return guided(fitted(problem.denoise), problem.null, w)
 
 
 def climb(problem: Problem, first: int, up: Climb) -> Tensor:

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from noisespace.code import Code
 from noisespace.denoiser import Denoiser, Text
-from noisespace.errors import InputError, RunError
+from noisespace.errors import InputError
 from noisespace.guidance import guided
+from noisespace.parts import batch_rows, fitted, in_batches
 from noisespace.step import posterior
 
 Progress = Callable[[int, int], None]  # done, total
-
-# Rows an evaluation that fill a CPU's caches: 32 of a 16x16 latent, 2 of Stable Diffusion's 64x64.
-CPU_POSITIONS = 32 * 16 * 16
 
 
 def freeze(
@@ -30,13 +28,13 @@ def freeze(
     """
     steps, images = len(code.path) - 1, code.path.shape[1]
     states, nexts = code.path[:-1].flatten(0, 1), code.path[1:].flatten(0, 1)
-    out = torch.empty_like(states)
+    out, evaluate = torch.empty_like(states), fitted(denoise)
 
     def residuals(rows: Tensor) -> None:
         image, first = rows % images, code.first + rows // images
         at, to = code.grid.level(first), code.grid.level(first + 1)
         w = torch.full((len(rows),), code.guidance, dtype=torch.float64)
-        predict = guided(denoise, null.rows(image), w, code.rule)
+        predict = guided(evaluate, null.rows(image), w, code.rule)
         mean, _ = posterior(predict(states[rows], at, text.rows(image)), at, to, code.eta)
         out[rows] = nexts[rows] - mean
         if progress:
@@ -46,29 +44,3 @@ def freeze(
     if not torch.isfinite(out).all():
         raise InputError("the network returned NaN or infinity while inverting: use float32")
     return replace(code, residual=out.view_as(code.path[1:]))
-
-
-def in_batches(work: Callable[[Tensor], None], count: int, size: int) -> None:
-    """Calls ``work`` on rows 0..count-1, ``size`` at a time; halves it where memory runs out."""
-    start = 0
-    while start < count:
-        try:
-            work(torch.arange(start, min(start + size, count)))
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise RunError("out of memory with one state: use a smaller size") from None
-            size = size // 2
-            torch.cuda.empty_cache()
-        else:
-            start += size
-
-
-def batch_rows(like: Tensor, cost: int) -> int:
-    """How many rows of shape ``like.shape[-2:]`` to evaluate at once, each ``cost`` times."""
-    positions = like.shape[-1] * like.shape[-2]
-    budget = CPU_POSITIONS
-    if like.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(like.device)
-        # about 100 kB of activations a latent position in a Stable Diffusion U-Net
-        budget = free // 100_000
-    return max(1, min(256, budget // (positions * cost)))

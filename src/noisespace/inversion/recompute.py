@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from noisespace.errors import InputError, RunError
+from noisespace.parts import free_cuda, out_of_memory
 
 # Of the free memory: what a pass may keep. The rest is for its working memory (docs/optimised.md).
 SHARE = 0.7
-WORDS = ("out of memory", "can't allocate memory")  # MPS and the CPU raise a plain RuntimeError
 
 
 class ShortError(Exception):
@@ -117,9 +117,7 @@ def same(x: Tensor) -> Tensor:
 def free_memory(device: torch.device) -> float:
     """The bytes that a device can still give; inf where it does not say."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        # what the allocator holds and does not use is free too
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free_cuda(device)
     if device.type == "cpu":
         return min(psutil.virtual_memory().available, container_room())
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5
@@ -137,9 +135,3 @@ def container_room(folder: Path = Path("/sys/fs/cgroup")) -> float:
     except (OSError, ValueError):
         return torch.inf
     return limit - used + int(stat.get("inactive_file", 0))  # the cache of files gives way
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on any device."""
-    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return known or any(words in str(error) for words in WORDS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -77,7 +77,14 @@ class Adapted(Around):
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
         with adapting(self.model.unet, self.adapter):
-            return self.model.denoise(x, level, text, touch)
+            return direct(self.model).denoise(x, level, text, touch)
+
+
+def direct(model: Any) -> Any:
+    """The model with its network called itself: compiled code would not see an adapter's hooks."""
+    if isinstance(model, Around):
+        return replace(model, model=direct(model.model))  # type: ignore[type-var]  # dataclasses
+    return model if getattr(model, "call", None) is None else replace(model, call=None)
 
 
 def adapted(model: Any, code: Any, source: bool = False) -> Any:

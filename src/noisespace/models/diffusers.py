@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from noisespace.denoiser import Site, Text, Touch
 from noisespace.errors import InputError
 from noisespace.models.hooks import find_sites, hooked
+from noisespace.models.running import check_gradients, evaluating, owned, visiting
 from noisespace.prediction import Prediction
 from noisespace.schedule import Grid, Level
 
@@ -23,7 +24,12 @@ SAMPLED = 4096  # values a tensor that a fingerprint looks at
 
 @dataclass(frozen=True)
 class Latent:
-    """A latent text-to-image model: the parts of a StableDiffusionPipeline. No state of its own."""
+    """A latent text-to-image model: the parts of a StableDiffusionPipeline. No state of its own.
+
+    ``call``: what is called in the place of the U-Net where nobody looks inside it or
+    differentiates (compiled code); ``mixed``: the dtype of autocast; ``place``: the device that its
+    parts visit, where they rest on another one; ``speed``: what a record says of these.
+    """
 
     unet: Any
     vae: Any
@@ -35,12 +41,16 @@ class Latent:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     towers: Path | None = None  # the folder of its alignment model
+    call: Callable[..., Any] | None = None
+    mixed: torch.dtype | None = None
+    place: torch.device | None = None
+    speed: Mapping[str, Any] = field(default_factory=dict)
 
     has_text = True
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device
+        return self.place or next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,7 +85,8 @@ class Latent:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         config = self.vae.config
-        latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
+        with visiting(self.vae, self.place):
+            latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         shift = getattr(config, "shift_factor", None) or 0.0
         return ((latents - shift) * config.scaling_factor).to(self.state)
 
@@ -83,7 +94,8 @@ class Latent:
         config = self.vae.config
         shift = getattr(config, "shift_factor", None) or 0.0
         latents = x.to(self.vae.dtype) / config.scaling_factor + shift
-        return self.vae.decode(latents).sample
+        with visiting(self.vae, self.place):
+            return self.vae.decode(latents).sample
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Text:
@@ -95,7 +107,8 @@ class Latent:
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        embedding = self.text_encoder(ids.to(self.device)).last_hidden_state
+        with visiting(self.text_encoder, self.place):
+            embedding = self.text_encoder(ids.to(self.device)).last_hidden_state
         return Text(
             embedding,
             tuple(prompts),
@@ -106,12 +119,15 @@ class Latent:
     def denoise(
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
+        check_gradients(self.unet, self.place)
         t = level.t.float().to(self.device)  # MPS holds no float64
         embedding = text.embedding.to(self.dtype)
-        with hooked(self.unet, touch):
-            output = self.unet(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
+        quiet = touch is None and not torch.is_grad_enabled()
+        network = self.call if quiet and self.call is not None else self.unet
+        with hooked(self.unet, touch), evaluating(self.device, self.mixed, quiet):
+            output = network(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
         kind = self.scheduler.get("prediction_type", "epsilon")
-        return Prediction.from_output(kind, output.to(x.dtype), x, level)
+        return Prediction.from_output(kind, owned(output, x, quiet), x, level)
 
     def sites(self) -> tuple[Site, ...]:
         return find_sites(self.unet)
@@ -181,10 +197,11 @@ class Pixels:
     def denoise(
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
-        with hooked(self.unet, touch):
+        quiet = touch is None and not torch.is_grad_enabled()
+        with hooked(self.unet, touch), evaluating(self.device, None, quiet):
             output = self.unet(x.to(self.dtype), level.t.float().to(self.device)).sample
         # A network with learned variance predicts it in the second half of its channels.
-        output = output[:, : x.shape[1]].to(x.dtype)
+        output = owned(output[:, : x.shape[1]], x, quiet)
         kind = self.scheduler.get("prediction_type", "epsilon")
         return Prediction.from_output(kind, output, x, level)
 

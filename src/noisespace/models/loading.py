@@ -52,14 +52,33 @@ DTYPES = {
 }
 
 
-def load(name: str | os.PathLike, dtype: str = "float32", device: str = "auto") -> Any:
+def load(
+    name: str | os.PathLike,
+    dtype: str = "float32",
+    device: str = "auto",
+    *,
+    preset: str | None = None,
+    compile: bool = False,
+    offload: str | None = None,
+    cache: int | None = None,
+    tiling: bool = False,
+) -> Any:
     """A model by name ("scenes", "photos"), folder (a diffusers pipeline) or Hub id ("owner/name").
 
-    ``dtype``: "float64", "float32", "bfloat16" or "float16" (not on a CPU); ``device``: "auto",
-    "cpu", "cuda", "cuda:1", "mps". Raises InputError, in one sentence, for anything that is not a
-    supported pipeline in safetensors; no pickle is opened and no code of the folder is run.
+    ``dtype``: "float32" (or what the preset takes), "float64", "bfloat16", "float16" (not on a
+    CPU), or "mixed", float32 weights under the device's autocast; ``device``: "auto", "cpu",
+    "cuda", "cuda:1", "mps". Speed and memory (docs/performance.md): ``preset`` "fast" or "exact";
+    ``compile`` by torch.compile, with CUDA graphs on CUDA; ``offload`` "parts" or "layers" to the
+    CPU; ``cache``, deep features kept for so many steps; ``tiling`` of the autoencoder.
+
+    Raises InputError, in one sentence, for anything that is not a supported pipeline in
+    safetensors; no pickle is opened and no code of the folder is run.
     """
-    place, kind = where(device), precision(dtype)
+    from noisespace.models.speed import Speed
+
+    place, given = where(device), str(dtype).removeprefix("torch.")
+    speed = Speed(given, preset, compile, offload, cache, tiling).on(place)
+    kind = precision("float32" if speed.dtype == "mixed" else speed.dtype)
     if kind == torch.float16 and place.type == "cpu":
         raise InputError("float16 does not run on a CPU: use float32 or bfloat16")
     if kind == torch.float64 and place.type == "mps":
@@ -71,15 +90,12 @@ def load(name: str | os.PathLike, dtype: str = "float32", device: str = "auto") 
     config = read_json(folder / "scheduler" / "scheduler_config.json")
     scheduler = type(parts["scheduler"], (), {"config": config})()  # only name and config matter
     loaded = {k: load_part(folder, k, parts[k], kind) for k in parts if k != "scheduler"}
-    for part in loaded.values():
-        if hasattr(part, "to"):
-            part.to(place)
-    if place.type == "cpu":
-        loaded["unet"].to(memory_format=torch.channels_last)
+    speed.placed(loaded, place)
     model = from_pipeline(SimpleNamespace(scheduler=scheduler, **loaded), public_name(str(name)))
     notes, towers = folder / "noisespace.json", folder / "alignment"
     own = read_json(notes).get("defaults", {}) if notes.exists() else {}
-    return replace(model, defaults=own, towers=towers if towers.is_dir() else None)
+    model = replace(model, defaults=own, towers=towers if towers.is_dir() else None)
+    return speed.given(model, place)
 
 
 def public_name(name: str) -> str:

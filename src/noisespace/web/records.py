@@ -77,6 +77,17 @@ class _Picture(BaseModel):
 class _Model(BaseModel):
     name: str
     dtype: str = "float32"
+    cache: int | None = None
+    mixed: str | None = None
+    tiling: bool = False
+
+    def notes(self) -> list[str]:
+        """What moved the picture and is not a setting here (docs/performance.md)."""
+        used = self.model_dump(include={"cache", "mixed", "tiling"}, exclude_defaults=True)
+        if not used:
+            return []
+        said = " and ".join(f"{name}={value}" for name, value in used.items())
+        return [f"the picture was made with {said}, which is not used here: it may differ a little"]
 
 
 class _Record(BaseModel):
@@ -101,7 +112,7 @@ def restored(record: Mapping[str, Any]) -> Restored:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"the record is damaged: {where}: {first['msg']}") from None
-    notes: list[str] = []
+    notes = read.model.notes()
 
     def word(text: str | None, kind: str, table: Mapping[str, type]) -> str:
         if text is None:

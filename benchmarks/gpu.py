@@ -1,0 +1,212 @@
+"""One table of a GPU: random Stable Diffusion 1.5 and XL sizes, bfloat16, 512 and 1024 pixels.
+
+    python benchmarks/gpu.py [--sizes sd-1.5 sdxl] [--sides 512 1024] [--out gpu.json]
+    python benchmarks/gpu.py --sizes tiny --sides 64 --steps 4 --device cpu   # a trial without one
+
+Builds all it needs; nothing is downloaded. Every size and side runs in a process of its own, so
+that what runs out of memory in one row does not take the others with it. `sdxl` is that U-Net
+without its pooled embedding (1 % of its work), with a small text encoder: noisespace does not load
+the model itself yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import textbook
+import torch
+from machine import apart, clock, environment, flops_of, matmul_rate, wait
+from networks import SIZES, random_model
+from races import SOURCE, TARGETS
+
+import noisespace as ns
+from noisespace.files import write_json
+from noisespace.models.speed import compiled
+from noisespace.parts import out_of_memory
+
+COLUMNS = (
+    "invert_s",
+    "edit_s",
+    "both_s",
+    "textbook_s",
+    "ratio",
+    "share",
+    "best_batch",
+    "pictures_s",
+    "peak_gb",
+    "null_text_s",
+    "null_text_gb",
+    "compile_s",
+    "compiled_edit_s",
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One network at one side, on one device."""
+
+    model: Any
+    side: int
+    steps: int
+    device: torch.device
+    quick: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def latents(self, images: int = 1) -> torch.Tensor:
+        drawn = torch.Generator().manual_seed(0)
+        at = self.side // self.model.factor
+        x = torch.randn(images, self.model.channels, at, at, generator=drawn)
+        return x.to(self.device, self.model.state)
+
+    def invert(self, images: int = 1) -> ns.Code:
+        x0, prompts = self.latents(images), [SOURCE] * images
+        options = {"steps": self.steps, "guidance": 3.5, "seed": list(range(images))}
+        return ns.invert(self.model, x0, prompts, ns.EditFriendly(skip=0.36), **options)
+
+    def edit(self, code: ns.Code) -> Any:
+        targets = [[TARGETS[0]]] * code.path.shape[1]
+        return ns.edit(self.model, code, targets, guidance=15.0)
+
+    def timed(self, work: Callable[[], Any], runs: int = 3) -> float:
+        work()
+        return median(clock(work, self.device)[0] for _ in range(runs))
+
+    def peak(self, work: Callable[[], Any]) -> tuple[float, float | None]:
+        """Seconds of one run, and the device's peak, GB; None without CUDA."""
+        if self.device.type != "cuda":
+            return clock(work)[0], None
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self.device)
+        seconds, _ = clock(work, self.device)
+        return seconds, torch.cuda.max_memory_allocated(self.device) / 1e9
+
+
+def textbook_of(b: Bench) -> float:
+    """The public order, in the network's own dtype throughout, as their scripts run it."""
+    x0 = b.latents().to(b.dtype)
+
+    def both() -> None:
+        maps = textbook.invert(b.model, x0, SOURCE, b.steps)
+        with torch.no_grad():
+            b.model.decode(textbook.edit(b.model, maps, TARGETS[0], round(0.36 * b.steps)))
+
+    return b.timed(both, runs=1)
+
+
+def share_of(b: Bench, code: ns.Code, invert_s: float) -> float:
+    """FLOP/s of the whole inversion (Python and launches too) against a matrix product's."""
+    work = flops_of(b.invert)
+    side = 8192 if b.device.type == "cuda" else 512
+    return work / invert_s / matmul_rate(b.device, b.dtype, side)
+
+
+def throughput(b: Bench, most: int) -> tuple[int, float]:
+    """The images at once that give most pictures a second, and how many; doubled until it falls."""
+    best, images = (0, 0.0), 1
+    while images <= most:
+        try:
+            seconds = b.timed(lambda n=images: b.edit(b.invert(n)), runs=1)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            break
+        if images / seconds > best[1]:
+            best = (images, images / seconds)
+        elif images / seconds < 0.95 * best[1]:
+            break
+        images *= 2
+    return best
+
+
+def tuned(b: Bench) -> tuple[float, float | None]:
+    """Null-text with Adam's 500 iterations' worth of work: 50 steps of at most 10."""
+    method = ns.NullText(guidance=7.5, solver="adam", iterations=10, tolerance=0.0)
+    steps = min(50, b.steps)
+    return b.peak(lambda: ns.invert(b.model, b.latents(), SOURCE, method, steps=steps))
+
+
+def compiling(b: Bench, code: ns.Code) -> tuple[float, float]:
+    """Seconds that compiling took, and of an edit afterwards."""
+    from dataclasses import replace
+
+    fast = Bench(
+        replace(b.model, call=compiled(b.model.unet, b.device)), b.side, b.steps, b.device, b.quick
+    )
+    first, _ = clock(lambda: fast.edit(code), b.device)
+    after = fast.timed(lambda: fast.edit(code))
+    return first - after, after
+
+
+def row(b: Bench) -> dict[str, Any]:
+    """All figures of one network at one side; what fails is said in its place."""
+    out: dict[str, Any] = {}
+    code = b.invert()
+    out["invert_s"] = b.timed(b.invert)
+    out["edit_s"] = b.timed(lambda: b.edit(code))
+    out["both_s"], out["peak_gb"] = b.peak(lambda: b.edit(b.invert()))
+    parts = {
+        ("textbook_s",): lambda: (textbook_of(b),),
+        ("share",): lambda: (share_of(b, code, out["invert_s"]),),
+        ("best_batch", "pictures_s"): partial(throughput, b, 2 if b.quick else 64),
+        ("null_text_s", "null_text_gb"): partial(tuned, b),
+    }
+    if not b.quick:
+        parts["compile_s", "compiled_edit_s"] = partial(compiling, b, code)
+    for names, work in parts.items():
+        try:
+            out |= dict(zip(names, work(), strict=True))
+        except Exception as error:  # a row shall not lose its other figures
+            out[names[0]] = f"failed: {type(error).__name__}: {str(error).splitlines()[0][:80]}"
+        wait(b.device)
+    if isinstance(out.get("textbook_s"), float):
+        out["ratio"] = out["textbook_s"] / out["both_s"]
+    return out
+
+
+def shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["sd-1.5", "sdxl"])
+    parser.add_argument("--sides", nargs="+", type=int, default=[512, 1024])
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="no compiling, batches of two at most")
+    parser.add_argument("--out", help="also write JSON")
+    parser.add_argument("--one", nargs=2, metavar=("SIZE", "SIDE"), help="one row, as JSON")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    if options.one:
+        name, side = options.one
+        model = random_model(name, torch.bfloat16, device)
+        print(json.dumps(row(Bench(model, int(side), options.steps, device, options.quick))))
+        return
+    about, rows = environment(device), []
+    print(f"{about['device']}, torch {about['torch']}, bfloat16, {options.steps} steps, skip 36 %")
+    print("| network | side | " + " | ".join(COLUMNS) + " |")
+    print("|" + "---|" * (len(COLUMNS) + 2))
+    words = ["--device", options.device, "--steps", str(options.steps)]
+    words += ["--quick"] if options.quick else []
+    for name in options.sizes:
+        for side in options.sides:
+            found = apart(__file__, "--one", name, str(side), *words)
+            rows.append({"network": name, "side": side, **found})
+            cells = " | ".join(shown(found.get(c)) for c in COLUMNS)
+            print(f"| {name} | {side} | {cells} |", flush=True)
+    if options.out:
+        write_json(options.out, {"environment": about, "rows": rows}, force=True)
+
+
+if __name__ == "__main__":
+    main()

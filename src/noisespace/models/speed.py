@@ -1,0 +1,138 @@
+"""What trades loading, memory or exactness for speed: the options of ``load``, and its presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from noisespace.errors import InputError, RunError
+from noisespace.models.caching import Cached
+
+# of autocast; float16 on MPS, whose bfloat16 needs a recent system
+HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
+PRESETS = ("fast", "exact")
+FAST_STEPS = (
+    25  # at most: nearer to the true edit, and faster, than more steps with cached features
+)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How a model is loaded and run: the options as they are given to ``load``."""
+
+    dtype: str = "float32"
+    preset: str | None = None
+    compile: bool = False
+    offload: str | None = None
+    cache: int | None = None
+    tiling: bool = False
+
+    def on(self, place: torch.device) -> Speed:
+        """Checked options for a device, with the dtype that the preset takes where none is given.
+
+        "fast": bfloat16 on CUDA (on CPUs it is the slower one), and at most ``FAST_STEPS`` where a
+        method's own default is more. "exact": float64 (float32 on MPS, which has none). float32
+        counts as not given.
+        """
+        if self.preset is not None and self.preset not in PRESETS:
+            raise InputError(f"preset must be {' or '.join(PRESETS)}, got {self.preset!r}")
+        check_offload(self.offload, place)
+        if self.compile and (self.cache is not None or self.offload == "layers"):
+            raise InputError("compile goes without cache and without offload layers: leave one out")
+        return replace(self, dtype=self.usual(place) if self.dtype == "float32" else self.dtype)
+
+    def usual(self, place: torch.device) -> str:
+        """The dtype where none is given."""
+        if self.preset == "fast" and place.type == "cuda":
+            return "bfloat16"
+        return "float64" if self.preset == "exact" and place.type != "mps" else "float32"
+
+    def placed(self, parts: Mapping[str, Any], place: torch.device) -> None:
+        """Brings the parts of a pipeline to their devices, their weights in channels-last order.
+
+        Convolutions of CPUs and CUDA want them so; MPS has no kernels of its own for it.
+        """
+        for name, part in parts.items():
+            if not hasattr(part, "to"):
+                continue
+            resting = self.offload == "layers" or (self.offload == "parts" and name != "unet")
+            part.to("cpu" if resting else place)
+        for name in ("unet", "vae") if place.type != "mps" else ():
+            if name in parts:
+                parts[name].to(memory_format=torch.channels_last)
+        if self.tiling:
+            if "vae" not in parts:
+                raise InputError("tiling is of the autoencoder, which this model does not have")
+            parts["vae"].enable_tiling()
+        if self.offload == "layers":
+            by_layers(parts["unet"], place)
+
+    def given(self, model: Any, place: torch.device) -> Any:
+        """The model with these options."""
+        if self.preset == "fast":
+            model = replace(model, defaults={**model.defaults, "most_steps": FAST_STEPS})
+        own: dict[str, Any] = {}
+        if self.compile:
+            own["call"] = compiled(model.unet, place)
+        if self.dtype == "mixed":
+            own["mixed"] = HALF[place.type]
+        if self.offload:
+            own["place"] = place
+        said = {"mixed": str(HALF[place.type]).removeprefix("torch.")} if "mixed" in own else {}
+        said |= {"tiling": True} if self.tiling else {}
+        if (own or said) and not model.has_text:
+            raise InputError(
+                "compile, offload, tiling and dtype mixed are for latent models; leave them out"
+            )
+        model = replace(model, speed=said, **own) if own or said else model
+        return model if self.cache is None else Cached(model, self.cache)
+
+
+def compiled(unet: Any, place: torch.device) -> Any:
+    """A U-Net compiled for static shapes; on CUDA as CUDA graphs, without launches by Python.
+
+    Compiles at the first call of a shape; raises RunError there, in words that help.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    mode = "reduce-overhead" if place.type == "cuda" else "default"
+    call = torch.compile(unet, dynamic=False, mode=mode)
+
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return call(*args, **options)
+        except TorchDynamoException as error:
+            why = str(error).strip().splitlines()[0][:200]
+            raise RunError(
+                f"the network could not be compiled here ({why}): leave out compile"
+            ) from None
+
+    return run
+
+
+def by_layers(unet: Any, place: torch.device) -> None:
+    """Keeps a U-Net on the CPU and brings a layer to the device while it is evaluated."""
+    from diffusers.hooks import apply_group_offloading
+
+    apply_group_offloading(
+        unet,
+        onload_device=place,
+        offload_device=torch.device("cpu"),
+        offload_type="leaf_level",
+        use_stream=place.type == "cuda",
+    )
+
+
+def check_offload(offload: str | None, place: torch.device) -> None:
+    if offload is None:
+        return
+    if offload not in ("parts", "layers"):
+        raise InputError(f"offload must be parts or layers, got {offload!r}")
+    if place.type == "cpu":
+        raise InputError(
+            "offload moves what rests to the CPU's memory, where this model is already: leave it "
+            "out, or use a smaller size or batch"
+        )
