@@ -8,6 +8,7 @@ spread of the pairs' ratios. Memory: by how much the peak of a process of its ow
 whole takes 20. ``--large``: also a network of Stable Diffusion's size (6 GB, 8 minutes more).
 
 Every row is written as soon as it is measured; ``--resume`` keeps the rows that the file has.
+Above 200 lines: one command, read from the pairs to the file.
 """
 
 from __future__ import annotations

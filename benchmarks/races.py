@@ -1,4 +1,7 @@
-"""The pairs that are timed: what noisespace does, and the public way of computing the same."""
+"""The pairs that are timed: what noisespace does, and the public way of computing the same.
+
+Above 200 lines, so that the list of races and what each of them runs can be read together.
+"""
 
 from __future__ import annotations
 

@@ -131,6 +131,9 @@ def test_the_network_runs_in_inference_mode(model):
         handle.remove()
     assert seen
     assert all(seen)
+    with torch.no_grad():
+        level, text = model.grid(STEPS).level(code.first), model.embed([PROMPT])
+        assert not model.denoise(code.path[0], level, text).eps.is_inference()
     assert not code.path.is_inference()
     assert not code.residual.is_inference()  # both can be tuned by gradients later on
 
