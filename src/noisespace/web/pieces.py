@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
+from noisespace.web.paints import Paints, layer
 from noisespace.web.session import Photo, Session
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
@@ -97,6 +99,35 @@ def again(event: Any, editor: gr.ImageEditor, session: gr.State) -> None:
     event.then(draw, session, editor, queue=False, show_progress="hidden", api_visibility="private")
 
 
+def layers_of(given: Any, editor: gr.ImageEditor, paints: Paints) -> list[Image.Image]:
+    """The layers of an event of an editor (``preprocess=False``), lowest first.
+
+    They were sent before it and lie under its id; or, where the browser was in a hurry, they were
+    uploaded. Raises InputError for what is no paint.
+    """
+    if not isinstance(given, dict):
+        return []
+    if given.get("id"):
+        return paints.take(editor._id, given["id"])
+    paths = [path_of(one) for one in given.get("layers") or []]
+    return [layer(Path(path).read_bytes()) for path in paths if path]
+
+
+def merged(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:
+    """Layers as one of a (width, height); None where nothing is painted."""
+    if not any(one.getchannel("A").getbbox() for one in layers):
+        return None
+    whole = Image.new("RGBA", layers[0].size)
+    for one in layers:
+        whole = Image.alpha_composite(whole, one.resize(whole.size))
+    return whole.resize(size, Image.Resampling.BOX)
+
+
+def share(mask: np.ndarray) -> str:
+    """How much of a picture is not zero, ``12.3 %``."""
+    return f"{100 * float((mask > 0).mean()):.1f} %"
+
+
 def painted(
     layers: list[Image.Image], size: tuple[int, int], found: np.ndarray | None = None
 ) -> np.ndarray | None:
@@ -105,10 +136,10 @@ def painted(
     ``found``: the mask that was there; orange adds to it, blue takes away.
     """
     mask = np.zeros((size[1], size[0]), np.uint8) if found is None else found.copy()
-    for layer in layers:
+    for one in layers:
         red, _, blue, alpha = (
             np.asarray(band, dtype=int)
-            for band in layer.convert("RGBA").resize(size, Image.Resampling.BOX).split()
+            for band in one.convert("RGBA").resize(size, Image.Resampling.BOX).split()
         )
         mask[(alpha > 40) & (red >= blue)] = 255
         mask[(alpha > 40) & (red < blue)] = 0

@@ -15,7 +15,7 @@ from noisespace.code import Code
 from noisespace.errors import reason
 from noisespace.web import requests as r
 from noisespace.web.choices import editor_of, mask_of
-from noisespace.web.desk import Desk, Known, code_of, operated, reconstruction
+from noisespace.web.desk import Cells, Desk, Known, code_of, operated, reconstruction
 from noisespace.web.jobs import Cancelled
 from noisespace.web.results import Cell, Outcome
 
@@ -42,10 +42,15 @@ def invert(desk: Desk, request: r.InvertRequest) -> Outcome:
 
 
 def edit(desk: Desk, request: r.EditRequest) -> Outcome:
+    return edited(desk, changed(desk, request), request)
+
+
+def changed(desk: Desk, request: Any) -> Known:
+    """The code that an edit begins with: inverted, and after its operations."""
     known = code_of(desk, request)
     if request.operations:
         known = operated(desk, known, r.choices(request.operations))
-    return edited(desk, known, request)
+    return known
 
 
 def edited(desk: Desk, known: Known, request: r.EditRequest) -> Outcome:
@@ -90,19 +95,21 @@ def run(desk: Desk, code: Code, request: Any) -> Any:
 
 def compare(desk: Desk, request: r.CompareRequest) -> Outcome:
     """Every combination, each an edit of its own; one that fails is a cell that says why."""
-    desk.enter("editing")
+    desk.enter("comparing")
     cells, first, start = [], None, time.perf_counter()
-    for k, combo in enumerate(request.combos):
+    progress = Cells(len(request.combos))
+    within = replace(desk, cell=progress)
+    for combo in request.combos:
         asked = r.EditRequest(
             targets=(request.target,),
             mask=request.mask,
             **request.model_dump(exclude={"combos", "columns", "target", "mask", "method"}),
             **combo.model_dump(),
         )
-        cell, known = trial(replace(desk, quiet=True), asked)
+        cell, known = trial(within, asked)
         cells.append(cell)
         first = first or known
-        desk.step(k + 1, len(request.combos))
+        desk.step(*progress.next())
     told = {} if first is None else {**first.told(), "inverted": True}
     seconds = round(time.perf_counter() - start, 3)
     return Outcome(
@@ -116,7 +123,8 @@ def trial(desk: Desk, asked: r.EditRequest) -> tuple[Cell, Known | None]:
 
     named, start, known = (asked.method, asked.editor, asked.guidance), time.perf_counter(), None
     try:
-        known = code_of(desk, asked)
+        known = changed(desk, asked)
+        desk.enter("editing")
         result = run(desk, known.code, asked)
     except Cancelled:
         raise
