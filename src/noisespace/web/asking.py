@@ -31,7 +31,8 @@ def sentence(error: BaseException) -> str:
     """What went wrong, for the page: one sentence, whatever was raised."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        named = (part for part in first["loc"] if isinstance(part, str) and "[" not in part)
+        where = ".".join(named)
         text = first["msg"].removeprefix("Value error, ")
         return f"{where}: {text}" if where and where not in text else text
     if isinstance(error, (InputError, RunError)):
