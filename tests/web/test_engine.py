@@ -14,7 +14,7 @@ from watched import LONG, SOURCE, TARGET, Watched, picture
 import noisespace as ns
 from noisespace.errors import InputError
 from noisespace.web.cache import Codes
-from noisespace.web.choices import editor_of, mask_of, method_of, operation_of
+from noisespace.web.choices import editor_of, mask_of, method_of, operation_of, with_field
 from noisespace.web.desk import Cells
 from noisespace.web.engine import Engine
 from noisespace.web.jobs import PARTS, Busy, Gone, Job
@@ -28,7 +28,6 @@ from noisespace.web.requests import (
     MaskRequest,
     OperationRequest,
     Paint,
-    with_field,
 )
 
 SETTINGS = {"image": picture(), "source": SOURCE, "steps": 6}

@@ -14,7 +14,7 @@ from noisespace.web.controls import BY_HAND
 from noisespace.web.editing import Editing
 from noisespace.web.paints import Paints
 from noisespace.web.panel import panel
-from noisespace.web.pieces import layers_of, painted, put_away, share
+from noisespace.web.pieces import covered, layers_of, painted, put_away, share
 from noisespace.web.requests import AttentionRequest, MaskRequest
 from noisespace.web.session import Session
 
@@ -35,9 +35,8 @@ class Masking:
             session.mask = painted(layers, session.photo.size, session.found)
         except InputError as error:
             return [gr.skip(), panel(str(error), "error")]
-        if session.mask is None:
-            return [gr.skip(), panel("Nothing is painted.")]
-        return [BY_HAND, panel(f"The mask covers {share(session.mask)} of the photo.")]
+        mode = gr.skip() if session.mask is None else BY_HAND
+        return [mode, covered(session.mask)]
 
     def find(self, session: Session, *values: Any) -> list[Any]:
         """Finds a mask and shows it as a tint, so that it can be mended by hand."""
@@ -52,11 +51,12 @@ class Masking:
             outcome = self.editing.wait(session, request)
             mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
             session.mask = session.found = mask
-            said = f"The mask covers {share(mask)} of the photo"
-            told = panel(f"{said}: orange adds to it, blue takes away.", "done")
-            return [told, put_away(session), BY_HAND, panel(f"{said}.")]
+            said = (
+                f"The mask covers {share(mask)} of the photo: orange adds to it, blue takes away."
+            )
+            return [panel(said, "done"), put_away(session), BY_HAND]
         except Exception as error:
-            return [panel(asking.sentence(error), "error"), gr.skip(), gr.skip(), gr.skip()]
+            return [panel(asking.sentence(error), "error"), gr.skip(), gr.skip()]
 
     def words(self, source: str) -> Any:
         """The words to choose from."""

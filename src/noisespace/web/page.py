@@ -76,7 +76,7 @@ def wire_visit(
     lasting = [*tab.controls.inputs, tab.view.carry]
     shown = [session, kept, tab.view.carry, *current(tab)]
     event = page.load(arriving(editing, visitors), kept, shown, **QUIET)
-    again(event, tab.painter, session)
+    again(event, *tab.masks, session)
     event.then(None, js=ARRIVED)
     changes = [part.change for part in lasting]
     gr.on(changes, None, [kept, *lasting], kept, js=KEEP, api_visibility="private")

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from noisespace.web.paints import Paints, layer
+from noisespace.web.panel import panel
 from noisespace.web.session import Photo, Session
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
@@ -83,20 +84,21 @@ def put_away(session: Session) -> Any:
     return gr.update(visible=False)
 
 
-def again(event: Any, editor: gr.ImageEditor, session: gr.State) -> None:
-    """After an event that may have put an editor away, it is drawn anew.
+def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) -> None:
+    """After an event that may have put an editor away, it is drawn anew, and what it covers told.
 
     Given a picture while it is shown, gradio's editor has no texture to paint on.
     """
 
-    def draw(own: Session | None) -> Any:
+    def draw(own: Session | None) -> list[Any]:
         if own is None or not own.redraw:
-            return gr.skip()
+            return [gr.skip(), gr.skip()]
         own.redraw = False
         value = None if own.photo is None else canvas(own.photo, own.found)
-        return gr.update(value=value, visible=True)
+        return [gr.update(value=value, visible=True), covered(own.mask)]
 
-    event.then(draw, session, editor, queue=False, show_progress="hidden", api_visibility="private")
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    event.then(draw, session, [editor, told], **quiet)
 
 
 def layers_of(given: Any, editor: gr.ImageEditor, paints: Paints) -> list[Image.Image]:
@@ -121,6 +123,13 @@ def merged(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | No
     for one in layers:
         whole = Image.alpha_composite(whole, one.resize(whole.size))
     return whole.resize(size, Image.Resampling.BOX)
+
+
+def covered(mask: np.ndarray | None) -> str:
+    """What the page says of a mask."""
+    if mask is None:
+        return panel("Nothing is painted.")
+    return panel(f"The mask covers {share(mask)} of the photo.")
 
 
 def share(mask: np.ndarray) -> str:

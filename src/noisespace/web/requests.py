@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from noisespace.errors import InputError
-from noisespace.web.choices import operation_of
+from noisespace.web.choices import operation_of, with_field
 from noisespace.web.fields import (
     LAST_SEED,
     Editor,
@@ -194,10 +194,3 @@ AnyRequest = (
 def choices(operations: Sequence[str | Paint]) -> list[Any]:
     """Operations as what does them."""
     return [o.choice() if isinstance(o, Paint) else operation_of(o) for o in operations]
-
-
-def with_field(spec: str, field: str, value: Any) -> str:
-    """A spec with one field set: ``edit-friendly:eta=1`` and skip=.2 give both."""
-    name, _, rest = spec.partition(":")
-    kept = [p for p in rest.split(",") if p.strip() and p.partition("=")[0].strip() != field]
-    return f"{name}:{','.join([*kept, f'{field}={value}'])}"

@@ -37,10 +37,10 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> None:
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     taken = [tab.photo, tab.panel, tab.painter, *controls.outputs]
     given = [tab.photo.upload, tab.photo.clear]
-    again(gr.on(given, editing.take, [session, tab.photo], taken, **RAW), tab.painter, session)
+    again(gr.on(given, editing.take, [session, tab.photo], taken, **RAW), *tab.masks, session)
     if tab.examples is not None:
         picked = tab.examples.load_input_event
-        again(picked.then(editing.take, [session, tab.photo], taken, **RAW), tab.painter, session)
+        again(picked.then(editing.take, [session, tab.photo], taken, **RAW), *tab.masks, session)
     done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
     starts = [tab.run.click, controls.target.submit, controls.source.submit]
     gr.on(starts, editing.run, inputs, done, **WORK)
@@ -69,7 +69,7 @@ def wire_history(editing: Editing, tab: EditTab, session: gr.State) -> None:
             lambda s, k: editing.move(s, lambda h: h.go(k)), [session, view.past], shown, **QUIET
         ),
     ):
-        again(event, tab.painter, session)
+        again(event, *tab.masks, session)
 
     def chosen(own: Session, event: gr.SelectData) -> Any:
         return editing.choose(own, int(event.index))

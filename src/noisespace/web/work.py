@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -183,23 +182,3 @@ def operate(desk: Desk, request: r.OperationRequest) -> Outcome:
     back = reconstruction(desk, changed)
     seconds = round(time.perf_counter() - start, 3)
     return Outcome("operation", reconstruction=back, edit_seconds=seconds, **changed.told())
-
-
-def noted(desk: Desk, request: Any, alone: Any) -> Outcome:
-    """``work``, with the library's own warnings as the outcome's notes.
-
-    ``alone``: a lock held whenever the process's filters of warnings are set or set back, so that
-    whoever else does so for a moment is nested inside, never across.
-    """
-    caught = warnings.catch_warnings(record=True)
-    with alone:
-        said = caught.__enter__()
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=UserWarning)
-    try:
-        outcome = work(desk, request)
-    finally:
-        with alone:
-            caught.__exit__(None, None, None)
-    texts = [" ".join(str(w.message).split()) for w in said or () if w.category is UserWarning]
-    return replace(outcome, notes=tuple(dict.fromkeys(texts)))

@@ -33,6 +33,11 @@ class EditTab:
     attention: gr.Image
     examples: Any  # gr.Examples, None where there are none
 
+    @property
+    def masks(self) -> tuple[gr.ImageEditor, gr.HTML]:
+        """The editor of masks, and what it says."""
+        return self.painter, self.painted
+
 
 def draw(models: list[str], start: tuple[int, float, float], examples: list[list[str]]) -> EditTab:
     """Draws the tab. ``start``: steps, guidance and the inversion's of the first method."""
