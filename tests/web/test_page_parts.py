@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +19,15 @@ from noisespace.web import asking, carrying, maps, records
 from noisespace.web.history import History
 from noisespace.web.jobs import PARTS, View
 from noisespace.web.limits import Limits
+from noisespace.web.multipart import FormPart
+from noisespace.web.paints import Paints
 from noisespace.web.panel import data_uri, panel, seconds, under_way
-from noisespace.web.pieces import KEEP, painted
+from noisespace.web.pieces import KEEP, layers_of, merged, painted
 from noisespace.web.receiving import settle
 from noisespace.web.records import Settings
 from noisespace.web.requests import InvertRequest
 from noisespace.web.session import Entry, Photo, Session, Visitors
-from noisespace.web.strokes import keep, spec_of_paint, with_strokes
+from noisespace.web.strokes import keep, layer_bytes, spec_of_paint, with_strokes
 from noisespace.web.tabs.edit import difference
 
 
@@ -99,6 +102,40 @@ def test_paint_becomes_a_mask_of_the_photos_size():
     assert painted([taken], (32, 16), mask) is None
     taken.putalpha(0)
     assert (painted([taken], (32, 16), mask) == mask).all()
+
+
+def test_layers_come_by_id_or_as_uploads(tmp_path):
+    editor, paints = SimpleNamespace(_id=7), Paints()
+    paints.editors = frozenset({7})
+    layer = Image.new("RGBA", (8, 8))
+    layer.paste((255, 0, 0, 255), (0, 0, 4, 4))
+    data = layer_bytes(layer)
+    fields = {"component_id": "7", "fn_name": "accept_blobs", "session_hash": "a", "id": "k"}
+    fields |= {"type": "layer", "index": "0"}
+    parts = [FormPart(name, None, value.encode()) for name, value in fields.items()]
+    paints.put([*parts, FormPart("file", "a.png", data)])
+    (tmp_path / "a.png").write_bytes(data)
+    uploaded = {"layers": [{"path": str(tmp_path / "a.png")}], "id": None}
+    for given in ({"id": "k"}, uploaded):
+        (one,) = layers_of(given, editor, paints)
+        assert (np.asarray(one) == np.asarray(layer)).all()
+    assert layers_of({"id": "k"}, editor, paints) == []  # it was taken
+    assert layers_of(None, editor, paints) == []
+    (tmp_path / "a.png").write_bytes(SVG)
+    with pytest.raises(InputError, match="not an image"):
+        layers_of(uploaded, editor, paints)
+
+
+def test_colour_is_brought_to_the_photos_size():
+    below, above = Image.new("RGBA", (8, 8)), Image.new("RGBA", (8, 8))
+    assert merged([below, above], (4, 4)) is None
+    below.paste((255, 0, 0, 255), (0, 0, 8, 4))
+    above.paste((0, 0, 255, 255), (0, 0, 4, 4))
+    whole = merged([below, above], (4, 4))
+    assert whole is not None
+    assert whole.getpixel((0, 0)) == (0, 0, 255, 255)
+    assert whole.getpixel((3, 0)) == (255, 0, 0, 255)
+    assert whole.getpixel((0, 3)) == (0, 0, 0, 0)
 
 
 def test_a_visitor_finds_the_session_again_and_files_go_with_it():

@@ -51,10 +51,9 @@ class Masking:
             outcome = self.editing.wait(session, request)
             mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
             session.mask = session.found = mask
-            said = (
-                f"The mask covers {share(mask)} of the photo: orange adds to it, blue takes away."
-            )
-            return [panel(said, "done"), put_away(session), BY_HAND]
+            said = f"The mask covers {share(mask)} of the photo"
+            told = panel(f"{said}: orange adds to it, blue takes away.", "done")
+            return [told, put_away(session), BY_HAND]
         except Exception as error:
             return [panel(asking.sentence(error), "error"), gr.skip(), gr.skip()]
 
