@@ -104,7 +104,8 @@ def test_paint_becomes_a_mask_of_the_photos_size():
     assert (painted([taken], (32, 16), mask) == mask).all()
 
 
-def test_layers_come_by_id_or_as_uploads(tmp_path):
+def test_layers_come_by_id_or_as_uploads(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     editor, paints = SimpleNamespace(_id=7), Paints()
     paints.editors = frozenset({7})
     layer = Image.new("RGBA", (8, 8))
@@ -121,6 +122,9 @@ def test_layers_come_by_id_or_as_uploads(tmp_path):
         assert (np.asarray(one) == np.asarray(layer)).all()
     assert layers_of({"id": "k"}, editor, paints) == []  # it was taken
     assert layers_of(None, editor, paints) == []
+    for other in ("/etc/passwd", f"{tmp_path}/../x.png", "http://evil.example/a.png"):
+        with pytest.raises(InputError, match="never named by a path"):
+            layers_of({"layers": [{"path": other}]}, editor, paints)
     (tmp_path / "a.png").write_bytes(SVG)
     with pytest.raises(InputError, match="not an image"):
         layers_of(uploaded, editor, paints)
@@ -243,7 +247,7 @@ def test_what_a_result_carries_is_not_trusted():
             carrying.carried(carrying.with_files(bare, {"input.png": bad}), Limits())
     whole = carrying.with_files(bare, {"input.png": png_bytes(picture())})
     at = whole.index(carrying.CHUNK) + 40
-    for broken in (whole[: at + 1], whole[:at] + b"\0\0" + whole[at + 2 :], b"", whole[8:]):
+    for broken in (whole[: at + 1], whole[:at] + b"\xff\xff" + whole[at + 2 :], b"", whole[8:]):
         assert carrying.files_in(broken) == {}
     session.close()
 

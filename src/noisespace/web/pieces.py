@@ -9,9 +9,11 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from noisespace.errors import InputError
 from noisespace.web.paints import Paints, layer
 from noisespace.web.panel import panel
 from noisespace.web.session import Photo, Session
+from noisespace.web.strict import ours
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
 CANVAS = 512  # pixels of the longer side of what is painted on
@@ -20,10 +22,12 @@ CANVAS = 512  # pixels of the longer side of what is painted on
 def path_of(given: Any) -> str | None:
     """The path of an upload as gradio hands it on undecoded (``preprocess=False``).
 
-    Decoding is ours, under the server's limits. The path lies in the folder of uploads: gradio
-    refuses any other before it comes here.
+    Decoding is ours, under the server's limits. Raises InputError for a file that was not uploaded.
     """
-    return given.get("path") if isinstance(given, dict) else None
+    path = given.get("path") if isinstance(given, dict) else None
+    if path is not None and not ours(str(path)):
+        raise InputError("a file is uploaded here, never named by a path of the server")
+    return path
 
 
 def upload(label: str, place: str) -> gr.Image:

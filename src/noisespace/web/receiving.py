@@ -26,12 +26,12 @@ def receive(
     session: Session, given: Any, controls: Controls, limits: Limits, models: Sequence[str]
 ) -> list[Any]:
     """What photo, panel, editor of masks and controls become when a picture was given."""
-    path = path_of(given)
     nothing = [gr.skip()] * len(controls.outputs)
-    if path is None:
-        session.take(None)
-        return [gr.skip(), idle(), put_away(session), *nothing]
     try:
+        path = path_of(given)
+        if path is None:
+            session.take(None)
+            return [gr.skip(), idle(), put_away(session), *nothing]
         data = Path(path).read_bytes()
         record = record_in(data)
         if record is None or record.get("task") != "edit":

@@ -30,8 +30,9 @@ KEPT = 20_000  # files of the page on disk
 class Strict:
     """Takes paint and uploads apart and refuses what is no picture, before gradio looks at them.
 
-    An event that names a URL is refused: a file in it is {"path": ...} of something that was
-    uploaded; of a URL gradio would fetch what is there. ``paints`` get what is painted.
+    An event that names a URL, or a file that lies elsewhere, is refused: a file in it is {"path":
+    ...} of something that was uploaded; of a URL gradio would fetch what is there, and it hands
+    some paths on as they come. ``paints`` get what is painted.
     """
 
     def __init__(self, app: App, limits: Limits, paints: Paints) -> None:
@@ -89,15 +90,16 @@ class Strict:
         await self.app(scope, again(body, receive), send)
 
     async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads an event (its size is bounded before), looks for URLs, and passes it on."""
+        """Reads an event (its size is bounded before), looks at its files, and passes it on."""
         body = await whole(receive)
         try:
-            links = has_links(json.loads(body)) if body else False
+            foreign = bool(body) and not all(map(ours, paths_in(json.loads(body))))
         except (ValueError, RecursionError):
             await respond(send, 422, "an event must be JSON")
             return
-        if links:
-            await respond(send, 403, "a file is uploaded here, never named by a URL")
+        if foreign:
+            text = "a file is uploaded here, never named by a URL or by a path of the server"
+            await respond(send, 403, text)
             return
         await self.app(scope, again(body, receive), send)
 
@@ -139,19 +141,27 @@ def content_type(scope: Scope) -> str:
     return headers_of(scope).get("content-type", [""])[0]
 
 
-def has_links(value: Any) -> bool:
-    """Whether any "path" in a JSON value is a URL."""
-    left = [value]
+def paths_in(value: Any) -> list[str]:
+    """Every "path" in a JSON value."""
+    left, found = [value], []
     while left:
         one = left.pop()
         if isinstance(one, dict):
-            path = one.get("path")
-            if isinstance(path, str) and LINK.match(path):
-                return True
+            if isinstance(path := one.get("path"), str):
+                found.append(path)
             left.extend(one.values())
         elif isinstance(one, list):
             left.extend(one)
-    return False
+    return found
+
+
+def ours(path: str) -> bool:
+    """Whether a path is of a file that was uploaded (or that the page has shown): no URL."""
+    if not path:
+        return True
+    if LINK.match(path) or "\0" in path:
+        return False
+    return Path(path).resolve().is_relative_to(upload_folder().resolve())
 
 
 def upload_folder() -> Path:
