@@ -81,8 +81,9 @@ def draw(page, editor, told, place=(0.5, 0.5)):
 
     An editor that is just being drawn anew takes no stroke: then another one is tried.
     """
+    page.wait_for_timeout(3000)  # it is drawn anew for a new picture
     before = told.inner_text()
-    for _ in range(12):
+    for _ in range(8):
         canvas = page.locator(f"#{editor} canvas").first
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()

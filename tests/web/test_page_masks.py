@@ -73,7 +73,7 @@ def test_a_word_shows_where_it_looks(visit):
     words.get_by_label("cross", exact=True).check()
     expect(page.locator("#attention img")).to_be_visible()
     before = page.locator("#attention img").get_attribute("src")
-    page.keyboard.press("ArrowRight")  # the next word, without a mouse
+    words.get_by_label("cross", exact=True).press("ArrowRight")  # the next word, without a mouse
     expect(words.get_by_label("cross", exact=True)).not_to_be_checked()
     expect(page.locator("#attention img")).not_to_have_attribute("src", before or "")
 

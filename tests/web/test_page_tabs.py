@@ -48,6 +48,7 @@ def test_methods_are_compared_and_one_is_taken(visit):
     expect(told).to_contain_text("Taken over")
     tab(page, "Edit")
     expect(page.locator("#method-spec textarea")).to_have_value("ddim")
+    unfold(page, "editor")
     expect(page.locator("#editor-spec textarea")).to_have_value("prompt-to-prompt")
     edited(page, "Re-edited in")
 
