@@ -66,7 +66,7 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
             with gr.Accordion("Where does a word look?", open=False, elem_id="looking"):
                 words = gr.Radio(
                     [], label="Click a word of what the photo shows", elem_id="words",
-                    info="or go to it by Tab and the arrow keys",
+                    info="or go to it by Tab and choose it by Space",
                 )  # fmt: skip
                 attention = gr.Image(
                     label="Attention of the word", interactive=False, elem_id="attention",
