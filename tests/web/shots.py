@@ -50,7 +50,7 @@ def main(out: Path) -> None:
 def edit(page: Page) -> None:
     """Four variants of one edit, re-edited."""
     d.number(page, "variants", 4)
-    d.edited(page, "Inverted in")
+    d.edited(page, "dited in")
     d.number(page, "guidance", 3)
     d.edited(page, "Re-edited in")
 

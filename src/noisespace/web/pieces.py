@@ -16,6 +16,7 @@ from noisespace.web.session import Photo, Session
 from noisespace.web.strict import ours
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
+PAUSE = "() => new Promise((later) => setTimeout(later, 250))"
 CANVAS = 512  # pixels of the longer side of what is painted on
 
 
@@ -91,7 +92,8 @@ def put_away(session: Session) -> Any:
 def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) -> None:
     """After an event that may have put an editor away, it is drawn anew, and what it covers told.
 
-    Given a picture while it is shown, gradio's editor has no texture to paint on.
+    Given a picture while it is shown, gradio's editor has no texture to paint on; so the browser
+    is given time to take it off the page.
     """
 
     def draw(own: Session | None) -> list[Any]:
@@ -102,7 +104,8 @@ def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) 
         return [gr.update(value=value, visible=True), covered(own.mask)]
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    event.then(draw, session, [editor, told], **quiet)
+    gone = event.then(None, js=PAUSE)
+    gone.then(draw, session, [editor, told], **quiet)
 
 
 def layers_of(given: Any, editor: gr.ImageEditor, paints: Paints) -> list[Image.Image]:
