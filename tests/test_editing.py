@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import noisespace as ns
 from noisespace.denoiser import Controls, Touch
@@ -488,6 +489,27 @@ def test_a_colour_edit_moves_towards_the_colour(model):
     same = ns.ColorEdit(strokes=strokes)(model, code)
     other = ns.ColorEdit(color="red", mask=mask)(model, code)
     torch.testing.assert_close(same.residual, other.residual)
+    many = ns.invert(model, [IMAGE, 255 - IMAGE], [SOURCE] * 2, steps=6, seed=[0, 1])
+    painted = ns.ColorEdit(strokes=strokes)(model, many)
+    for k in range(2):
+        alone = ns.ColorEdit(strokes=strokes)(model, many.of_image(k))
+        torch.testing.assert_close(painted.of_image(k).residual, alone.residual)
+
+
+def test_strokes_and_masks_are_recorded_by_their_pixels(model, tmp_path):
+    """A file says the same as the pixels in it."""
+    code, strokes = code_of(model, ns.EditFriendly()), np.zeros((32, 32, 4), np.uint8)
+    strokes[:16] = (255, 0, 0, 255)
+    Image.fromarray(strokes).save(tmp_path / "strokes.png")
+    given = (strokes, Image.fromarray(strokes), str(tmp_path / "strokes.png"))
+    said = {ns.ColorEdit(strokes=one)(model, code).info.operations for one in given}
+    assert len(said) == 1
+    grey = strokes[..., 3]
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    masks = (grey, grey > 0, np.repeat(grey[..., None], 3, 2), str(tmp_path / "mask.png"))
+    results = [ns.edit(model, code, TARGET, mask=one).record["mask"] for one in masks]
+    assert len(set(results)) == 1
+    assert results[0].startswith("sha256:")
 
 
 def test_interpolation_ends_at_both_codes(model):

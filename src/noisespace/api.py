@@ -17,6 +17,7 @@ from noisespace.editing import (
     Editor,
     word_maps,
 )
+from noisespace.editing.masks import mask_word
 from noisespace.errors import InputError
 from noisespace.intake import load_images, sample_size
 from noisespace.inversion import EditFriendly, Inversion, Problem
@@ -203,7 +204,7 @@ def edit_steps(
         "guidance": w,
         "seed": seed if isinstance(seed, int) else seeds,
         "editor": None if editor is None else describe(editor),
-        "mask": None if mask is None else describe(Path(mask) if isinstance(mask, str) else mask),
+        "mask": mask_word(mask),
         "pictures": [{"prompt": p, "source": i} for i, row in enumerate(rows) for p in row],
     }
     each = len(cast.text) // count  # rows an image, image-major

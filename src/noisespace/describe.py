@@ -19,8 +19,8 @@ def describe(choice: Any) -> str:
     """repr(choice) that is the same for the same choice, on every machine and in every run.
 
     In a dataclass's fields, arrays, pictures and picture files become ``sha256:...`` of their
-    pixels (of the file's bytes), since a path says nothing elsewhere and an object's address
-    changes from run to run.
+    pixels (files but strokes: of their bytes), since a path says nothing elsewhere and an object's
+    address changes from run to run.
     """
     if is_dataclass(choice) and not isinstance(choice, type):
         named = (f"{f.name}={_field(f.name, getattr(choice, f.name))}" for f in fields(choice))
@@ -51,7 +51,22 @@ def describe(choice: Any) -> str:
 
 
 def _field(name: str, value: Any) -> str:
-    return describe(Path(value) if name in PICTURES and isinstance(value, str) else value)
+    if name in PICTURES and isinstance(value, (str, Path)):
+        return _picture(name, Path(value))
+    return describe(value)
+
+
+def _picture(name: str, path: Path) -> str:
+    """The hash of a file's pixels, as if they had been given; of its bytes if it is no picture."""
+    from noisespace.errors import InputError
+    from noisespace.images import paint_layer
+
+    if name == "strokes" and path.is_file():
+        try:
+            return describe(paint_layer(path))
+        except InputError:  # whoever paints with it says what is wrong
+            pass
+    return describe(path)
 
 
 def pixels_hash(array: np.ndarray) -> str:

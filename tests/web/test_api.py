@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -107,6 +108,38 @@ def test_every_kind_of_work(client):
     assert finished(client, answer)["result"]["mask"]
 
 
+def test_a_zip_holds_all_of_a_result(client):
+    strokes = np.zeros((32, 32, 4), np.uint8)
+    strokes[:16] = 255
+    paint = {"strokes": text_of(strokes), "strength": 0.2}
+    body = {"variants": 1, "targets": [TARGET, "a red dog"], "operations": ["shift:dx=8", paint]}
+    result = finished(client, edit(client, mask="diffedit:maps=2", **body))["result"]
+    answer = client.get(result["zip_url"])
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert set(files) == {
+        "edit-1.png", "edit-2.png", "reconstruction.png", "mask.png", "record.json",
+        "code.safetensors",
+    }  # fmt: skip
+    assert files["edit-2.png"] == client.get(result["images"][1]["url"]).content
+    assert files["code.safetensors"] == client.get(result["code_url"]).content
+    records = json.loads(files["record.json"])["records"]
+    assert records == [one["record"] for one in result["images"]]
+    assert [one.partition("(")[0] for one in records[0]["source"]["operations"]] == [
+        "Shift", "ColorEdit",
+    ]  # fmt: skip
+    combos = [{"method": "ddim"}, {"method": "ddim", "guidance": 2}]
+    asked = {"image": text_of(picture()), **WORK, "target": TARGET, "combos": combos}
+    result = finished(client, client.post("/api/compare", json=asked))["result"]
+    with zipfile.ZipFile(io.BytesIO(client.get(result["zip_url"]).content)) as archive:
+        assert {"cell-1.png", "cell-2.png", "record.json"} <= set(archive.namelist())
+        assert archive.read("cell-2.png") == client.get(result["cells"][1]["url"]).content
+    schema = client.get("/api/openapi.json").json()
+    described = schema["paths"]["/api/jobs/{id}/zip"]["get"]["responses"]["200"]
+    assert "application/zip" in described["content"]
+
+
 def test_cancel_delete_and_list(client, engine, model):
     model.hold()
     job = edit(client).json()
@@ -126,7 +159,7 @@ def test_people_do_not_see_each_others_things(client):
     anna, bert = ({"X-Session": name * 8} for name in ("anna", "bert"))
     body = {"image": text_of(picture()), **WORK, "targets": [TARGET]}
     job = finished(client, client.post("/api/edit", json=body, headers=anna), headers=anna)
-    for path in ("", "/images/0", "/code", "/reconstruction", "/preview"):
+    for path in ("", "/images/0", "/code", "/zip", "/reconstruction", "/preview"):
         assert client.get(f"/api/jobs/{job['id']}{path}", headers=bert).status_code == 404
         assert path == "/preview" or (
             client.get(f"/api/jobs/{job['id']}{path}", headers=anna).status_code == 200

@@ -4,14 +4,13 @@ import asyncio
 import base64
 import io
 import json
-import struct
-import zlib
 
 import httpx
 import numpy as np
 import psutil
 import pytest
-from fastapi import FastAPI, Request
+from bombs import EPS, HTML, SVG, png_header, text_bomb
+from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 from watched import SOURCE, TARGET, file_of, picture
@@ -179,31 +178,10 @@ def test_no_path_leads_out(client, path):
         assert "root:" not in answer.text
 
 
-def png_header(width, height):
-    """A PNG that says it is that large, with almost nothing in it."""
-
-    def chunk(kind, data):
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + data
-
-
 def saved(kind, **options):
     buffer = io.BytesIO()
     Image.new("L", (6000, 6000)).save(buffer, kind, **options)  # 36 Mpx in a few kB
     return buffer.getvalue()
-
-
-def text_bomb():
-    """A PNG whose compressed text unfolds to 300 MB."""
-    data = b"comment\0\0" + zlib.compress(b"a" * 300_000_000, 9)
-    body = b"zTXt" + data
-    chunk = struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-    whole = file_of(picture())
-    return whole[:33] + chunk + whole[33:]
 
 
 def rss():
@@ -239,11 +217,6 @@ def test_bombs_do_not_go_off(client, make):
 def test_a_picture_within_the_limit_is_taken(client):
     """The tests above can fail: the same way in, a size that is allowed."""
     assert client.post("/api/uploads", content=file_of(picture(size=(900, 900)))).status_code == 201
-
-
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-HTML = b"<!doctype html><script>alert(1)</script>"
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n%%EOF"
 
 
 @pytest.mark.parametrize(
@@ -377,46 +350,3 @@ def test_a_masks_values_are_no_code(client):
         "/api/edit", json={**body, "mask_image": base64.b64encode(file_of(bad)).decode()}
     )
     assert (answer.status_code, "empty" in answer.json()["error"]) == (400, True)
-
-
-def paged(app, engine):
-    """In place of the page: says what reached it."""
-
-    @app.post("/gradio_api/{path:path}")
-    async def reached(path: str, request: Request) -> dict:
-        return {"path": path, "bytes": len(await request.body())}
-
-
-LINKS = (
-    "http://evil.example/a.png",
-    "https://huggingface.co/a.png",
-    " HTTPS://evil.example",
-    "file:///etc/passwd",
-    "//evil.example/a",
-    "data:image/svg+xml,<svg/>",
-)
-
-
-@pytest.mark.parametrize("link", LINKS)
-def test_an_event_of_the_page_names_no_url(engine, monkeypatch, tmp_path, link):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    client = TestClient(create_app(engine, page=paged), base_url=f"http://{HERE}")
-    event = {"data": [1, {"deep": [{"path": link, "meta": {"_type": "gradio.FileData"}}]}]}
-    answer = client.post("/gradio_api/queue/join", json=event)
-    assert answer.status_code == 403
-    event["data"][1]["deep"][0]["path"] = str(tmp_path / "a" / "photo.png")
-    answer = client.post("/gradio_api/queue/join", json=event)
-    assert answer.json() == {"path": "queue/join", "bytes": len(answer.request.content)}
-    assert client.post("/gradio_api/run/predict", content=b"{").status_code == 422
-    deep = b"[" * 100_000
-    assert client.post("/gradio_api/run/predict", content=deep).status_code == 422
-    assert client.get("/gradio_api/proxy=http://evil.example/").status_code == 404
-
-
-def test_the_pages_files_do_not_fill_the_disk(model, monkeypatch, tmp_path):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    with Engine({"tiny": model}, Limits(uploads_bytes=1000)) as engine:
-        client = TestClient(create_app(engine, page=paged), base_url=f"http://{HERE}")
-        assert client.post("/gradio_api/upload", content=b"x").status_code == 200
-        (tmp_path / "a").write_bytes(bytes(3000))
-        assert client.post("/gradio_api/upload", content=b"x").status_code == 503

@@ -14,9 +14,10 @@ from watched import LONG, SOURCE, TARGET, Watched, picture
 import noisespace as ns
 from noisespace.errors import InputError
 from noisespace.web.cache import Codes
-from noisespace.web.choices import editor_of, mask_of, method_of, operation_of
+from noisespace.web.choices import editor_of, mask_of, method_of, operation_of, with_field
+from noisespace.web.desk import Cells
 from noisespace.web.engine import Engine
-from noisespace.web.jobs import Busy, Gone, Job
+from noisespace.web.jobs import PARTS, Busy, Gone, Job
 from noisespace.web.limits import Limits
 from noisespace.web.queue import Queue
 from noisespace.web.requests import (
@@ -27,7 +28,6 @@ from noisespace.web.requests import (
     MaskRequest,
     OperationRequest,
     Paint,
-    with_field,
 )
 
 SETTINGS = {"image": picture(), "source": SOURCE, "steps": 6}
@@ -367,6 +367,40 @@ def test_compare_and_grid(engine):
     ]
     assert len({c.image.tobytes() for c in got.cells}) == 4
     assert all(c.seconds > 0 and 0 < c.psnr_input <= 60 for c in got.cells)
+
+
+def test_a_comparison_tells_how_far_it_is_within_its_cells(engine, model):
+    asked = {**SETTINGS, "target": TARGET}
+    request = CompareRequest.methods(["ddim", "edit-friendly"], [None, "masactrl:step=1"], **asked)
+    job = engine.submit(request, "anna")
+    seen = [(v.stage, v.index, v.total) for v in job.events() if v.stage]
+    assert job.state == "done", job.error
+    assert {(stage, total) for stage, _, total in seen if total} == {("comparing", 4 * PARTS)}
+    counts = [index for *_, index, total in seen if total]
+    assert counts == sorted(counts)
+    assert counts[-1] == 4 * PARTS
+    cells = Cells(2)
+    cells.enter("inverting")
+    assert cells.step(4, 4) == (PARTS // 2, 2 * PARTS)
+    cells.enter("editing")
+    assert cells.step(2, 4) == (3 * PARTS // 4, 2 * PARTS)
+    assert cells.next() == (PARTS, 2 * PARTS)
+    cells.enter("editing")  # known: nothing is inverted
+    assert cells.step(1, 2) == (3 * PARTS // 2, 2 * PARTS)
+
+
+def test_edits_and_comparisons_are_of_the_changed_noise(engine):
+    strokes = np.zeros((32, 32, 4), np.uint8)
+    strokes[:16, :16] = 255
+    change = Paint(strokes=strokes, strength=0.3)
+    plain, painted = done(engine, edit_of()), done(engine, edit_of(operations=[change]))
+    assert not same(plain.images[0], painted.images[0])
+    (said,) = painted.records[0]["source"]["operations"]
+    assert said.startswith("ColorEdit(strokes=sha256:")
+    asked = {**SETTINGS, "target": TARGET, "operations": [change, "shift:dx=8"]}
+    grid = CompareRequest.methods(["edit-friendly"], [None], **asked)
+    both = done(engine, edit_of(operations=[change, "shift:dx=8"]))
+    assert same(done(engine, grid).cells[0].image, both.images[0])
 
 
 def test_one_failing_cell_does_not_lose_the_others(engine, model, monkeypatch):

@@ -1,18 +1,33 @@
 """Parts of the page that need no browser: pictures of a code, the panel, sessions, sentences."""
 
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from bombs import HTML, SVG, png_header
 from PIL import Image
 
 import noisespace as ns
+from noisespace.describe import pixels_hash
 from noisespace.errors import InputError
-from noisespace.web import asking, maps
-from noisespace.web.jobs import View
+from noisespace.metadata import png_bytes
+from noisespace.result import digest
+from noisespace.web import asking, carrying, maps, records
+from noisespace.web.history import History
+from noisespace.web.jobs import PARTS, View
+from noisespace.web.limits import Limits
+from noisespace.web.multipart import FormPart
+from noisespace.web.paints import Paints
 from noisespace.web.panel import data_uri, panel, seconds, under_way
-from noisespace.web.pieces import KEEP, painted
+from noisespace.web.pieces import KEEP, layers_of, merged, painted
+from noisespace.web.receiving import settle
+from noisespace.web.records import Settings
 from noisespace.web.requests import InvertRequest
-from noisespace.web.session import Visitors
+from noisespace.web.session import Entry, Photo, Session, Visitors
+from noisespace.web.strokes import keep, layer_bytes, spec_of_paint, with_strokes
 from noisespace.web.tabs.edit import difference
 
 
@@ -52,14 +67,16 @@ def test_the_panel_escapes_and_tells():
     assert [seconds(s) for s in (1.94, 31.2, 180)] == ["1.9 s", "31 s", "3 min"]
 
 
-def view(state, position=0, index=0, total=0, eta=None):
-    return View("id", state, "editing", position, index, total, 1.0, eta, None, None)
+def view(state, position=0, index=0, total=0, eta=None, stage="editing"):
+    return View("id", state, stage, position, index, total, 1.0, eta, None, None)
 
 
 def test_the_panel_tells_the_queue_and_the_time_left():
     assert under_way(view("waiting", 3)) == "Waiting: 2 before you."
     assert under_way(view("waiting", 1)) == "Waiting: you are next."
     assert under_way(view("running", 0, 3, 32, 4.1)) == "Editing, step 3 of 32, 4.1 s left"
+    compared = view("running", 0, 2 * PARTS + 7, 9 * PARTS, 12.0, "comparing")
+    assert under_way(compared) == "Comparing, picture 3 of 9, 12 s left"
 
 
 def test_sentences_name_the_field_and_not_the_traceback():
@@ -87,6 +104,44 @@ def test_paint_becomes_a_mask_of_the_photos_size():
     assert (painted([taken], (32, 16), mask) == mask).all()
 
 
+def test_layers_come_by_id_or_as_uploads(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    editor, paints = SimpleNamespace(_id=7), Paints()
+    paints.editors = frozenset({7})
+    layer = Image.new("RGBA", (8, 8))
+    layer.paste((255, 0, 0, 255), (0, 0, 4, 4))
+    data = layer_bytes(layer)
+    fields = {"component_id": "7", "fn_name": "accept_blobs", "session_hash": "a", "id": "k"}
+    fields |= {"type": "layer", "index": "0"}
+    parts = [FormPart(name, None, value.encode()) for name, value in fields.items()]
+    paints.put([*parts, FormPart("file", "a.png", data)])
+    (tmp_path / "a.png").write_bytes(data)
+    uploaded = {"layers": [{"path": str(tmp_path / "a.png")}], "id": None}
+    for given in ({"id": "k"}, uploaded):
+        (one,) = layers_of(given, editor, paints)
+        assert (np.asarray(one) == np.asarray(layer)).all()
+    assert layers_of({"id": "k"}, editor, paints) == []  # it was taken
+    assert layers_of(None, editor, paints) == []
+    for other in ("/etc/passwd", f"{tmp_path}/../x.png", "http://evil.example/a.png"):
+        with pytest.raises(InputError, match="never named by a path"):
+            layers_of({"layers": [{"path": other}]}, editor, paints)
+    (tmp_path / "a.png").write_bytes(SVG)
+    with pytest.raises(InputError, match="not an image"):
+        layers_of(uploaded, editor, paints)
+
+
+def test_colour_is_brought_to_the_photos_size():
+    below, above = Image.new("RGBA", (8, 8)), Image.new("RGBA", (8, 8))
+    assert merged([below, above], (4, 4)) is None
+    below.paste((255, 0, 0, 255), (0, 0, 8, 4))
+    above.paste((0, 0, 255, 255), (0, 0, 4, 4))
+    whole = merged([below, above], (4, 4))
+    assert whole is not None
+    assert whole.getpixel((0, 0)) == (0, 0, 255, 255)
+    assert whole.getpixel((3, 0)) == (255, 0, 0, 255)
+    assert whole.getpixel((0, 3)) == (0, 0, 0, 0)
+
+
 def test_a_visitor_finds_the_session_again_and_files_go_with_it():
     visitors = Visitors(lifetime=3600, most=2)
     first = visitors.session("a")
@@ -99,6 +154,143 @@ def test_a_visitor_finds_the_session_again_and_files_go_with_it():
     assert visitors.session("a") is not first
     for name in "abc":
         visitors.session(name).close()
+
+
+def edited(session, photo, mask=None, strokes=()):
+    """An edit of a photo in a session, as a result that carries what made it."""
+    settings = Settings(
+        source="a cat", target="a dog", mask="" if mask is None else "mask.png",
+        operations=tuple(spec_of_paint(keep(session, one), 0.2) for one in strokes),
+    )  # fmt: skip
+    pixels = np.asarray(photo)
+    source = {
+        "prompt": ["a cat"], "image": [digest(pixels)], "seed": [0], "steps": 5, "guidance": 1.0,
+        "method": "EditFriendly(skip=0.36, eta=1.0, live=False)",
+        "operations": [
+            f"ColorEdit(strokes={pixels_hash(np.asarray(one))}, color=None, mask=None, "
+            "strength=0.2, window=(0.0, 0.8))"
+            for one in strokes
+        ],
+    }  # fmt: skip
+    record = {
+        "task": "edit", "model": {"name": "tiny"}, "source": source, "guidance": 3.0,
+        "mask": None if mask is None else pixels_hash(mask), "picture": {"prompt": "a dog"},
+    }  # fmt: skip
+    result = session.write("edit-1.png", png_bytes(picture(5), record))
+    drawn = "" if mask is None else session.write("mask.png", png_bytes(mask))
+    shown = Photo(session.write("input.png", png_bytes(photo)), digest(pixels), photo.size)
+    return Entry(settings, shown, (result,), "", drawn, (record,), "", "")
+
+
+def painted_things():
+    mask = np.zeros((32, 32), np.uint8)
+    mask[4:9] = 255
+    layer = Image.new("RGBA", (32, 32))
+    layer.paste((255, 0, 0, 255), (0, 0, 9, 9))
+    return mask, layer
+
+
+def test_a_result_carries_what_made_it_and_gives_it_back():
+    mask, layer = painted_things()
+    one, other = Session("a"), Session("b")
+    entry = edited(one, picture(), mask, [layer])
+    bare = Path(entry.pictures[0]).read_bytes()
+    whole = carrying.carrying(bare, entry, one.strokes, Limits())
+    assert whole
+    assert (np.asarray(Image.open(io.BytesIO(whole))) == np.asarray(picture(5))).all()
+    files = carrying.files_in(whole)
+    name = next(iter(one.strokes))
+    assert set(files) == {"input.png", "mask.png", name}
+    assert whole == carrying.with_files(bare, files)
+    assert carrying.files_in(bare) == {}
+    assert carrying.carrying(bare, entry, one.strokes, Limits(upload_bytes=len(whole) - 1)) is None
+
+    carried = carrying.carried(whole, Limits())
+    found = records.restored(records.record_in(whole) or {}, carried.known)
+    assert (found.settings.mask, found.settings.operations) == (
+        "mask.png",
+        entry.settings.operations,
+    )
+    photo, said = settle(other, found, carried, [])
+    assert said == "All settings of this result are restored."
+    assert photo
+    assert (np.asarray(Image.open(photo.path)) == np.asarray(picture())).all()
+    assert other.mask is not None
+    assert (other.mask == mask).all()
+    (change,) = with_strokes(other, found.settings.operations, Limits())
+    assert not isinstance(change, str)
+    assert (np.asarray(change.strokes) == np.asarray(layer)).all()
+    for session in (one, other):
+        session.close()
+
+
+def test_what_a_result_carries_is_not_trusted():
+    mask, layer = painted_things()
+    session = Session("a")
+    entry = edited(session, picture(), mask, [layer])
+    bare = Path(entry.pictures[0]).read_bytes()
+    record = records.record_in(bare) or {}
+
+    # another photo under the record of the first
+    lie = carrying.with_files(bare, {"input.png": png_bytes(picture(9))})
+    carried = carrying.carried(lie, Limits())
+    photo, said = settle(Session("b"), records.restored(record, carried.known), carried, [])
+    assert photo is None
+    assert "not the one that it was made from" in said
+
+    odd = {"../../etc/passwd": b"x", "input.svg": SVG, "paint-zz.png": b"", "mask.png": b"x"}
+    assert set(carrying.files_in(carrying.with_files(bare, odd))) == {"mask.png"}
+    many = {f"paint-{k:08x}.png": b"x" for k in range(99)}
+    assert len(carrying.files_in(carrying.with_files(bare, many))) == carrying.MOST
+    for bad in (SVG, HTML, b"", png_header(60_000, 60_000)):
+        with pytest.raises(InputError):
+            carrying.carried(carrying.with_files(bare, {"input.png": bad}), Limits())
+    whole = carrying.with_files(bare, {"input.png": png_bytes(picture())})
+    at = whole.index(carrying.CHUNK) + 40
+    for broken in (whole[: at + 1], whole[:at] + b"\xff\xff" + whole[at + 2 :], b"", whole[8:]):
+        assert carrying.files_in(broken) == {}
+    session.close()
+
+
+def test_strokes_are_named_by_what_they_show_and_bounded():
+    session = Session("a")
+    _, layer = painted_things()
+    name = keep(session, layer)
+    assert keep(session, layer) == name
+    assert len(session.strokes) == 1
+    with pytest.raises(InputError, match="paint them once more"):
+        with_strokes(session, [spec_of_paint("paint-00000000.png", 0.1)], Limits())
+    assert with_strokes(session, ["shift:dx=8"], Limits()) == ("shift:dx=8",)
+    for k in range(40):
+        keep(session, Image.new("RGBA", (4, 4), (k, 0, 0, 255)))
+    assert len(session.strokes) == 32
+    with pytest.raises(InputError, match="are not here"):
+        with_strokes(session, [spec_of_paint(name, 0.1)], Limits())
+    session.close()
+
+
+def test_files_of_forgotten_edits_and_old_downloads_go():
+    session = Session("a")
+    session.history = History(longest=2)
+    entries = [edited(session, picture()) for _ in range(3)]
+    for entry in entries:
+        session.add(entry)
+    assert [Path(one.pictures[0]).exists() for one in entries] == [False, True, True]
+    downloads = [Path(session.pass_on("edit.zip", b"x")) for _ in range(10)]
+    assert [path.exists() for path in downloads] == [False] * 2 + [True] * 8
+    session.close()
+
+
+def test_undo_brings_the_mask_back():
+    session = Session("a")
+    mask, _ = painted_things()
+    entry = edited(session, picture(), mask)
+    session.take(entry.photo)
+    session.mask = np.full_like(mask, 255)
+    session.revisit(entry)
+    assert session.mask is not None
+    assert (session.mask == mask).all()
+    session.close()
 
 
 def test_an_example_is_named_by_what_it_changes():

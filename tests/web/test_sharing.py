@@ -13,6 +13,7 @@ import noisespace as ns
 from noisespace.errors import InputError
 from noisespace.metadata import png_bytes
 from noisespace.web import records, sharing
+from noisespace.web.carrying import Carried
 from noisespace.web.history import History
 from noisespace.web.records import Settings
 from tiny import tiny_sd
@@ -83,6 +84,37 @@ def test_command_and_python_make_the_same_picture(folder, monkeypatch, name):
         assert found.variant == k - 1
         assert len(found.image) == 64
         assert bool(found.notes) == (name == "all")
+
+
+def test_strokes_and_masks_are_restored_where_they_are_known(folder, monkeypatch):
+    """The record knows them by their pixels, whoever made the picture."""
+    from typer.testing import CliRunner
+
+    from noisespace.cli.app import app
+
+    monkeypatch.chdir(folder)
+    layer = Image.new("RGBA", (32, 40))
+    layer.paste((255, 0, 0, 255), (4, 4, 20, 20))
+    name = "paint-0123abcd.png"
+    layer.save(name)
+    grey = np.array(Image.open("mask.png"))
+    settings = Settings(
+        model=str(folder / "model"), source="a photo of a cat", target="a photo of a dog", steps=5,
+        mask="mask.png", operations=(f"color-edit:strokes={name},strength=0.2",),
+    )  # fmt: skip
+    ran = CliRunner().invoke(app, shlex.split(sharing.command(settings, out="painted.png"))[1:])
+    assert ran.exit_code == 0, ran.output
+    record = records.record_in((folder / "painted.png").read_bytes()) or {}
+    known = Carried(None, grey, {name: layer}).known
+    found = records.restored(record, known)
+    assert (found.settings.mask, found.settings.operations) == (
+        "mask.png",
+        settings.operations,
+    )
+    assert found.notes == ()
+    lost = records.restored(record)
+    assert (lost.settings.mask, lost.settings.operations) == ("", ())
+    assert len(lost.notes) == 2
 
 
 def test_a_restored_record_makes_the_same_picture(folder):

@@ -30,7 +30,7 @@ class ColorEdit:
     with ``color`` inside ``mask``) painted over it, B where paint is (it counts where it covers at
     least half of a latent position), P the prediction along the code's path. ``window``: the share
     of the executed steps in which it acts. Texture stays, also under the paint, which SDEdit from
-    the same strokes loses.
+    the same strokes loses. Every image of a code gets the same paint.
     """
 
     strokes: Any = None
@@ -60,10 +60,6 @@ class ColorEdit:
                 "ColorEdit paints into noise maps, and this code has none: invert with "
                 "edit-friendly or cycle-diffusion"
             )
-        if code.path.shape[1] != 1:
-            raise InputError(
-                f"ColorEdit takes a code of one image, got one of {code.path.shape[1]}"
-            )
         steps = executed(self.window, len(code.residual), "window")
         goal, inside = self.goal(model, code)
         residual = code.residual.clone()
@@ -74,13 +70,16 @@ class ColorEdit:
         return noted(replace(code, residual=residual), self)
 
     def goal(self, model: Model, code: Code) -> tuple[Tensor, Tensor]:
-        """M as latents (1, c, h, w), and B (1, 1, h, w) of 0 and 1."""
+        """M of each image as latents (b, c, h, w), and B (1, 1, h, w) of 0 and 1."""
         h, w = code.path.shape[-2] * model.factor, code.path.shape[-1] * model.factor
-        below = images.to_images(model.decode(code.path[-1]))[0]
         layer = self.layer((w, h))
         inside = self.inside(layer, (code.path.shape[-2], code.path.shape[-1]))
-        picture = np.array(Image.alpha_composite(Image.fromarray(below).convert("RGBA"), layer))
-        goal = model.encode(images.to_tensor(picture[..., :3].copy()).to(model.state))
+        goals = []
+        for below in images.to_images(model.decode(code.path[-1])):
+            over = Image.alpha_composite(Image.fromarray(below).convert("RGBA"), layer)
+            pixels = images.to_tensor(np.array(over)[..., :3].copy())
+            goals.append(model.encode(pixels.to(model.state)))
+        goal = torch.cat(goals)
         return goal, torch.from_numpy(inside).to(goal)[None, None]
 
     @staticmethod

@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from noisespace import images
 from noisespace.code import Code
 from noisespace.denoiser import Controls
+from noisespace.describe import describe
 from noisespace.editing.base import Brief
 from noisespace.errors import InputError
 
@@ -48,6 +49,18 @@ def latent_mask(mask: Any, brief: Brief) -> Tensor:
     if bool((weights == 1).all()):
         warnings.warn("the mask is full (all white): the edit acts as without one", stacklevel=2)
     return weights.view(1, 1, 1, *size)
+
+
+def mask_word(mask: Any) -> str | None:
+    """What a record says of a mask: what finds it, or the hash of its grey pixels.
+
+    The same picture has the same hash, whether it came as a file or as pixels.
+    """
+    if mask is None or callable(getattr(mask, "mask", None)):
+        return None if mask is None else describe(mask)
+    if isinstance(mask, (list, tuple)):
+        return f"({', '.join(str(mask_word(one)) for one in mask)})"
+    return describe(as_grey(mask))
 
 
 def check_aspect(shape: tuple[int, ...], code: Code) -> None:

@@ -71,6 +71,7 @@ class ResultAnswer(BaseModel):
     mask: str | None
     code: str | None
     code_url: str | None
+    zip_url: str
     source: str
     inverted: bool
     inversion_seconds: float
@@ -82,7 +83,10 @@ class ResultAnswer(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """A job: waiting at ``position``, running at ``index`` of ``total`` steps, or finished."""
+    """A job: waiting at ``position``, running at ``index`` of ``total`` steps, or finished.
+
+    The steps of a comparison (stage ``comparing``) are hundredths of its cells.
+    """
 
     id: str
     kind: str
@@ -127,6 +131,7 @@ def result_answer(outcome: Outcome, base: str) -> ResultAnswer:
         mask=None if outcome.mask is None else f"{base}/mask",
         code=outcome.code,
         code_url=None if outcome.code is None else f"{base}/code",
+        zip_url=f"{base}/zip",
         source=outcome.source,
         inverted=outcome.inverted,
         inversion_seconds=outcome.inversion_seconds,

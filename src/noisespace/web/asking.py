@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from pydantic import ValidationError
 from noisespace.errors import InputError, RunError, reason
 from noisespace.metadata import png_bytes
 from noisespace.result import digest
+from noisespace.web.carrying import files_of
+from noisespace.web.limits import Limits
 from noisespace.web.panel import panel, seconds, under_way
 from noisespace.web.records import PAINTED, Settings
 from noisespace.web.requests import EditRequest, picture_of
 from noisespace.web.session import Entry, Photo, Session
 from noisespace.web.sharing import archive, command, python
+from noisespace.web.strokes import with_strokes
 
 PACE = 0.1  # seconds between two pictures that are sent to a browser
 
@@ -28,7 +31,8 @@ def sentence(error: BaseException) -> str:
     """What went wrong, for the page: one sentence, whatever was raised."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        named = (part for part in first["loc"] if isinstance(part, str) and "[" not in part)
+        where = ".".join(named)
         text = first["msg"].removeprefix("Value error, ")
         return f"{where}: {text}" if where and where not in text else text
     if isinstance(error, (InputError, RunError)):
@@ -36,7 +40,7 @@ def sentence(error: BaseException) -> str:
     return f"Something went wrong that should not have: {reason(error)}"
 
 
-def photo_of(session: Session, data: bytes, limits: Any, name: str = "the photo") -> Photo:
+def photo_of(session: Session, data: bytes, limits: Limits, name: str = "the photo") -> Photo:
     """An uploaded picture, decoded under the server's limits and kept for this session."""
     pixels = picture_of(data, limits, name)
     known = session.photos.get(digest(pixels))
@@ -46,23 +50,38 @@ def photo_of(session: Session, data: bytes, limits: Any, name: str = "the photo"
     return Photo(path, digest(pixels), (pixels.shape[1], pixels.shape[0]))
 
 
+def photo_now(session: Session) -> Photo:
+    """The photo on the table. Raises InputError where there is none."""
+    if session.photo is None:
+        raise InputError("Give a photo first: drop one, paste one or take an example (tab Edit).")
+    return session.photo
+
+
 def pixels_of(photo: Photo) -> np.ndarray:
     return np.array(Image.open(photo.path))
 
 
-def edit_request(settings: Settings, photo: Photo, mask: np.ndarray | None) -> EditRequest:
+def edit_request(session: Session, settings: Settings, limits: Limits) -> EditRequest:
     """The request of an edit. Raises InputError or ValidationError for what cannot be asked."""
-    if settings.mask == PAINTED and mask is None:
-        raise InputError("paint where the edit may act, or choose the whole picture")
     return EditRequest(
         **inversion(settings),
-        image=pixels_of(photo),
+        **changed(session, settings, limits),
         targets=(settings.target,),
         editor=settings.editor or None,
         guidance=settings.guidance,
-        mask=mask if settings.mask == PAINTED else settings.mask or None,
-        operations=settings.operations,
     )
+
+
+def changed(session: Session, settings: Settings, limits: Limits) -> dict[str, Any]:
+    """The photo of a request, where it may change and what is done to its noise first."""
+    photo = photo_now(session)
+    if settings.mask == PAINTED and session.mask is None:
+        raise InputError("paint where the edit may act, or choose the whole picture")
+    return {
+        "image": pixels_of(photo),
+        "mask": session.mask if settings.mask == PAINTED else settings.mask or None,
+        "operations": with_strokes(session, settings.operations, limits),
+    }
 
 
 def inversion(settings: Settings) -> dict[str, Any]:
@@ -115,7 +134,7 @@ def file_edit(
         code=outcome.code or "",
         said=told(outcome),
     )
-    session.history = session.history.add(entry)
+    session.add(entry)
     return entry
 
 
@@ -133,13 +152,16 @@ def told(outcome: Any) -> str:
     return " ".join([text, *(f"Note: {note}." for note in outcome.notes)])
 
 
-def bundle(entry: Entry, code: Any) -> bytes:
-    """A zip of all that an edit is: pictures, records, code, mask, input and how to make it."""
-    files = [("input.png", Path(entry.photo.path).read_bytes())]
+def bundle(entry: Entry, code: Any, strokes: Mapping[str, str]) -> bytes:
+    """A zip of all that an edit is: pictures, records, code, mask, input and how to make it.
+
+    ``strokes``: the paths of painted colour by name.
+    """
+    files = [*files_of(entry, strokes).items()]
     files += [(Path(path).name, Path(path).read_bytes()) for path in entry.pictures]
     files.append(("records.json", json_bytes(list(entry.records))))
-    if entry.mask:
-        files.append(("mask.png", Path(entry.mask).read_bytes()))
+    if entry.mask and PAINTED not in dict(files):
+        files.append((PAINTED, Path(entry.mask).read_bytes()))
     if code is not None:
         files.append(("code.safetensors", code.to_bytes()))
     files.append(("edit.sh", f"{command(entry.settings)}\n".encode()))

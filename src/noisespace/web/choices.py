@@ -78,3 +78,10 @@ def numbers(value: Any) -> list[float]:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return [value]
     return []
+
+
+def with_field(spec: str, field: str, value: Any) -> str:
+    """A spec with one field set: ``edit-friendly:eta=1`` and skip=.2 give both."""
+    name, _, rest = spec.partition(":")
+    kept = [p for p in rest.split(",") if p.strip() and p.partition("=")[0].strip() != field]
+    return f"{name}:{','.join([*kept, f'{field}={value}'])}"

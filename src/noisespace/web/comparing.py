@@ -12,7 +12,7 @@ from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.editing import Editing
 from noisespace.web.panel import panel, seconds
-from noisespace.web.records import PAINTED, Settings
+from noisespace.web.records import Settings
 from noisespace.web.requests import CompareRequest
 from noisespace.web.session import Session
 from noisespace.web.tabs.compare import CompareTab
@@ -53,14 +53,11 @@ class Comparing:
     def run(self, session: Session, ask: Any, values: tuple[Any, ...]) -> Iterator[list[Any]]:
         """A comparison, to its grid."""
         try:
-            if session.photo is None:
-                raise InputError("Give a photo first, in the tab Edit.")
-            settings, photo = self.editing.tab.controls.read(values), session.photo
-            rest = asking.inversion(settings)
+            engine, settings = self.editing.engine, self.editing.tab.controls.read(values)
+            rest = asking.inversion(settings) | asking.changed(session, settings, engine.limits)
             del rest["method"], rest["variants"]
-            mask = session.mask if settings.mask == PAINTED else settings.mask or None
-            rest |= {"image": asking.pixels_of(photo), "target": settings.target, "mask": mask}
-            job = asking.follow(self.editing.engine, session, ask(settings, rest))
+            rest["target"] = settings.target
+            job = asking.follow(engine, session, ask(settings, rest))
             outcome = None
             while outcome is None:
                 try:

@@ -19,7 +19,7 @@ from noisespace.result import digest
 from noisespace.schedule import Level
 from noisespace.web.cache import Codes
 from noisespace.web.choices import method_of
-from noisespace.web.jobs import Cancelled, Job
+from noisespace.web.jobs import PARTS, Cancelled, Job
 from noisespace.web.limits import Limits
 
 
@@ -40,6 +40,32 @@ class Guarded(Around):
         return self.model.denoise(x, level, text, touch)
 
 
+class Cells:
+    """How far a comparison is: ``count`` cells, each an inversion (unless known) and an edit."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.done = count, 0
+        self._begin, self._end, self._told = 0.0, 1.0, 0
+
+    def enter(self, stage: str) -> None:
+        """A stage of the current cell begins; an inversion is taken for half of the cell."""
+        if stage == "inverting":
+            self._begin, self._end = 0.0, 0.5
+        elif stage == "editing":
+            self._begin, self._end = (0.5 if self._end == 0.5 else self._begin), 1.0
+
+    def step(self, done: int, total: int) -> tuple[int, int]:
+        """Index and total of the whole comparison, in hundredths of cells; never backwards."""
+        share = self._begin + (self._end - self._begin) * done / max(total, 1)
+        self._told = max(self._told, self.done * PARTS + min(int(PARTS * share), PARTS - 1))
+        return self._told, self.count * PARTS
+
+    def next(self) -> tuple[int, int]:
+        """The current cell is done."""
+        self.done, self._begin, self._end = self.done + 1, 0.0, 1.0
+        return self.done * PARTS, self.count * PARTS
+
+
 @dataclass(frozen=True)
 class Desk:
     """Where one job is worked on: its guarded model, the kept codes, and whom to tell."""
@@ -48,7 +74,7 @@ class Desk:
     job: Job
     codes: Codes
     limits: Limits
-    quiet: bool = False  # for parts of a comparison, which counts cells and not steps
+    cell: Cells | None = None  # of a comparison, which counts them and not steps
 
     @classmethod
     def of(cls, model: Any, job: Job, codes: Codes, limits: Limits) -> Desk:
@@ -61,14 +87,18 @@ class Desk:
         return cls(Guarded(model, watch), job, codes, limits)
 
     def enter(self, stage: Any) -> None:
-        if not self.quiet:
+        if self.cell is None:
             self.job.enter(stage)
+        else:
+            self.cell.enter(stage)
 
     def step(self, done: int, total: int) -> None:
         """Progress of a stage; the place where a job ends that was cancelled."""
         self.model.watch()
-        if not self.quiet:
+        if self.cell is None:
             self.job.step(done, total)
+        else:
+            self.job.step(*self.cell.step(done, total))
 
 
 @dataclass(frozen=True)

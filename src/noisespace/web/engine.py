@@ -17,9 +17,9 @@ from noisespace.web.checks import check_request, weight
 from noisespace.web.desk import Desk, TimeUp
 from noisespace.web.jobs import Busy, Cancelled, Gone, Job
 from noisespace.web.limits import Limits
+from noisespace.web.notes import noted
 from noisespace.web.queue import Queue
 from noisespace.web.sentences import failure
-from noisespace.web.work import noted
 
 Observer = Callable[[str, Job], None]  # what happened: submitted, started or ended
 

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Depends, Query, Response
 from noisespace.metadata import png_bytes
 from noisespace.web import answers as a
 from noisespace.web.jobs import Gone, Job
-from noisespace.web.serving import FILE, LONGEST_WAIT, PNG, Api, Id, Index
+from noisespace.web.serving import FILE, LONGEST_WAIT, PNG, ZIP, Api, Id, Index
+from noisespace.web.zips import result_zip
 
 
 def about_jobs(router: APIRouter, api: Api) -> None:
@@ -77,6 +78,17 @@ def about_files(router: APIRouter, api: Api) -> None:
         named = {"content-disposition": 'attachment; filename="code.safetensors"'}
         data = engine.code(key, owner).to_bytes()
         return Response(data, media_type="application/octet-stream", headers=named)
+
+    @router.get("/api/jobs/{id}/zip", responses=ZIP, **tagged)
+    def packed(id: Id, owner: Annotated[str, who]) -> Response:
+        """All that the job made: pictures with their records, the records, the code."""
+        result = finished(engine.job(id, owner))
+        try:
+            code = None if result.code is None else engine.code(result.code, owner)
+        except Gone:  # no longer kept; the rest still is
+            code = None
+        named = {"content-disposition": 'attachment; filename="result.zip"'}
+        return Response(result_zip(result, code), media_type="application/zip", headers=named)
 
     @router.get("/api/jobs/{id}/{name}", responses=PNG, **tagged)
     def named(

@@ -14,7 +14,8 @@ from PIL import Image
 from noisespace.errors import InputError, RunError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-Stage = Literal["", "inverting", "editing", "reconstructing"]
+Stage = Literal["", "inverting", "editing", "reconstructing", "comparing"]
+PARTS = 100  # of a cell of a comparison, as its steps are counted
 FINISHED = ("done", "failed", "cancelled")
 
 
@@ -54,9 +55,9 @@ class Job:
     """One request under way. Only the engine changes it; everybody else reads and cancels.
 
     ``state``; ``position`` in the queue (1 is next, 0 once it runs); ``stage``, with ``index`` of
-    ``total`` steps done in it; ``seconds`` it has run and ``eta``, the seconds that its stage still
-    takes (None while unknown); ``preview``: the latest step's picture; ``result``: an Outcome once
-    done; ``error``: one sentence once failed.
+    ``total`` steps done in it (of a comparison: hundredths of its cells); ``seconds`` it has run
+    and ``eta``, the seconds that its stage still takes (None while unknown); ``preview``: the
+    latest step's picture; ``result``: an Outcome once done; ``error``: one sentence once failed.
     """
 
     def __init__(self, request: Any, owner: str, *, previews: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -33,6 +34,11 @@ CSS = """
 #variants-gallery img, #compare-grid img { object-fit: contain; }
 #variants-gallery .grid-wrap, #compare-grid .grid-wrap, #noise-maps .grid-wrap {
   max-height: none !important; height: auto !important; }
+#words label { border-radius: 999px; padding: .2em .9em; }
+#words label input { position: absolute; opacity: 0; }
+#words label.selected, #words label:has(:checked) { background: var(--color-accent); color: #fff; }
+#words label:has(:focus-visible) { outline: 2px solid var(--color-accent); outline-offset: 2px; }
+#painted .panel { padding: 4px 12px; border: 0; }
 #past input { text-overflow: ellipsis; padding-right: 2em; }
 #panel, #compare-panel, #noise-panel { padding: 0; }
 .small-pictures img { image-rendering: pixelated; }
@@ -49,8 +55,9 @@ CSS = """
 """
 
 
-def look() -> dict[str, Any]:
-    """What ``gr.mount_gradio_app`` takes beside the blocks."""
+def look(most: int) -> dict[str, Any]:
+    """What ``gr.mount_gradio_app`` takes beside the blocks. ``most``: bytes of a photo."""
+    script = Path(__file__).with_name("page.js").read_text().replace("MOST_BYTES", str(most))
     theme = gr.themes.Default(
         primary_hue="teal",
         secondary_hue="slate",
@@ -58,4 +65,5 @@ def look() -> dict[str, Any]:
         font=list(FONTS),
         font_mono=list(MONO),
     )
-    return {"theme": theme, "css": CSS, "run_history": False}
+    head = f"<script>{script}</script>"
+    return {"theme": theme, "css": CSS, "head": head, "run_history": False}

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from noisespace.errors import InputError
 from noisespace.metadata import png_bytes
-from noisespace.web import asking, maps
+from noisespace.web import asking, maps, strokes
 from noisespace.web.editing import Editing
+from noisespace.web.paints import Paints
 from noisespace.web.panel import panel, seconds
-from noisespace.web.pieces import canvas
+from noisespace.web.pieces import canvas, layers_of, merged, share
 from noisespace.web.requests import InvertRequest, OperationRequest, Paint
 from noisespace.web.session import Session
 from noisespace.web.tabs.noise import NoiseTab
@@ -25,13 +27,12 @@ class Noising:
 
     editing: Editing
     tab: NoiseTab
+    paints: Paints
 
     def inverted(self, session: Session, values: tuple[Any, ...]) -> Any:
         """The outcome of inverting the photo: it is known where an edit was made of it."""
-        if session.photo is None:
-            raise InputError("Give a photo first, in the tab Edit.")
+        image = asking.pixels_of(asking.photo_now(session))
         asked = asking.inversion(self.editing.tab.controls.read(values, target=False))
-        image = asking.pixels_of(session.photo)
         return self.editing.wait(session, InvertRequest(**asked, image=image))
 
     def look(self, session: Session, *values: Any) -> list[Any]:
@@ -40,9 +41,8 @@ class Noising:
             outcome = self.inverted(session, values)
             code = self.editing.engine.code(outcome.code, session.owner)
             variance, by_step = maps.variance(code)
-            photo = session.photo
-            assert photo is not None
-            session.clicked = None
+            photo = asking.photo_now(session)
+            session.clicked = session.colour = None  # the canvas is drawn anew
             return [
                 panel(f"{len(by_step)} noise maps by {code.method}.", "done"),
                 variance,
@@ -74,24 +74,37 @@ class Noising:
         """Writes the shift into the operations of the Edit tab."""
         if not dx and not dy:
             return [gr.skip(), panel("a shift by nothing does nothing: give dx or dy", "error")]
-        added = shift_spec(dx, dy)
-        said = f"Edits are of the shifted photo from now on ({added}, in the tab Edit)."
-        return [f"{operations or ''} {added}".strip(), panel(said, "done")]
+        return added(operations, shift_spec(dx, dy), "shifted")
 
-    def colour(self, session: Session, given: Any, strength: float, *values: Any) -> list[Any]:
+    def painted(self, session: Session, given: Any) -> Any:
+        """Colour was put on the photo."""
+        if session.photo is None:
+            return gr.skip()
+        try:
+            layers = layers_of(given, self.tab.canvas, self.paints)
+            session.colour = merged(layers, session.photo.size)
+        except InputError as error:
+            return panel(str(error), "error")
+        if session.colour is None:
+            return panel("Nothing is painted.")
+        covered = share(np.asarray(session.colour)[..., 3])
+        return panel(f"Colour covers {covered} of the photo: show it, or use it in edits.")
+
+    def colour(self, session: Session, strength: float, *values: Any) -> list[Any]:
         """The photo from noise with colour in it."""
         try:
-            layers = (given or {}).get("layers", [])
-            if session.photo is None or not layers or not any(paint(x) for x in layers):
-                raise InputError("Look at the noise first, then paint where the colour shall be.")
-            layer = Image.new("RGBA", layers[0].size)
-            for one in layers:
-                layer = Image.alpha_composite(layer, one.convert("RGBA"))
-            layer = layer.resize(session.photo.size, Image.Resampling.BOX)
-            change: Any = Paint(strokes=layer, strength=strength)
+            change: Any = Paint(strokes=colour_now(session), strength=strength)
         except Exception as error:
             return [panel(asking.sentence(error), "error"), gr.skip()]
         return self.operate(session, change, values)
+
+    def keep_colour(self, session: Session, operations: str, strength: float) -> list[Any]:
+        """Writes the colour into the operations of the Edit tab; the strokes become a file."""
+        try:
+            name = strokes.keep(session, colour_now(session))
+        except InputError as error:
+            return [gr.skip(), panel(str(error), "error")]
+        return added(operations, strokes.spec_of_paint(name, strength), "coloured")
 
     def operate(self, session: Session, change: Any, values: tuple[Any, ...]) -> list[Any]:
         """One operation on the inverted photo, and its replay beside the photo."""
@@ -112,9 +125,17 @@ def shift_spec(dx: float, dy: float) -> str:
     return f"shift:dx={round(dx)},dy={round(dy)}"
 
 
-def paint(layer: Image.Image) -> bool:
-    """Whether anything is painted on a layer."""
-    return layer.convert("RGBA").getchannel("A").getbbox() is not None
+def added(operations: str, one: str, what: str) -> list[Any]:
+    """The operations with one more, and what to say."""
+    said = f"Edits are of the {what} photo from now on ({one}, in the tab Edit)."
+    return [f"{operations or ''} {one}".strip(), panel(said, "done")]
+
+
+def colour_now(session: Session) -> Image.Image:
+    """The colour that is painted. Raises InputError where there is none."""
+    if session.colour is None:
+        raise InputError("Look at the noise first, then paint where the colour shall be.")
+    return session.colour
 
 
 def table(by_step: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL import Image
 
+from noisespace.web.jobs import PARTS
+
 IDLE = "Drop a photo, say what it shows and what it shall show, then press <b>Edit</b>."
 LARGEST = 320  # pixels of a preview's longer side
 
@@ -60,5 +62,8 @@ def under_way(view: Any) -> str:
         ahead = view.position - 1
         return f"Waiting: {ahead} before you." if ahead > 0 else "Waiting: you are next."
     at = f", step {view.index} of {view.total}" if view.total else ""
+    if view.stage == "comparing" and view.total:
+        many = view.total // PARTS
+        at = f", picture {min(view.index // PARTS + 1, many)} of {many}"
     left = f", {seconds(view.eta)} left" if view.eta else ""
     return f"{view.stage.capitalize() or 'Working'}{at}{left}"

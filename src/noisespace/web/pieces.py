@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
+from noisespace.errors import InputError
+from noisespace.web.paints import Paints, layer
+from noisespace.web.panel import panel
 from noisespace.web.session import Photo, Session
+from noisespace.web.strict import ours
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
+PAUSE = "() => new Promise((later) => setTimeout(later, 250))"
 CANVAS = 512  # pixels of the longer side of what is painted on
 
 
 def path_of(given: Any) -> str | None:
     """The path of an upload as gradio hands it on undecoded (``preprocess=False``).
 
-    Decoding is ours, under the server's limits. The path lies in the folder of uploads: gradio
-    refuses any other before it comes here.
+    Decoding is ours, under the server's limits. Raises InputError for a file that was not uploaded.
     """
-    return given.get("path") if isinstance(given, dict) else None
+    path = given.get("path") if isinstance(given, dict) else None
+    if path is not None and not ours(str(path)):
+        raise InputError("a file is uploaded here, never named by a path of the server")
+    return path
 
 
 def upload(label: str, place: str) -> gr.Image:
@@ -81,20 +89,59 @@ def put_away(session: Session) -> Any:
     return gr.update(visible=False)
 
 
-def again(event: Any, editor: gr.ImageEditor, session: gr.State) -> None:
-    """After an event that may have put an editor away, it is drawn anew.
+def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) -> None:
+    """After an event that may have put an editor away, it is drawn anew, and what it covers told.
 
-    Given a picture while it is shown, gradio's editor has no texture to paint on.
+    Given a picture while it is shown, gradio's editor has no texture to paint on; so the browser
+    is given time to take it off the page.
     """
 
-    def draw(own: Session | None) -> Any:
+    def draw(own: Session | None) -> list[Any]:
         if own is None or not own.redraw:
-            return gr.skip()
+            return [gr.skip(), gr.skip()]
         own.redraw = False
         value = None if own.photo is None else canvas(own.photo, own.found)
-        return gr.update(value=value, visible=True)
+        return [gr.update(value=value, visible=True), covered(own.mask)]
 
-    event.then(draw, session, editor, queue=False, show_progress="hidden", api_visibility="private")
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    gone = event.then(None, js=PAUSE)
+    gone.then(draw, session, [editor, told], **quiet)
+
+
+def layers_of(given: Any, editor: gr.ImageEditor, paints: Paints) -> list[Image.Image]:
+    """The layers of an event of an editor (``preprocess=False``), lowest first.
+
+    They were sent before it and lie under its id; or, where the browser was in a hurry, they were
+    uploaded. Raises InputError for what is no paint.
+    """
+    if not isinstance(given, dict):
+        return []
+    if given.get("id"):
+        return paints.take(editor._id, given["id"])
+    paths = [path_of(one) for one in given.get("layers") or []]
+    return [layer(Path(path).read_bytes()) for path in paths if path]
+
+
+def merged(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:
+    """Layers as one of a (width, height); None where nothing is painted."""
+    if not any(one.getchannel("A").getbbox() for one in layers):
+        return None
+    whole = Image.new("RGBA", layers[0].size)
+    for one in layers:
+        whole = Image.alpha_composite(whole, one.resize(whole.size))
+    return whole.resize(size, Image.Resampling.BOX)
+
+
+def covered(mask: np.ndarray | None) -> str:
+    """What the page says of a mask."""
+    if mask is None:
+        return panel("Nothing is painted.")
+    return panel(f"The mask covers {share(mask)} of the photo.")
+
+
+def share(mask: np.ndarray) -> str:
+    """How much of a picture is not zero, ``12.3 %``."""
+    return f"{100 * float((mask > 0).mean()):.1f} %"
 
 
 def painted(
@@ -105,10 +152,10 @@ def painted(
     ``found``: the mask that was there; orange adds to it, blue takes away.
     """
     mask = np.zeros((size[1], size[0]), np.uint8) if found is None else found.copy()
-    for layer in layers:
+    for one in layers:
         red, _, blue, alpha = (
             np.asarray(band, dtype=int)
-            for band in layer.convert("RGBA").resize(size, Image.Resampling.BOX).split()
+            for band in one.convert("RGBA").resize(size, Image.Resampling.BOX).split()
         )
         mask[(alpha > 40) & (red >= blue)] = 255
         mask[(alpha > 40) & (red < blue)] = 0

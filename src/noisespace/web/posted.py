@@ -50,11 +50,25 @@ class InvertBody(Posted):
     """Invert a picture, so that edits of it start at once."""
 
 
-class EditBody(r.EditSettings, PostedOrCode, WithMask):
+class PaintBody(Part):
+    """Colour painted into the noise maps; ``strokes``: a PNG with transparency."""
+
+    strokes: File
+    strength: Annotated[float, Field(ge=0, le=100)] = 0.05
+    window: tuple[Share, Share] = (0.0, 0.8)
+
+
+class WithOperations(Part):
+    """What is done to the inverted picture's noise first: ``shift:dx=8``, or paint."""
+
+    operations: Annotated[tuple[Operation | PaintBody, ...], Field(max_length=8)] = ()
+
+
+class EditBody(r.EditSettings, PostedOrCode, WithMask, WithOperations):
     """Edit a picture: every target for every seed."""
 
 
-class CompareBody(r.CompareSettings, Posted, WithMask):
+class CompareBody(r.CompareSettings, Posted, WithMask, WithOperations):
     """Several settings on one picture, as a grid with figures."""
 
 
@@ -64,14 +78,6 @@ class AttentionBody(r.AttentionSettings, PostedOrCode):
 
 class MaskBody(r.MaskSettings, PostedOrCode):
     """The mask that DiffEdit or a word's attention finds."""
-
-
-class PaintBody(Part):
-    """Colour painted into the noise maps; ``strokes``: a PNG with transparency."""
-
-    strokes: File
-    strength: Annotated[float, Field(ge=0, le=100)] = 0.05
-    window: tuple[Share, Share] = (0.0, 0.8)
 
 
 class OperationBody(r.Request):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,6 +19,8 @@ from noisespace.metadata import KEY, MAX_RECORD
 from noisespace.web.written import parse_repr, spec_of
 
 PAINTED = "mask.png"  # what a painted mask is called in commands and archives
+STROKES = re.compile(r"paint-[0-9a-f]{8}\.png")  # and painted colour
+HASHED = re.compile(r"(?<=strokes=)sha256:[0-9a-f]{64}")  # as a record has it
 
 
 class Settings(BaseModel):
@@ -100,8 +103,11 @@ class _Record(BaseModel):
     picture: _Picture
 
 
-def restored(record: Mapping[str, Any]) -> Restored:
-    """The settings of a record. Raises InputError for one that is no edit's, or damaged."""
+def restored(record: Mapping[str, Any], known: Mapping[str, str] | None = None) -> Restored:
+    """The settings of a record. Raises InputError for one that is no edit's, or damaged.
+
+    ``known``: names of a mask and of strokes by the hashes that stand in a record; others are lost.
+    """
     if record.get("task") != "edit":
         raise InputError(
             f"the record is of the task {record.get('task')!r}; only edits can be restored"
@@ -113,6 +119,7 @@ def restored(record: Mapping[str, Any]) -> Restored:
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"the record is damaged: {where}: {first['msg']}") from None
     notes = read.model.notes()
+    names = known or {}
 
     def word(text: str | None, kind: str, table: Mapping[str, type]) -> str:
         if text is None:
@@ -127,7 +134,8 @@ def restored(record: Mapping[str, Any]) -> Restored:
     if not source.seed or not 0 <= read.picture.source < len(source.seed):
         raise InputError("the record is damaged: its picture has no seed")
     painted = (read.mask or "").startswith("sha256:")
-    if painted:
+    mask = names.get(read.mask or "", "") if painted else word(read.mask, "mask", MASKS)
+    if painted and not mask:
         notes.append("the mask was painted and is not in the PNG: paint it again")
     size = side_of(source.size[0], notes) if source.size else None
     settings = Settings(
@@ -137,9 +145,12 @@ def restored(record: Mapping[str, Any]) -> Restored:
         target=read.picture.prompt,
         method=word(source.method, "method", METHODS) or "edit-friendly",
         editor=word(read.editor, "editor", EDITORS),
-        mask="" if painted else word(read.mask, "mask", MASKS),
+        mask=mask,
         operations=tuple(
-            filter(None, (word(o, "operation", OPERATIONS) for o in source.operations))
+            filter(
+                None,
+                (word(told(o, names), "operation", OPERATIONS) for o in source.operations),
+            )
         ),
         steps=source.steps,
         guidance=read.guidance,
@@ -150,6 +161,16 @@ def restored(record: Mapping[str, Any]) -> Restored:
     )
     image = source.image[0] if source.image else ""
     return Restored(settings, read.picture.source, image, tuple(notes))
+
+
+def told(operation: str, names: Mapping[str, str]) -> str:
+    """A record's operation with the names of strokes that are known in place of their hashes."""
+    return HASHED.sub(lambda m: repr(names[m[0]]) if m[0] in names else m[0], operation)
+
+
+def strokes_in(operations: Sequence[str]) -> list[str]:
+    """The names of painted strokes in operations' specs."""
+    return [name for spec in operations for name in STROKES.findall(spec)]
 
 
 def side_of(fit: Mapping[str, tuple[int, int]], notes: list[str]) -> int | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from noisespace.errors import InputError
-from noisespace.web.choices import operation_of
+from noisespace.web.choices import operation_of, with_field
 from noisespace.web.fields import (
     LAST_SEED,
     Editor,
@@ -59,15 +59,11 @@ class Inversion(Request):
 
 
 class EditSettings(Inversion):
-    """What an edit shall be: every target for every seed.
-
-    ``operations`` are done to the code first, such as ``shift:dx=8``.
-    """
+    """What an edit shall be: every target for every seed."""
 
     targets: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=16)]
     editor: Editor = None
     guidance: Weight | None = None
-    operations: Annotated[tuple[Operation, ...], Field(max_length=8)] = ()
 
 
 class Combo(Part):
@@ -119,10 +115,31 @@ class InvertRequest(Inversion):
     image: Pixels
 
 
+class Paint(Part):
+    """Colour painted into the noise maps (ColorEdit): ``strokes`` are RGBA pixels."""
+
+    strokes: Strokes
+    strength: Annotated[float, Field(ge=0, le=100)] = 0.05
+    window: tuple[Share, Share] = (0.0, 0.8)
+
+    def choice(self) -> Any:
+        """The operation itself."""
+        from noisespace.editing import ColorEdit
+
+        return ColorEdit(self.strokes, strength=self.strength, window=self.window)
+
+
+Operations = Annotated[tuple[Operation | Paint, ...], Field(max_length=8)]
+
+
 class EditRequest(EditSettings, OnImage):
-    """Edit a picture; ``mask``: painted (uint8 (h, w), PIL) or the spec of what finds it."""
+    """Edit a picture; ``mask``: painted (uint8 (h, w), PIL) or the spec of what finds it.
+
+    ``operations`` are done to the code first, such as ``shift:dx=8`` or paint.
+    """
 
     mask: Mask = None
+    operations: Operations = ()
 
 
 class CompareRequest(CompareSettings):
@@ -130,6 +147,7 @@ class CompareRequest(CompareSettings):
 
     image: Pixels
     mask: Mask = None
+    operations: Operations = ()
 
     @classmethod
     def methods(
@@ -161,20 +179,6 @@ class MaskRequest(MaskSettings, OnImage):
     """Find a mask."""
 
 
-class Paint(Part):
-    """Colour painted into the noise maps (ColorEdit): ``strokes`` are RGBA pixels."""
-
-    strokes: Strokes
-    strength: Annotated[float, Field(ge=0, le=100)] = 0.05
-    window: tuple[Share, Share] = (0.0, 0.8)
-
-    def choice(self) -> Any:
-        """The operation itself."""
-        from noisespace.editing import ColorEdit
-
-        return ColorEdit(self.strokes, strength=self.strength, window=self.window)
-
-
 class OperationRequest(Request):
     """Operations on a code, one after another (``shift:dx=8,dy=-4`` or paint): a new code."""
 
@@ -190,10 +194,3 @@ AnyRequest = (
 def choices(operations: Sequence[str | Paint]) -> list[Any]:
     """Operations as what does them."""
     return [o.choice() if isinstance(o, Paint) else operation_of(o) for o in operations]
-
-
-def with_field(spec: str, field: str, value: Any) -> str:
-    """A spec with one field set: ``edit-friendly:eta=1`` and skip=.2 give both."""
-    name, _, rest = spec.partition(":")
-    kept = [p for p in rest.split(",") if p.strip() and p.partition("=")[0].strip() != field]
-    return f"{name}:{','.join([*kept, f'{field}={value}'])}"

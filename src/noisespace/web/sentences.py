@@ -27,6 +27,7 @@ def invalid(error: ValidationError) -> str:
 def first_error(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors, one sentence: the field and what is wrong with it."""
     first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    # a part with a bracket names one of pydantic's own validators, not a field
+    place = ".".join(str(part) for part in first["loc"] if part != "body" and "[" not in str(part))
     text = " ".join(str(first["msg"]).removeprefix("Value error, ").split())[:600]
     return f"{place}: {text}" if place else text

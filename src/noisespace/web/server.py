@@ -21,6 +21,7 @@ from noisespace.web.engine import Engine
 from noisespace.web.guard import Guard
 from noisespace.web.jobs import Busy, Gone
 from noisespace.web.limits import MIB
+from noisespace.web.paints import Paints
 from noisespace.web.routes import routes
 from noisespace.web.sentences import first_error
 from noisespace.web.serving import Api
@@ -34,7 +35,7 @@ Post a picture to `/api/uploads` (or give it as base64), post a job, ask for the
 done, fetch its files. Every refusal is JSON, `{"error": "one sentence"}`. Who shares a server sends
 a secret of their own as `X-Session`, so that jobs are theirs alone.
 """
-Mount = Callable[[FastAPI, Engine], Any]
+Mount = Callable[[FastAPI, Engine, Paints], Any]
 
 
 def create_app(
@@ -66,14 +67,15 @@ def create_app(
     handle_errors(app)
     describe_limits(app, engine)
     # The last one added stands first: whoever is refused is counted too, and no body was read.
+    paints = Paints()
     if page is not None:
-        app.add_middleware(Strict, most=2 * limits.uploads_bytes)
+        app.add_middleware(Strict, limits=limits, paints=paints)
     together = max(2 * limits.upload_bytes, 128 * MIB)
     app.add_middleware(Bodies, each=limits.upload_bytes * 4 // 3 + MIB, together=together)
     app.add_middleware(Guard, access=access)
     app.add_middleware(Watched, metrics=metrics, log=log)
     if page is not None:
-        page(app, engine)
+        page(app, engine, paints)
     return app
 
 

@@ -30,6 +30,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="A job's id.")]
 Index = Annotated[int, Path(ge=0, le=10_000)]
 

@@ -7,16 +7,19 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from noisespace.web.history import History
-from noisespace.web.records import Settings
+from noisespace.web.records import PAINTED, Settings
+
+PASSING = 8  # downloads that a session keeps
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Entry:
     chosen: int = 0
 
     @property
+    def paths(self) -> list[str]:
+        """Its own files; the photo is shared."""
+        return [path for path in (*self.pictures, self.reconstruction, self.mask) if path]
+
+    @property
     def title(self) -> str:
         own = self.settings
         return f"{own.target} · {own.method} · guidance {own.guidance or 'default'}"
@@ -64,7 +72,10 @@ class Session:
         self.mask: np.ndarray | None = None  # as painted on the photo
         self.redraw = False  # whether the editor of masks has to be drawn anew
         self.found: np.ndarray | None = None  # what that was begun with
+        self.strokes: dict[str, str] = {}  # paths of painted colour by name, oldest first
+        self.colour: Any = None  # what is painted in the tab Noise space, RGBA
         self.history: History[Entry] = History()
+        self._passing: deque[Path] = deque()
         self._folder: Path | None = None
         self._count = 0
 
@@ -78,10 +89,31 @@ class Session:
     def take(self, photo: Photo | None) -> None:
         """Another photo is on the table; a mask was painted on the one before."""
         if photo is None or self.photo is None or photo.image != self.photo.image:
-            self.mask = self.found = None
+            self.mask = self.found = self.colour = None
         self.photo = photo
         if photo is not None:
             self.photos[photo.image] = photo
+
+    def revisit(self, entry: Entry) -> None:
+        """Back to an edit: its photo and the mask that was painted for it."""
+        self.take(entry.photo)
+        if entry.settings.mask == PAINTED and entry.mask:
+            self.mask = self.found = np.array(Image.open(entry.mask).convert("L"))
+
+    def add(self, entry: Entry) -> None:
+        """Another edit; the pictures of those that are forgotten go."""
+        before, self.history = self.history, self.history.add(entry)
+        kept = {path for one in self.history.entries for path in one.paths}
+        for path in {path for one in before.entries for path in one.paths} - kept:
+            Path(path).unlink(missing_ok=True)
+
+    def pass_on(self, name: str, data: bytes) -> str:
+        """A file to be fetched once: the last few are kept."""
+        path = self.write(name, data)
+        self._passing.append(Path(path))
+        while len(self._passing) > PASSING:
+            self._passing.popleft().unlink(missing_ok=True)
+        return path
 
     def write(self, name: str, data: bytes) -> str:
         """A file of this session, in a folder of its own so that the name may be used again."""

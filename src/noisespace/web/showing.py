@@ -25,6 +25,7 @@ class View:
     undo: gr.Button
     redo: gr.Button
     files: tuple[gr.Button, ...]
+    carry: gr.Checkbox
 
     @property
     def outputs(self) -> list[Any]:
@@ -93,6 +94,10 @@ def draw_view() -> View:
             )
             for name in FILES
         )
+    carry = gr.Checkbox(
+        True, label="The image carries its photo and mask", elem_id="carry",
+        info="so that dropping it here restores all; off, it holds the settings alone",
+    )  # fmt: skip
     mask = gr.Image(
         label="Where the edit acted", visible=False, interactive=False, elem_id="mask-used",
         buttons=[], height=240,
@@ -105,7 +110,7 @@ def draw_view() -> View:
         code = gr.Textbox(
             label="As Python", lines=6, elem_id="as-python", elem_classes="spec", buttons=["copy"]
         )
-    return View(slider, gallery, mask, shell, code, past, undo, redo, files)
+    return View(slider, gallery, mask, shell, code, past, undo, redo, files, carry)
 
 
 FILES = ("Image", "Code", "Record", "Zip")

@@ -1,7 +1,8 @@
-"""What gradio would do for a client and this server does not: fetch a URL, fill the disk."""
+"""What gradio would do for a client and this server does not: fetch a URL, fill disk or memory."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,86 +10,158 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from noisespace.web.guard import App, Message, Receive, Scope, Send, respond
+from noisespace.decode import FORMATS
+from noisespace.errors import InputError
+from noisespace.web.guard import App, Message, Receive, Scope, Send, headers_of, respond
+from noisespace.web.limits import Limits
+from noisespace.web.multipart import parts_of
+from noisespace.web.paints import PARTS, Paints, check_head
 
 PREFIX = "/gradio_api/"
-LINK = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*:|//)")
+LINK = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]+:|//)")
+# All that the page needs of gradio's routes; what else gradio has (or will have) is not there.
+READ = re.compile(r"(app_id|info|queue/data|startup-events|theme\.css|upload_progress)/?")
+READ_UNDER = ("file=", "heartbeat/")
+WRITE = re.compile(r"(cancel|queue/join|reset|run/[a-zA-Z0-9_-]+)/?")
+FILES = 4  # uploaded at once; the page sends one
+KEPT = 20_000  # files of the page on disk
 
 
 class Strict:
-    """Refuses, before gradio looks at it, an event that names a URL, and uploads beyond a bound.
+    """Takes paint and uploads apart and refuses what is no picture, before gradio looks at them.
 
-    A file in an event is {"path": ...} of something that was uploaded; of a URL gradio would fetch
-    what is there. ``most``: bytes that all files of the page may take on disk together.
+    An event that names a URL, or a file that lies elsewhere, is refused: a file in it is {"path":
+    ...} of something that was uploaded; of a URL gradio would fetch what is there, and it hands
+    some paths on as they come. ``paints`` get what is painted.
     """
 
-    def __init__(self, app: App, most: int) -> None:
-        self.app, self.most = app, most
+    def __init__(self, app: App, limits: Limits, paints: Paints) -> None:
+        self.app, self.limits, self.paints = app, limits, paints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         if scope["type"] != "http" or not path.startswith(PREFIX):
             await self.app(scope, receive, send)
-        elif path.startswith(f"{PREFIX}proxy="):
-            await respond(send, 404, "nothing is fetched from elsewhere")
-        elif path.startswith(f"{PREFIX}upload") and folder_bytes(upload_folder()) > self.most:
-            await respond(send, 503, "the server keeps as many files as it may: try again later")
-        elif scope["method"] != "POST" or path.startswith(f"{PREFIX}upload"):
-            await self.app(scope, receive, send)
-        elif path.rstrip("/") == f"{PREFIX}component_server" and multipart(scope):
-            await self.app(scope, receive, send)  # paint of the mask editor: pixels, no event
-        else:
+            return
+        rest, writes = path.removeprefix(PREFIX), scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if rest.rstrip("/") == "component_server" and writes:
+            await self.paint(scope, receive, send)
+        elif rest.rstrip("/") == "upload" and writes:
+            await self.upload(scope, receive, send)
+        elif writes and WRITE.fullmatch(rest):
             await self.event(scope, receive, send)
+        elif not writes and readable(rest):
+            await self.app(scope, receive, send)
+        else:
+            await respond(send, 404, "there is no such thing here")
+
+    async def paint(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Layers of a mask editor: kept here, for the event that follows."""
+        body = await whole(receive)
+        try:
+            parts = parts_of(body, content_type(scope), PARTS)
+            await asyncio.to_thread(self.paints.put, parts)
+        except InputError as error:
+            await respond(send, 400, str(error))
+            return
+        head = [(b"content-type", b"application/json"), (b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"null"})
+
+    async def upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A photo: what is none never reaches the disk."""
+        count, held = await asyncio.to_thread(folder_size, upload_folder())
+        if count > KEPT or held > 2 * self.limits.uploads_bytes:
+            text = "the server keeps as many files as it may: try again later"
+            await respond(send, 503, text)
+            return
+        body = await whole(receive)
+        try:
+            parts = parts_of(body, content_type(scope), FILES)
+            for part in parts:
+                if part.file is None:
+                    raise InputError("an upload may hold files alone")
+                if len(part.data) > self.limits.upload_bytes:
+                    raise InputError("the photo is larger than a photo may be here")
+                check_head(part.data, "the photo", FORMATS, self.limits.pixels)
+        except InputError as error:
+            await respond(send, 400, str(error))
+            return
+        await self.app(scope, again(body, receive), send)
 
     async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads an event (its size is bounded before), looks for URLs, and passes it on."""
-        parts, more = [], True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            parts.append(message.get("body", b""))
-            more = message.get("more_body", False)
-        body = b"".join(parts)
+        """Reads an event (its size is bounded before), looks at its files, and passes it on."""
+        body = await whole(receive)
         try:
-            links = has_links(json.loads(body)) if body else False
+            foreign = bool(body) and not all(map(ours, paths_in(json.loads(body))))
         except (ValueError, RecursionError):
             await respond(send, 422, "an event must be JSON")
             return
-        if links:
-            await respond(send, 403, "a file is uploaded here, never named by a URL")
+        if foreign:
+            text = "a file is uploaded here, never named by a URL or by a path of the server"
+            await respond(send, 403, text)
             return
-        given = False
-
-        async def again() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self.app(scope, again, send)
+        await self.app(scope, again(body, receive), send)
 
 
-def multipart(scope: Scope) -> bool:
-    """Whether a request's body is a form with files."""
-    headers = dict(scope.get("headers", ()))
-    return headers.get(b"content-type", b"").startswith(b"multipart/form-data")
+def readable(rest: str) -> bool:
+    """Whether the page needs what a GET asks for; a file's name is never a URL."""
+    if rest.startswith("file="):
+        return LINK.match(rest.removeprefix("file=")) is None
+    return rest.startswith(READ_UNDER) or READ.fullmatch(rest) is not None
 
 
-def has_links(value: Any) -> bool:
-    """Whether any "path" in a JSON value is a URL."""
-    left = [value]
+async def whole(receive: Receive) -> bytes:
+    """A body; its size and time are bounded before it comes here."""
+    parts, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def again(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, to be read once more by the application."""
+    given = False
+
+    async def message() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return message
+
+
+def content_type(scope: Scope) -> str:
+    return headers_of(scope).get("content-type", [""])[0]
+
+
+def paths_in(value: Any) -> list[str]:
+    """Every "path" in a JSON value."""
+    left, found = [value], []
     while left:
         one = left.pop()
         if isinstance(one, dict):
-            path = one.get("path")
-            if isinstance(path, str) and LINK.match(path):
-                return True
+            if isinstance(path := one.get("path"), str):
+                found.append(path)
             left.extend(one.values())
         elif isinstance(one, list):
             left.extend(one)
-    return False
+    return found
+
+
+def ours(path: str) -> bool:
+    """Whether a path is of a file that was uploaded (or that the page has shown): no URL."""
+    if not path:
+        return True
+    if LINK.match(path) or "\0" in path:
+        return False
+    return Path(path).resolve().is_relative_to(upload_folder().resolve())
 
 
 def upload_folder() -> Path:
@@ -96,13 +169,14 @@ def upload_folder() -> Path:
     return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
 
 
-def folder_bytes(folder: Path) -> int:
-    """The bytes of all files under a folder."""
-    total = 0
+def folder_size(folder: Path) -> tuple[int, int]:
+    """How many files are under a folder, and their bytes."""
+    count = total = 0
     for root, _, names in os.walk(folder):
         for name in names:
             try:
                 total += (Path(root) / name).stat().st_size
+                count += 1
             except OSError:  # deleted just now
                 continue
-    return total
+    return count, total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from noisespace.code import Code
 from noisespace.errors import reason
 from noisespace.web import requests as r
 from noisespace.web.choices import editor_of, mask_of
-from noisespace.web.desk import Desk, Known, code_of, operated, reconstruction
+from noisespace.web.desk import Cells, Desk, Known, code_of, operated, reconstruction
 from noisespace.web.jobs import Cancelled
 from noisespace.web.results import Cell, Outcome
 
@@ -42,10 +41,15 @@ def invert(desk: Desk, request: r.InvertRequest) -> Outcome:
 
 
 def edit(desk: Desk, request: r.EditRequest) -> Outcome:
+    return edited(desk, changed(desk, request), request)
+
+
+def changed(desk: Desk, request: Any) -> Known:
+    """The code that an edit begins with: inverted, and after its operations."""
     known = code_of(desk, request)
     if request.operations:
         known = operated(desk, known, r.choices(request.operations))
-    return edited(desk, known, request)
+    return known
 
 
 def edited(desk: Desk, known: Known, request: r.EditRequest) -> Outcome:
@@ -90,19 +94,21 @@ def run(desk: Desk, code: Code, request: Any) -> Any:
 
 def compare(desk: Desk, request: r.CompareRequest) -> Outcome:
     """Every combination, each an edit of its own; one that fails is a cell that says why."""
-    desk.enter("editing")
+    desk.enter("comparing")
     cells, first, start = [], None, time.perf_counter()
-    for k, combo in enumerate(request.combos):
+    progress = Cells(len(request.combos))
+    within = replace(desk, cell=progress)
+    for combo in request.combos:
         asked = r.EditRequest(
             targets=(request.target,),
             mask=request.mask,
             **request.model_dump(exclude={"combos", "columns", "target", "mask", "method"}),
             **combo.model_dump(),
         )
-        cell, known = trial(replace(desk, quiet=True), asked)
+        cell, known = trial(within, asked)
         cells.append(cell)
         first = first or known
-        desk.step(k + 1, len(request.combos))
+        desk.step(*progress.next())
     told = {} if first is None else {**first.told(), "inverted": True}
     seconds = round(time.perf_counter() - start, 3)
     return Outcome(
@@ -116,7 +122,8 @@ def trial(desk: Desk, asked: r.EditRequest) -> tuple[Cell, Known | None]:
 
     named, start, known = (asked.method, asked.editor, asked.guidance), time.perf_counter(), None
     try:
-        known = code_of(desk, asked)
+        known = changed(desk, asked)
+        desk.enter("editing")
         result = run(desk, known.code, asked)
     except Cancelled:
         raise
@@ -175,23 +182,3 @@ def operate(desk: Desk, request: r.OperationRequest) -> Outcome:
     back = reconstruction(desk, changed)
     seconds = round(time.perf_counter() - start, 3)
     return Outcome("operation", reconstruction=back, edit_seconds=seconds, **changed.told())
-
-
-def noted(desk: Desk, request: Any, alone: Any) -> Outcome:
-    """``work``, with the library's own warnings as the outcome's notes.
-
-    ``alone``: a lock held whenever the process's filters of warnings are set or set back, so that
-    whoever else does so for a moment is nested inside, never across.
-    """
-    caught = warnings.catch_warnings(record=True)
-    with alone:
-        said = caught.__enter__()
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=UserWarning)
-    try:
-        outcome = work(desk, request)
-    finally:
-        with alone:
-            caught.__exit__(None, None, None)
-    texts = [" ".join(str(w.message).split()) for w in said or () if w.category is UserWarning]
-    return replace(outcome, notes=tuple(dict.fromkeys(texts)))

@@ -10,6 +10,7 @@ import gradio as gr
 from noisespace.web import controls as c
 from noisespace.web.controls import Controls
 from noisespace.web.panel import idle
+from noisespace.web.panel import panel as panel_of
 from noisespace.web.pieces import painter, upload
 from noisespace.web.showing import View, draw_view
 
@@ -21,6 +22,7 @@ class EditTab:
     photo: gr.Image
     controls: Controls
     painter: gr.ImageEditor
+    painted: gr.HTML
     find: gr.Button
     run: gr.Button
     cancel: gr.Button
@@ -30,6 +32,11 @@ class EditTab:
     words: gr.Radio
     attention: gr.Image
     examples: Any  # gr.Examples, None where there are none
+
+    @property
+    def masks(self) -> tuple[gr.ImageEditor, gr.HTML]:
+        """The editor of masks, and what it says."""
+        return self.painter, self.painted
 
 
 def draw(models: list[str], start: tuple[int, float, float], examples: list[list[str]]) -> EditTab:
@@ -57,13 +64,16 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
             panel = gr.HTML(idle(), elem_id="panel")
             view = draw_view()
             with gr.Accordion("Where does a word look?", open=False, elem_id="looking"):
-                words = gr.Radio([], label="Words of what the photo shows", elem_id="words")
+                words = gr.Radio(
+                    [], label="Click a word of what the photo shows", elem_id="words",
+                    info="or go to it by Tab and choose it by Space",
+                )  # fmt: skip
                 attention = gr.Image(
                     label="Attention of the word", interactive=False, elem_id="attention",
                     buttons=[], height=320,
                 )  # fmt: skip
-    controls, canvas, find = drawn
-    parts = (photo, controls, canvas, find, run, cancel, follow, panel, view, words, attention)
+    controls, *masks = drawn
+    parts = (photo, controls, *masks, run, cancel, follow, panel, view, words, attention)
     return EditTab(*parts, picked)
 
 
@@ -82,7 +92,7 @@ def difference(source: str, target: str) -> str:
 
 def settings(
     models: list[str], start: tuple[int, float, float], prompts: tuple[Any, Any]
-) -> tuple[Controls, gr.ImageEditor, gr.Button]:
+) -> tuple[Controls, gr.ImageEditor, gr.HTML, gr.Button]:
     """The settings below the prompts: numbers, mask, method and editor with their fields."""
     with gr.Accordion("Strength and seeds", open=True):
         numbers = c.draw_numbers(start)
@@ -96,6 +106,7 @@ def settings(
     with gr.Accordion("Mask", open=False, elem_id="mask"):
         mode = c.draw_mode()
         canvas = painter("Orange: the edit may act there; blue: it may not", "painter")
+        told = gr.HTML(panel_of("Nothing is painted."), elem_id="painted")
         find = gr.Button("Find it now, to mend it by paint", elem_id="find-mask")
         mask = c.draw_mask()
     with gr.Accordion("Operations on the noise", open=False, elem_id="operations-box"):
@@ -105,4 +116,4 @@ def settings(
             "space writes them",
         )  # fmt: skip
     made = Controls(*prompts, model, method, editor, mode, mask, operations, numbers)
-    return made, canvas, find
+    return made, canvas, told, find

@@ -32,6 +32,7 @@ class NoiseTab:
     canvas: gr.ImageEditor
     strength: gr.Slider
     colour: gr.Button
+    keep_colour: gr.Button
     slider: gr.ImageSlider
 
     @property
@@ -74,10 +75,12 @@ def draw() -> NoiseTab:
                 0, 0.3, value=0.05, step=0.01, label="strength", elem_id="colour-strength",
                 info="how much of the colour is added at each step",
             )  # fmt: skip
-            colour = gr.Button("Show the coloured photo", elem_id="colour")
+            with gr.Row():
+                colour = gr.Button("Show the coloured photo", elem_id="colour")
+                keep_colour = gr.Button("Use the colour in edits", elem_id="keep-colour")
     slider = gr.ImageSlider(
         label="The photo and what became of it", elem_id="operated", type="filepath",
         interactive=False, max_height=420,
     )  # fmt: skip
     parts = (look, said, variance, correlation, steps, maps, photo, dx, dy, shift, keep)
-    return NoiseTab(*parts, canvas, strength, colour, slider)
+    return NoiseTab(*parts, canvas, strength, colour, keep_colour, slider)

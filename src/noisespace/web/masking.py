@@ -1,0 +1,75 @@
+"""Masks of the Edit tab: painted, found, and where a word looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from noisespace.errors import InputError
+from noisespace.web import asking
+from noisespace.web.controls import BY_HAND
+from noisespace.web.editing import Editing
+from noisespace.web.paints import Paints
+from noisespace.web.panel import panel
+from noisespace.web.pieces import covered, layers_of, painted, put_away, share
+from noisespace.web.requests import AttentionRequest, MaskRequest
+from noisespace.web.session import Session
+
+
+@dataclass(frozen=True)
+class Masking:
+    """The handlers of the editor of masks and of the words."""
+
+    editing: Editing
+    paints: Paints
+
+    def painted(self, session: Session, given: Any) -> list[Any]:
+        """Paint was put on the photo: it is the mask, and the edit acts there."""
+        if session.photo is None:
+            return [gr.skip(), gr.skip()]
+        try:
+            layers = layers_of(given, self.editing.tab.painter, self.paints)
+            session.mask = painted(layers, session.photo.size, session.found)
+        except InputError as error:
+            return [gr.skip(), panel(str(error), "error")]
+        mode = gr.skip() if session.mask is None else BY_HAND
+        return [mode, covered(session.mask)]
+
+    def find(self, session: Session, *values: Any) -> list[Any]:
+        """Finds a mask and shows it as a tint, so that it can be mended by hand."""
+        try:
+            controls, photo = self.editing.tab.controls, asking.photo_now(session)
+            settings = controls.read(values)
+            request = MaskRequest(
+                **asking.inversion(settings), image=asking.pixels_of(photo),
+                target=settings.target,
+                mask=values[controls.inputs.index(controls.mask.spec)] or "diffedit",
+            )  # fmt: skip
+            outcome = self.editing.wait(session, request)
+            mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
+            session.mask = session.found = mask
+            said = f"The mask covers {share(mask)} of the photo"
+            told = panel(f"{said}: orange adds to it, blue takes away.", "done")
+            return [told, put_away(session), BY_HAND]
+        except Exception as error:
+            return [panel(asking.sentence(error), "error"), gr.skip(), gr.skip()]
+
+    def words(self, source: str) -> Any:
+        """The words to choose from."""
+        words = list(dict.fromkeys((source or "").replace(",", " ").split()))[:32]
+        return gr.update(choices=words, value=None)
+
+    def look(self, session: Session, word: str | None, *values: Any) -> list[Any]:
+        """The attention of one word, over the photo."""
+        if not word:
+            return [gr.skip(), gr.skip()]
+        try:
+            image = asking.pixels_of(asking.photo_now(session))
+            asked = asking.inversion(self.editing.tab.controls.read(values, target=False))
+            request = AttentionRequest(**asked, image=image, words=(word,))
+            return [self.editing.wait(session, request).images[0], gr.skip()]
+        except Exception as error:
+            return [gr.skip(), panel(asking.sentence(error), "error")]

@@ -1,0 +1,92 @@
+// What gradio lacks: refusals as sentences in the panel, a picture that is pasted anywhere, and a
+// word before too large a file is sent. Runs in the page's head; MOST is the server's limit.
+(() => {
+  const MOST = Number("MOST_BYTES");
+  const PANELS = ["#panel", "#compare-panel", "#noise-panel"];
+
+  function say(text) {
+    const shown = PANELS.map((id) => document.querySelector(`${id} .panel`)).find(
+      (box) => box && box.offsetParent !== null,
+    );
+    const box = shown || document.querySelector("#panel .panel");
+    if (!box) return;
+    box.className = "panel error";
+    for (const more of [...box.children].slice(1)) more.remove();
+    const says = box.querySelector(".says");
+    says.setAttribute("role", "alert");
+    says.textContent = text;
+  }
+
+  const send = window.fetch.bind(window);
+  const ours = /\/gradio_api\/(upload|component_server|queue\/join|run\/|cancel)/;
+  window.fetch = async (asked, ...options) => {
+    const url = String(asked?.url ?? asked);
+    if (!ours.test(url)) return send(asked, ...options);
+    let answer;
+    try {
+      answer = await send(asked, ...options);
+    } catch (error) {
+      if (error.name !== "AbortError")
+        say("The server does not answer. Is noisespace still running, and the network up?");
+      throw error;
+    }
+    if (!answer.ok) {
+      const text = await answer.clone().text();
+      let sentence = "";
+      try {
+        const told = JSON.parse(text);
+        sentence = String(told.error ?? told.detail ?? "");
+      } catch { /* no JSON: the number is said */ }
+      say(sentence || `The server refused this (${answer.status}).`);
+    }
+    return answer;
+  };
+
+  // Too large a file: said before it is sent.
+  function refused(files) {
+    const large = [...(files ?? [])].find((file) => file.size > MOST);
+    if (!large) return false;
+    const mib = (bytes) => (bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 1);
+    say(`${large.name} has ${mib(large.size)} MiB; a picture may have ${mib(MOST)} MiB here.`);
+    return true;
+  }
+  function check(event) {
+    const files = event.type === "change" ? event.target?.files : event.dataTransfer?.files;
+    if (event.type === "change" && event.target?.type !== "file") return;
+    if (!refused(files)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (event.type === "change") event.target.value = "";
+  }
+  window.addEventListener("change", check, true);
+  window.addEventListener("drop", check, true);
+
+  // A picture pasted anywhere on the page is the photo.
+  async function input() {
+    const remove = () =>
+      [...document.querySelectorAll("#photo button")].find((button) =>
+        /remove|clear/i.test(button.getAttribute("aria-label") ?? ""),
+      );
+    const find = () => document.querySelector("#photo input[type=file]");
+    for (let tries = 0; tries < 50; tries += 1) {
+      const found = find();
+      if (found) return found;
+      if (tries === 0) remove()?.click(); // a photo is there: this one takes its place
+      await new Promise((later) => setTimeout(later, 100));
+    }
+    return null;
+  }
+  window.addEventListener("paste", async (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+    if (!file) return; // text goes where the cursor is
+    event.preventDefault();
+    if (refused([file])) return;
+    document.querySelector("[role=tab]")?.click();
+    const into = await input();
+    if (!into) return say("The picture could not be pasted: drop it, or choose its file.");
+    const carried = new DataTransfer();
+    carried.items.add(file);
+    into.files = carried.files;
+    into.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+})();

@@ -1,0 +1,114 @@
+"""Which component of the page does what: the tabs Edit and Compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from noisespace.web.asking import sentence
+from noisespace.web.comparing import Comparing
+from noisespace.web.editing import Editing
+from noisespace.web.panel import panel
+from noisespace.web.pieces import again
+from noisespace.web.session import Session
+from noisespace.web.tabs.edit import EditTab
+
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# No queue of gradio's: the engine has one, which is bounded and fair.
+WORK: dict[str, Any] = {
+    "concurrency_limit": None,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}
+SPIN: dict[str, Any] = {**WORK, "show_progress": "minimal"}  # where no panel tells the steps
+RAW: dict[str, Any] = {**QUIET, "preprocess": False}  # nothing is decoded by gradio
+CLICK = "() => setTimeout(() => document.querySelector('#download-now')?.click(), 300)"
+
+
+def current(tab: EditTab) -> list[Any]:
+    """What `Editing.current` sets."""
+    return [tab.photo, tab.panel, tab.painter, *tab.controls.outputs, *tab.view.outputs]
+
+
+def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> None:
+    """Photo, run, cancel, and sliders that edit when they are let go."""
+    controls, inputs = tab.controls, [session, *tab.controls.inputs]
+    taken = [tab.photo, tab.panel, tab.painter, *controls.outputs]
+    given = [tab.photo.upload, tab.photo.clear]
+    again(gr.on(given, editing.take, [session, tab.photo], taken, **RAW), *tab.masks, session)
+    if tab.examples is not None:
+        picked = tab.examples.load_input_event
+        again(picked.then(editing.take, [session, tab.photo], taken, **RAW), *tab.masks, session)
+    done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
+    starts = [tab.run.click, controls.target.submit, controls.source.submit]
+    gr.on(starts, editing.run, inputs, done, **WORK)
+    tab.cancel.click(editing.cancel, session, None, **QUIET)
+    slides = [part.release for part in controls.numbers if isinstance(part, gr.Slider)]
+    for made in (controls.method, controls.editor):
+        drawn = [part for parts in made.parts.values() for _, part in parts]
+        slides += [part.release for part in drawn if isinstance(part, gr.Slider)]
+    gr.on(slides, editing.again, [session, tab.follow, *controls.inputs], done, **WORK)
+    gr.on(
+        [controls.method.menu.input, controls.model.input],
+        editing.defaults,
+        [controls.model, controls.method.menu],
+        list(controls.numbers[:3]),
+        **QUIET,
+    )
+
+
+def wire_history(editing: Editing, tab: EditTab, session: gr.State) -> None:
+    """Undo, redo, the list of edits and the variants."""
+    view, shown = tab.view, current(tab)
+    for event in (
+        view.undo.click(lambda s: editing.move(s, lambda h: h.undo()), session, shown, **QUIET),
+        view.redo.click(lambda s: editing.move(s, lambda h: h.redo()), session, shown, **QUIET),
+        view.past.input(
+            lambda s, k: editing.move(s, lambda h: h.go(k)), [session, view.past], shown, **QUIET
+        ),
+    ):
+        again(event, *tab.masks, session)
+
+    def chosen(own: Session, event: gr.SelectData) -> Any:
+        return editing.choose(own, int(event.index))
+
+    view.gallery.select(chosen, session, view.slider, **QUIET)
+
+
+def wire_files(editing: Editing, tab: EditTab, session: gr.State, fetch: gr.DownloadButton) -> None:
+    """The downloads: a file is made when it is asked for, and a hidden button fetches it."""
+    view = tab.view
+    for button in view.files:
+        asked = [session, view.carry]
+        made = button.click(filed(editing, button.value), asked, [fetch, tab.panel], **QUIET)
+        made.then(None, js=CLICK)
+
+
+def filed(editing: Editing, kind: str) -> Callable[[Session, bool], list[Any]]:
+    """Makes one kind of file, or says why there is none."""
+
+    def make(session: Session, carry: bool) -> list[Any]:
+        try:
+            path, said = editing.file(session, kind, carry) or (None, "")
+            return [path, panel(said) if said else gr.skip()]
+        except Exception as error:
+            return [None, panel(sentence(error), "error")]
+
+    return make
+
+
+def wire_compare(comparing: Comparing, session: gr.State) -> None:
+    """Both grids, and the click that takes settings over."""
+    tab, controls = comparing.tab, comparing.editing.tab.controls
+    both = [session, tab.methods, tab.editors, *controls.inputs]
+    tab.run.click(comparing.methods, both, tab.outputs, **WORK)
+    both = [session, tab.skips, tab.guidances, *controls.inputs]
+    tab.grid_run.click(comparing.grid, both, tab.outputs, **WORK)
+    tab.cancel.click(comparing.editing.cancel, session, None, **QUIET)
+
+    def chosen(own: Session, event: gr.SelectData) -> list[Any]:
+        return comparing.take(own, int(event.index))
+
+    tab.grid.select(chosen, session, [tab.panel, *controls.outputs], **QUIET)

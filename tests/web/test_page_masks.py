@@ -1,0 +1,148 @@
+"""The page in a real browser: masks by hand and found, words, results that restore all."""
+
+import numpy as np
+from driving import (
+    STEPS,
+    begin,
+    draw,
+    drop,
+    edited,
+    expect,
+    fetched,
+    needed,
+    number,
+    number_of,
+    pixels,
+    reproduces,
+    said,
+    share,
+    tab,
+    unfold,
+    unzipped,
+)
+
+from noisespace.web.carrying import files_in
+
+pytestmark = needed()
+
+
+def test_a_painted_mask_keeps_the_rest(visit):
+    page = visit()
+    begin(page)
+    unfold(page, "mask")
+    draw(page, "painter", said(page, "painted"))
+    expect(page.get_by_label("where I paint")).to_be_checked()
+    edited(page, "dited in")
+    expect(page.locator("#mask-used img")).to_be_visible()
+    files = unzipped(page)
+    mask = pixels(files["mask.png"])[..., 0]
+    picture, photo = pixels(files["edit-1.png"]), pixels(files["input.png"])
+    assert 0 < (mask > 0).mean() < 0.5
+    ys, xs = np.nonzero(mask)
+    near = np.zeros_like(mask, bool)
+    near[max(0, ys.min() - 8) : ys.max() + 9, max(0, xs.min() - 8) : xs.max() + 9] = True
+    apart = np.abs(picture - photo).mean(-1)
+    assert apart[~near].mean() < 6  # the autoencoder's error
+    assert apart[mask > 0].mean() > 2 * apart[~near].mean()
+
+
+def test_a_found_mask_is_mended_by_paint(visit):
+    page = visit()
+    begin(page)
+    unfold(page, "mask")
+    page.click("#find-mask")
+    expect(said(page)).to_contain_text("The mask covers")
+    expect(page.get_by_label("where I paint")).to_be_checked()
+    told = said(page, "painted")
+    expect(told).to_contain_text("The mask covers")
+    found = share(told)
+    draw(page, "painter", told, (0.68, 0.75))
+    assert share(told) > found  # orange adds
+    edited(page, "dited in")
+    expect(page.locator("#mask-used img")).to_be_visible()
+    mask = pixels(unzipped(page)["mask.png"])[..., 0] > 0
+    assert abs(mask.mean() - share(told)) < 0.001
+    assert mask[40:, 40:].any()  # where the stroke is, and the cross is not
+
+
+def test_a_word_shows_where_it_looks(visit):
+    page = visit()
+    begin(page)
+    unfold(page, "looking")
+    words = page.locator("#words")
+    words.get_by_label("cross", exact=True).check()
+    expect(page.locator("#attention img")).to_be_visible()
+    before = page.locator("#attention img").get_attribute("src")
+    page.keyboard.press("Tab")  # the next word, without a mouse
+    page.keyboard.press("Space")
+    expect(words.get_by_label("on", exact=True)).to_be_checked()
+    expect(page.locator("#attention img")).not_to_have_attribute("src", before or "")
+
+
+def test_a_dropped_result_restores_all_settings(visit, tmp_path):
+    page = visit()
+    begin(page)
+    number(page, "guidance", 3.3)
+    number(page, "seed", 7)
+    number(page, "variants", 2)
+    number(page, "method-edit-friendly-skip", 0.2)
+    expect(page.locator("#method-spec textarea")).to_have_value("edit-friendly:skip=0.2")
+    edited(page, "dited in")
+    result, bare, packed = (tmp_path / f"{name}.png" for name in ("result", "bare", "photo"))
+    result.write_bytes(fetched(page, "image"))
+    files = unzipped(page)
+    bare.write_bytes(files["edit-1.png"])
+    packed.write_bytes(files["input.png"])
+    target = page.locator("#target textarea").input_value()
+
+    for dropped in (bare, result):
+        other = visit()
+        drop(other, dropped)
+        expect(said(other)).to_contain_text("All settings of this result are restored")
+        expect(other.locator("#target textarea")).to_have_value(target)
+        for name, value in {
+            "guidance": "3.3", "seed": "7", "variants": "2", "steps": STEPS,
+            "method-edit-friendly-skip": "0.2",
+        }.items():  # fmt: skip
+            expect(number_of(other, name)).to_have_value(value)
+        if dropped == bare:
+            expect(said(other)).to_contain_text("drop the original")
+            drop(other, packed)
+        other.wait_for_selector("#photo img")
+        edited(other, "edited in")
+        assert fetched(other, "image") == result.read_bytes()
+
+
+def test_colour_and_mask_travel_with_the_result(visit, tmp_path, monkeypatch):
+    page = visit()
+    begin(page)
+    unfold(page, "mask")
+    draw(page, "painter", said(page, "painted"))
+    tab(page, "Noise space")
+    page.click("#look")
+    told = said(page, "noise-panel")
+    expect(told).to_contain_text("noise maps by EditFriendly")
+    draw(page, "colours", told)
+    expect(told).to_contain_text("Colour covers")
+    page.click("#keep-colour")
+    expect(told).to_contain_text("Edits are of the coloured photo")
+    tab(page, "Edit")
+    edited(page, "dited in")
+    files = unzipped(page)
+    name = next(name for name in files if name.startswith("paint-"))
+    assert {name, "mask.png"} < set(files)
+    assert f"color-edit:strokes={name}" in files["edit.sh"].decode()
+    result = tmp_path / "result.png"
+    result.write_bytes(fetched(page, "image"))
+    assert set(files_in(result.read_bytes())) == {"input.png", "mask.png", name}
+
+    other = visit()
+    drop(other, result)
+    expect(said(other)).to_contain_text("All settings of this result are restored.")
+    assert "Note" not in said(other).inner_text()
+    expect(other.locator("#photo img")).to_be_visible()
+    unfold(other, "operations-box")
+    expect(other.locator("#operations textarea")).to_have_value(f"color-edit:strokes={name}")
+    edited(other, "dited in")
+    assert fetched(other, "image") == result.read_bytes()
+    reproduces(files, tmp_path, monkeypatch)
