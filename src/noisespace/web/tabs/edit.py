@@ -72,9 +72,9 @@ def draw(models: list[str], start: tuple[int, float, float], examples: list[list
                     label="Attention of the word", interactive=False, elem_id="attention",
                     buttons=[], height=320,
                 )  # fmt: skip
-    controls, *masks = drawn
-    parts = (photo, controls, *masks, run, cancel, follow, panel, view, words, attention)
-    return EditTab(*parts, picked)
+    masks = drawn[1:]
+    shown = (panel, view, words, attention)
+    return EditTab(photo, drawn[0], *masks, run, cancel, follow, *shown, picked)
 
 
 def draw_examples(examples: list[list[str]], into: list[Any]) -> Any:
