@@ -103,7 +103,8 @@ def drawn(memory: list[tuple[int, float]], path: Path) -> None:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*memory, strict=True))
-    axes.set(xlabel="rows done", ylabel="resident memory, MB", ylim=(0, None))
+    most = max(mb for _, mb in memory)
+    axes.set(xlabel="rows done", ylabel="resident memory, MB", ylim=(0, 1.2 * most))
     figure.savefig(path, dpi=150)
 
 
