@@ -14,8 +14,8 @@ from noisespace.prediction import Prediction
 from noisespace.schedule import Level
 
 # Latent positions an evaluation on a CPU: 128 rows of a 16x16 latent, 8 of a 64x64 one, for which
-# Stable Diffusion 1.5 needs a tenth of its weights' memory (.01 MB a position). Chosen by the table
-# of docs/performance.md. A constant, so that the same job gives the same bytes.
+# Stable Diffusion 1.5 needs a tenth of its weights' memory (.01 MB a position). benchmarks/rows.py
+# measures the rate by rows. A constant, so that the same job gives the same bytes.
 CPU_POSITIONS = 128 * 16 * 16
 # of activations a latent position in a Stable Diffusion U-Net, with room for attention maps
 POSITION_BYTES = 100_000

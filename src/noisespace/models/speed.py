@@ -14,9 +14,8 @@ from noisespace.models.caching import Cached
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
 PRESETS = ("fast", "exact")
-FAST_STEPS = (
-    25  # at most: nearer to the true edit, and faster, than more steps with cached features
-)
+# at most: nearer to the true edit, and faster, than more steps with cached features
+FAST_STEPS = 25
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,14 @@ def upload(label: str, place: str) -> gr.Image:
     )
 
 
-def painter(label: str, place: str, colours: list[str] | None = None) -> gr.ImageEditor:
-    """``colours``: what may be painted with; one for a mask, several where colour counts."""
+def painter(
+    label: str, place: str, colours: list[str] | None = None, visible: bool = True
+) -> gr.ImageEditor:
+    """``colours``: what may be painted with; one for a mask, several where colour counts.
+
+    ``visible``: gradio's editor fails in the browser where it is taken off while it begins; so one
+    that a photo puts away comes onto the page with the first photo.
+    """
     brush = gr.Brush(
         default_size=24,
         colors=list(colours or [PAINT, KEEP]),
@@ -62,6 +68,7 @@ def painter(label: str, place: str, colours: list[str] | None = None) -> gr.Imag
         canvas_size=(CANVAS, CANVAS),
         interactive=True,
         buttons=[],
+        visible=visible,
     )
 
 
@@ -100,7 +107,9 @@ def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) 
         if own is None or not own.redraw:
             return [gr.skip(), gr.skip()]
         own.redraw = False
-        value = None if own.photo is None else canvas(own.photo, own.found)
+        if own.photo is None:  # nothing to paint on
+            return [gr.skip(), covered(own.mask)]
+        value = canvas(own.photo, own.found)
         return [gr.update(value=value, visible=True), covered(own.mask)]
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}

@@ -105,7 +105,9 @@ def settings(
         editor = c.draw_editor()
     with gr.Accordion("Mask", open=False, elem_id="mask"):
         mode = c.draw_mode()
-        canvas = painter("Orange: the edit may act there; blue: it may not", "painter")
+        canvas = painter(
+            "Orange: the edit may act there; blue: it may not", "painter", visible=False
+        )
         told = gr.HTML(panel_of("Nothing is painted."), elem_id="painted")
         find = gr.Button("Find it now, to mend it by paint", elem_id="find-mask")
         mask = c.draw_mask()
