@@ -11,16 +11,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import noisespace as ns
 from noisespace.models.diffusers import Latent, fingerprint
+from noisespace.train.diffusion import SCHEDULE as STABLE
 
-SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
+SCHEDULE = {"num_train_timesteps": 1000, **STABLE}
 
 
 @dataclass(frozen=True)
