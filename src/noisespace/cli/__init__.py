@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from noisespace.cli.allocator import keep_memory
 from noisespace.cli.app import app
 from noisespace.cli.outcome import say
 
@@ -15,6 +16,7 @@ def main() -> None:
     # whatever else runs: beside one other job the demo takes minutes instead of seconds.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    keep_memory()
     try:
         code = app(prog_name="noisespace", standalone_mode=False)
     except Exception as error:

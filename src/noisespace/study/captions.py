@@ -44,7 +44,7 @@ LEAST = 10  # scenes
 class Plan:
     """All inversions on as many ``steps``."""
 
-    images: int = 17
+    images: int = 12
     steps: int = 50
 
 

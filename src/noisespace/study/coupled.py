@@ -30,7 +30,7 @@ DTYPES = ("float64", "float32")
 class Plan:
     """``images`` edited, ``replayed`` of them at each of the ``weights``, on ``steps``."""
 
-    images: int = 16
+    images: int = 12
     replayed: int = 2
     steps: tuple[int, ...] = (10, 50)
     weights: tuple[float, ...] = (1.0, 3.0, 7.5)

@@ -37,7 +37,7 @@ PAR = 0.5  # dB by which edits on a par may be worse
 class Plan:
     """``weights``: guidances of tuning and editing, as published and the model's own."""
 
-    images: int = 20
+    images: int = 12
     steps: int = 50
     weights: tuple[float, ...] = (7.5, 1.5)
 

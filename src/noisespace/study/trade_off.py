@@ -31,10 +31,10 @@ class Plan:
 
     images: int = ENOUGH
     steps: int | None = None  # each method's own number
-    skips: tuple[float, ...] = (0.0, 0.15, 0.3, 0.45)
-    weights: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
-    stops: tuple[float, ...] = (0.4, 0.55, 0.7, 0.85)
-    strengths: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
+    skips: tuple[float, ...] = (0.0, 0.2, 0.4)
+    weights: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0)
+    stops: tuple[float, ...] = (0.4, 0.6, 0.8)
+    strengths: tuple[float, ...] = (0.3, 0.55, 0.8)
 
 
 QUICK = Plan(4, 20, (0.1, 0.35, 0.6), (1.0, 2.0, 4.5), (0.4, 0.6, 0.8), (0.4, 0.6, 0.8))
