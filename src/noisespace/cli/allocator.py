@@ -1,8 +1,8 @@
 """Memory that a network's evaluation gives back is kept for the next one.
 
 glibc returns large blocks to the system as soon as they are free, and the next evaluation pays for
-the same pages again: a tenth of the time of a batch of 128 rows on two cores. Only where the process
-is ours, which a program that imports the library is not.
+the same pages again: a tenth of the time of a batch of 128 rows on two cores. Only for processes of
+our own: it is not for a library to say how a program that imports it keeps its memory.
 """
 
 from __future__ import annotations
