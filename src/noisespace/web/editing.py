@@ -14,7 +14,6 @@ from noisespace.web import asking
 from noisespace.web.carrying import carrying
 from noisespace.web.controls import usual
 from noisespace.web.panel import panel
-from noisespace.web.pieces import put_away
 from noisespace.web.receiving import receive
 from noisespace.web.session import Entry, Session
 from noisespace.web.tabs.edit import EditTab
@@ -80,16 +79,17 @@ class Editing:
         return self.current(session)
 
     def current(self, session: Session) -> list[Any]:
-        """What the page shows of a session: photo, panel, paint, settings, results."""
+        """What the page shows of a session: photo, panel, settings, results."""
+        session.redraw = True
         entry, controls = session.entry, self.tab.controls
         shown = self.tab.view.show(session)
         if entry is None:
             photo = gr.skip() if session.photo is None else session.photo.path
             none = [gr.skip()] * len(controls.outputs)
-            return [photo, gr.skip(), put_away(session), *none, *shown]
+            return [photo, gr.skip(), *none, *shown]
         session.revisit(entry)
         settings, said = controls.show(entry.settings), panel(entry.said, "done")
-        return [entry.photo.path, said, put_away(session), *settings, *shown]
+        return [entry.photo.path, said, *settings, *shown]
 
     def choose(self, session: Session, index: int) -> Any:
         """A variant was chosen in the gallery: it is compared and downloaded."""

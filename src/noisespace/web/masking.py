@@ -14,7 +14,7 @@ from noisespace.web.controls import BY_HAND
 from noisespace.web.editing import Editing
 from noisespace.web.paints import Paints
 from noisespace.web.panel import panel
-from noisespace.web.pieces import covered, layers_of, painted, put_away, share
+from noisespace.web.pieces import covered, layers_of, painted, share
 from noisespace.web.requests import AttentionRequest, MaskRequest
 from noisespace.web.session import Session
 
@@ -51,11 +51,12 @@ class Masking:
             outcome = self.editing.wait(session, request)
             mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
             session.mask = session.found = mask
+            session.redraw = True
             said = f"The mask covers {share(mask)} of the photo"
             told = panel(f"{said}: orange adds to it, blue takes away.", "done")
-            return [told, put_away(session), BY_HAND]
+            return [told, BY_HAND]
         except Exception as error:
-            return [panel(asking.sentence(error), "error"), gr.skip(), gr.skip()]
+            return [panel(asking.sentence(error), "error"), gr.skip()]
 
     def words(self, source: str) -> Any:
         """The words to choose from."""

@@ -61,6 +61,29 @@
   window.addEventListener("change", check, true);
   window.addEventListener("drop", check, true);
 
+  // Who draws the editor of masks anew takes turns: gradio's editor fails where it is taken off the
+  // page before its canvas is there.
+  const wait = (ms) => new Promise((later) => setTimeout(later, ms));
+  const ends = [];
+  let last = Promise.resolve();
+  window.noisespaceEditor = {
+    turn() {
+      const before = last;
+      last = new Promise((end) => ends.push(end));
+      return Promise.race([before, wait(10000)]); // an answer that never came holds nobody for long
+    },
+    pause: () => wait(250), // until the browser has taken it off
+    async ready() {
+      for (let tries = 0, gone = 0; tries < 200 && gone < 20; tries += 1) {
+        const editor = document.querySelector("#painter");
+        if (editor?.querySelector("canvas")) break;
+        gone = editor ? 0 : gone + 1; // it may still be on its way
+        await wait(50);
+      }
+      ends.shift()?.();
+    },
+  };
+
   // A picture pasted anywhere on the page is the photo.
   async function input() {
     const remove = () =>
@@ -72,7 +95,7 @@
       const found = find();
       if (found) return found;
       if (tries === 0) remove()?.click(); // a photo is there: this one takes its place
-      await new Promise((later) => setTimeout(later, 100));
+      await wait(100);
     }
     return null;
   }

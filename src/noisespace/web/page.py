@@ -96,7 +96,7 @@ def arriving(editing: Editing, visitors: Visitors) -> Callable[[Any], list[Any]]
         session.mask = session.found = mask  # it may have been painted since the latest edit
         carry = gr.skip()
         if (values := lasting_values(kept.get("values"), controls, editing.engine)) is not None:
-            shown[3 : 3 + len(controls.outputs)], carry = values
+            shown[2 : 2 + len(controls.outputs)], carry = values
         return [session, {**kept, "visitor": visitor}, carry, *shown]
 
     return load

@@ -17,7 +17,7 @@ def wire_masks(masking: Masking, session: gr.State) -> None:
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     told = [controls.mode, tab.painted]
     tab.painter.input(masking.painted, [session, tab.painter], told, **RAW)
-    found = [tab.panel, tab.painter, controls.mode]
+    found = [tab.panel, controls.mode]
     again(tab.find.click(masking.find, inputs, found, **SPIN), *tab.masks, session)
     gr.on([controls.source.change], masking.words, controls.source, tab.words, **QUIET)
     look_at = [session, tab.words, *controls.inputs]

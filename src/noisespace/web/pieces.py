@@ -16,7 +16,9 @@ from noisespace.web.session import Photo, Session
 from noisespace.web.strict import ours
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what the mask is painted with, and taken away
-PAUSE = "() => new Promise((later) => setTimeout(later, 250))"
+TURN, PAUSE, READY = (  # of the page's script
+    f"() => window.noisespaceEditor.{name}()" for name in ("turn", "pause", "ready")
+)
 CANVAS = 512  # pixels of the longer side of what is painted on
 
 
@@ -90,31 +92,34 @@ def canvas(photo: Photo, mask: np.ndarray | None = None) -> dict[str, Any]:
     return {"background": below, "layers": [], "composite": None}
 
 
-def put_away(session: Session) -> Any:
-    """Takes an editor off the page, for `again` to draw it anew on another picture or mask."""
-    session.redraw = True
-    return gr.update(visible=False)
-
-
 def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) -> None:
-    """After an event that may have put an editor away, it is drawn anew, and what it covers told.
+    """After an event that may ask for it (`Session.redraw`), an editor is drawn anew.
 
-    Given a picture while it is shown, gradio's editor has no texture to paint on; so the browser
-    is given time to take it off the page.
+    What it covers is told. Given a picture while it is shown, gradio's editor has no texture to
+    paint on, so it is taken off the page and put there again. Taken off while it begins, it fails;
+    so one event's turn ends when the editor is there, and the next one's waits for that
+    (``noisespaceEditor`` of page.js).
     """
 
-    def draw(own: Session | None) -> list[Any]:
+    def put_away(own: Session | None) -> Any:
         if own is None or not own.redraw:
+            return gr.skip()
+        own.away = True
+        return gr.update(visible=False)
+
+    def draw(own: Session | None) -> list[Any]:
+        if own is None or not own.away:
             return [gr.skip(), gr.skip()]
-        own.redraw = False
+        own.away = own.redraw = False
         if own.photo is None:  # nothing to paint on
             return [gr.skip(), covered(own.mask)]
         value = canvas(own.photo, own.found)
         return [gr.update(value=value, visible=True), covered(own.mask)]
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    gone = event.then(None, js=PAUSE)
-    gone.then(draw, session, [editor, told], **quiet)
+    away = event.then(None, js=TURN).then(put_away, session, editor, **quiet)
+    drawn = away.then(None, js=PAUSE).then(draw, session, [editor, told], **quiet)
+    drawn.then(None, js=READY)
 
 
 def layers_of(given: Any, editor: gr.ImageEditor, paints: Paints) -> list[Image.Image]:

@@ -17,7 +17,7 @@ from noisespace.web.carrying import Carried, carried
 from noisespace.web.controls import Controls
 from noisespace.web.limits import Limits
 from noisespace.web.panel import idle, panel
-from noisespace.web.pieces import path_of, put_away
+from noisespace.web.pieces import path_of
 from noisespace.web.records import PAINTED, Restored, record_in, restored
 from noisespace.web.session import Photo, Session
 
@@ -25,18 +25,19 @@ from noisespace.web.session import Photo, Session
 def receive(
     session: Session, given: Any, controls: Controls, limits: Limits, models: Sequence[str]
 ) -> list[Any]:
-    """What photo, panel, editor of masks and controls become when a picture was given."""
+    """What photo, panel and controls become when a picture was given."""
+    session.redraw = True
     nothing = [gr.skip()] * len(controls.outputs)
     try:
         path = path_of(given)
         if path is None:
             session.take(None)
-            return [gr.skip(), idle(), put_away(session), *nothing]
+            return [gr.skip(), idle(), *nothing]
         data = Path(path).read_bytes()
         record = record_in(data)
         if record is None or record.get("task") != "edit":
             session.take(asking.photo_of(session, data, limits))
-            return [gr.skip(), idle(), put_away(session), *nothing]
+            return [gr.skip(), idle(), *nothing]
         files, notes = opened(data, limits)
         found = restored(record, files.known)
         photo, said = settle(session, found, files, [*notes, *found.notes])
@@ -45,10 +46,10 @@ def receive(
             said += f" Note: the model {settings.model} is not served here."
             settings = settings.model_copy(update={"model": models[0]})
         shown = controls.show(settings)
-        return [photo and photo.path, panel(said, "done"), put_away(session), *shown]
+        return [photo and photo.path, panel(said, "done"), *shown]
     except Exception as error:
         session.take(None)
-        return [None, panel(asking.sentence(error), "error"), put_away(session), *nothing]
+        return [None, panel(asking.sentence(error), "error"), *nothing]
 
 
 def opened(data: bytes, limits: Limits) -> tuple[Carried, list[str]]:

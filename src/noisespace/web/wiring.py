@@ -29,13 +29,13 @@ CLICK = "() => setTimeout(() => document.querySelector('#download-now')?.click()
 
 def current(tab: EditTab) -> list[Any]:
     """What `Editing.current` sets."""
-    return [tab.photo, tab.panel, tab.painter, *tab.controls.outputs, *tab.view.outputs]
+    return [tab.photo, tab.panel, *tab.controls.outputs, *tab.view.outputs]
 
 
 def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> None:
     """Photo, run, cancel, and sliders that edit when they are let go."""
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
-    taken = [tab.photo, tab.panel, tab.painter, *controls.outputs]
+    taken = [tab.photo, tab.panel, *controls.outputs]
     given = [tab.photo.upload, tab.photo.clear]
     again(gr.on(given, editing.take, [session, tab.photo], taken, **RAW), *tab.masks, session)
     if tab.examples is not None:
