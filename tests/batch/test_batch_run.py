@@ -23,6 +23,7 @@ from noisespace.cli import app
 from noisespace.errors import InputError
 from noisespace.files import alone
 from noisespace.metadata import read_record
+from noisespace.models.speed import Speed
 from tiny import double, tiny_sd
 
 CODES = replace(SETTINGS, codes=True)
@@ -35,7 +36,7 @@ def model():
 
 @pytest.fixture(autouse=True)
 def _loads_it(model, monkeypatch):
-    monkeypatch.setattr("noisespace.batch.job.load", lambda *_: model)
+    monkeypatch.setattr("noisespace.batch.plan.load", lambda *_, **__: model)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def undisturbed(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     manifest = write(folder / "in", rows_in(folder / "in"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("noisespace.batch.job.load", lambda *_: model)
+        patch.setattr("noisespace.batch.plan.load", lambda *_, **__: model)
         done = go(manifest, folder / "out", CODES)
     assert (done.progress.done, done.progress.failed, done.progress.fresh) == (7, 0, 7)
     return manifest, folder / "out"
@@ -224,6 +225,8 @@ def test_a_folder_is_of_one_job(undisturbed, tmp_path):
     go(manifest, out)
     with pytest.raises(InputError, match=r"settings .seed was 0, now 3"):
         go(manifest, out, replace(SETTINGS, seed=3))
+    with pytest.raises(InputError, match=r"settings .speed was .*'fast'"):
+        go(manifest, out, replace(SETTINGS, speed=Speed(preset="fast")))
     with pytest.raises(InputError, match=r"another manifest.*--force"):
         go(other, out)
     assert go(other, out, force=True).progress.done == 3
@@ -235,6 +238,19 @@ def test_a_folder_is_of_one_job(undisturbed, tmp_path):
     with pytest.raises(InputError, match="other files and no job"):
         go(other, tmp_path / "mine")
     assert (tmp_path / "mine" / "letter.txt").read_text() == "x"
+
+
+def test_a_job_loads_its_model_as_fast_as_it_was_told(model, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("noisespace.batch.plan.load", lambda *a, **k: asked.append((a, k)) or model)
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 1))
+    words = ["batch", manifest, "--out", str(tmp_path / "out"), "--model", "tiny", "--steps", "2"]
+    words += ["--method", "edit-friendly:skip=1", "--preset", "fast", "--cache", "2", "--tiling"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    names, speed = asked[0]
+    assert names == ("tiny",)
+    expected = {"dtype": "float32", "preset": "fast", "cache": 2, "tiling": True}
+    assert {k: v for k, v in speed.items() if v and k != "device"} == expected
 
 
 def test_what_a_model_cannot_run_is_said_before_it_runs(tmp_path):

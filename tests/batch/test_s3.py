@@ -47,7 +47,7 @@ def png(seed):
 
 def test_a_job_from_a_bucket_to_a_bucket(bucket, monkeypatch):
     model = ns.from_pipeline(double(tiny_sd()))
-    monkeypatch.setattr("noisespace.batch.job.load", lambda *_: model)
+    monkeypatch.setattr("noisespace.batch.plan.load", lambda *_, **__: model)
     rows = []
     for i in range(3):
         bucket.pipe_file(f"shop/in/{i}.png", png(i))

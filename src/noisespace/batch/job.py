@@ -22,7 +22,6 @@ from noisespace.batch.stores import Store, store
 from noisespace.batch.work import Task, Told
 from noisespace.bench.metrics import find
 from noisespace.errors import InputError
-from noisespace.models.loading import load
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def planned(manifest: str, settings: Settings) -> Plan:
 
 def loaded(plan: Plan, order: Order) -> Any:
     """The model, on which every choice of the manifest was checked. InputError, with the line."""
-    model = load(order.settings.model, order.settings.dtype, order.device)
+    model = order.settings.load(order.device)
     first: dict[Any, Group] = {}
     for group in plan.groups:
         first.setdefault(replace(group.choice, targets=1), group)

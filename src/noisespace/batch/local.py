@@ -15,7 +15,7 @@ from noisespace.batch.plan import Settings
 from noisespace.batch.stores import store
 from noisespace.batch.work import Ready, Task, Told, ready
 from noisespace.batch.worker import Worker
-from noisespace.models.loading import load, where
+from noisespace.models.loading import where
 
 AHEAD = 2  # groups that are held: one in work, the next being decoded
 DECODERS = 4  # threads that read and decode; Pillow and stores let go of the interpreter meanwhile
@@ -64,7 +64,7 @@ def worker_of(order: Order, index: int = 0, model: Any = None) -> Worker:
         name = f"cuda:{index % torch.cuda.device_count()}"
     if place.type == "cpu":
         torch.set_num_threads(order.threads)
-    own = load(order.settings.model, order.settings.dtype, name) if model is None else model
+    own = order.settings.load(name) if model is None else model
     return Worker(own, order.settings, store(order.out))
 
 

@@ -20,7 +20,9 @@ JOB = "job.json"
 
 def about(plan: Plan, settings: Settings, model: Any) -> dict[str, Any]:
     """What a job's results depend on, as job.json has it."""
-    own = {k: v for k, v in asdict(settings).items() if k not in ("model", "dtype")}
+    own = asdict(settings)
+    del own["model"]  # as it is recorded, with its dtype and all that moves a result
+    own["speed"] = {k: v for k, v in own["speed"].items() if k in ("preset", "compile")}
     return {
         "format": FORMAT,
         "noisespace": VERSION,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from noisespace.batch.manifest import Row, lent
+from noisespace.models.loading import load
+from noisespace.models.speed import Speed
 
 PAINTED = "painted"  # the mask of a choice whose rows have pictures of their own
 
@@ -38,17 +40,22 @@ class Choice:
 class Settings:
     """What a job's results depend on besides its manifest.
 
-    ``choice``: for rows that say nothing else; ``batch``: images that run together; ``codes``:
-    whether codes are kept; ``metrics``: names of the benchmark's metrics to take.
+    ``speed``: how the model is loaded; ``choice``: for rows that say nothing else; ``batch``:
+    images that run together; ``codes``: whether codes are kept; ``metrics``: names of the
+    benchmark's metrics to take.
     """
 
     model: str = "scenes"
-    dtype: str = "float32"
+    speed: Speed = field(default_factory=Speed)
     choice: Choice = Choice()
     seed: int = 0
     batch: int = 8
     codes: bool = False
     metrics: tuple[str, ...] = ()
+
+    def load(self, device: str) -> Any:
+        """The model on a device."""
+        return load(self.model, device=device, **asdict(self.speed))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from noisespace.cli import options as o
+from noisespace.cli.batch_telling import tell_price, tell_status, telling
 from noisespace.cli.outcome import (
     BAD_INPUT,
     DONE,
@@ -18,17 +16,15 @@ from noisespace.cli.outcome import (
     INTERRUPTED,
     Clock,
     finish,
-    progress,
     say,
 )
 from noisespace.errors import InputError
 
 if TYPE_CHECKING:
-    from noisespace.batch.job import Outcome, Progress
+    from noisespace.batch.job import Outcome
     from noisespace.batch.local import Order
     from noisespace.batch.plan import Plan
 
-EVERY = 15.0  # seconds between lines of progress where there is no terminal
 ENGINES = ("local", "ray")
 
 
@@ -80,6 +76,11 @@ def batch(
     model: o.Model = "scenes",
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
+    preset: o.Preset = None,
+    compiled: o.Compile = False,
+    offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew where OUT holds another job.")
     ] = False,
@@ -99,11 +100,13 @@ def batch(
         raise InputError(f"--engine must be local or ray, got {engine!r}")
     from noisespace.batch.local import Order, usual_workers
     from noisespace.batch.plan import Choice, Settings
+    from noisespace.models.speed import Speed
 
     o.parse_size(size)
     named = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     choice = Choice(method, editor, guidance, source_guidance, steps, size)
-    settings = Settings(model, dtype, choice, seed, images, codes, named)
+    speed = Speed(dtype, preset, compiled, offload, cache, tiling)
+    settings = Settings(model, speed, choice, seed, images, codes, named)
     default = usual_workers(device) if engine == "local" else 0  # Ray counts its own
     order = Order(out or "", settings, device, workers or default, threads, gpus)
     plan = checked(manifest, order, as_json)
@@ -165,51 +168,3 @@ def document_of(out: str, done: Outcome) -> dict[str, Any]:
         "halved": done.halved,
         "files": [f"{out}/{name}" for name in done.files],
     }
-
-
-def tell_status(out: str, as_json: bool) -> None:
-    from noisespace.batch.job import status
-    from noisespace.batch.records import arrow
-
-    arrow()
-    found = status(out)
-    line = "{done} of {rows} rows done, {failed} failed, {left} left".format(**found)
-    finish(found, [line], as_json)
-
-
-def tell_price(plan: Plan, order: Order, as_json: bool) -> None:
-    from noisespace.batch.job import loaded
-    from noisespace.batch.places import check_reach
-    from noisespace.batch.price import price
-
-    check_reach(plan.places())
-    model = loaded(plan, order)
-    found = price(plan, order, model)
-    lines = [
-        f"{found['rows']} rows, {found['edits']} edits in {found['groups']} groups",
-        f"{found['evaluations']} network evaluations, about {found['seconds']:.0f} s with "
-        f"{found['workers']} worker(s), about {found['disk_mb']} MB",
-    ]
-    finish(found, lines, as_json)
-
-
-@contextmanager
-def telling() -> Iterator[Callable[[Progress], None]]:
-    """Progress with throughput and the time left: a bar on a terminal, else a line now and then."""
-    last = time.monotonic()
-
-    def line(now: Progress) -> None:
-        nonlocal last
-        ended = now.done == now.total
-        if now.fresh and (time.monotonic() - last >= EVERY or ended):
-            last = time.monotonic()
-            left = "" if now.left is None or ended else f", about {now.left:.0f} s left"
-            say(f"{now.done}/{now.total} rows, {now.failed} failed, {now.rate:.2f} rows/s{left}")
-
-    with progress("rows") as bar:
-
-        def both(now: Progress) -> None:
-            bar.note(f"{now.rate:.2f} rows/s, {now.failed} failed")
-            bar(now.done, now.total)
-
-        yield both if bar.visible else line

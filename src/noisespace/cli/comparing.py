@@ -42,6 +42,11 @@ def compare(
     captioner: o.Captioner = None,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
+    preset: o.Preset = None,
+    compiled: o.Compile = False,
+    offload: o.Offload = None,
+    cache: o.Cache = None,
+    tiling: o.Tiling = False,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -60,7 +65,8 @@ def compare(
     working, pixels = o.parse_size(size), o.read_image(image)
     for _, how in methods:
         o.check_early(how, steps, (guidance, source_guidance), [seed])
-    loaded = o.load_model(model, dtype, device)
+    speed = {"preset": preset, "compile": compiled, "offload": offload}
+    loaded = o.load_model(model, dtype, device, **speed, cache=cache, tiling=tiling)
     o.check_guidance(loaded, guidance, source_guidance)
     for _, how in methods:
         how.check(loaded.grid(steps or method_defaults(loaded, how).steps))

@@ -54,6 +54,9 @@ def serve(
     ] = False,
     dtype: o.Dtype = "float32",
     device: o.Device = "auto",
+    preset: o.Preset = None,
+    compiled: o.Compile = False,
+    offload: o.Offload = None,
     as_json: o.Json = False,
 ) -> None:
     """Serves the page and the JSON API until Ctrl-C. Logs are JSON lines on standard error."""
@@ -68,7 +71,8 @@ def serve(
         tempfile.TemporaryDirectory(prefix="noisespace-") as tmp,
     ):
         os.environ["GRADIO_TEMP_DIR"] = tmp  # what the page writes goes when the server ends
-        loaded = {name: o.load_model(name, dtype, device) for name in names}
+        speed = {"preset": preset, "compile": compiled, "offload": offload}
+        loaded = {name: o.load_model(name, dtype, device, **speed) for name in names}
         place = address(host, listener.getsockname()[1])
         document = {"url": place, "models": [m.name for m in loaded.values()], "token": bool(token)}
 
