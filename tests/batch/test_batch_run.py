@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import noisespace as ns
+from noisespace.batch.job import planned, run_job
+from noisespace.batch.local import Order
 from noisespace.batch.plan import row_seed
-from noisespace.batch.records import SPAN
-from noisespace.batch.stores import StoreError
+from noisespace.batch.records import SPAN, known
+from noisespace.batch.stores import StoreError, store
 from noisespace.batch.worker import Worker
 from noisespace.cli import app
 from noisespace.errors import InputError
@@ -104,7 +107,7 @@ def test_a_stopped_job_goes_on_and_ends_the_same(undisturbed, tmp_path):
 
 def test_spans_become_shards_while_a_job_runs(undisturbed, tmp_path, monkeypatch):
     manifest, out = undisturbed
-    for module in ("records", "job"):
+    for module in ("records", "progress"):
         monkeypatch.setattr(f"noisespace.batch.{module}.SPAN", 2)
     seen = []
     folder = tmp_path / "out" / "records"
@@ -235,9 +238,83 @@ def test_a_folder_is_of_one_job(undisturbed, tmp_path):
         go(other, out)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("x")
+    (tmp_path / "mine" / "deep").mkdir()
+    (tmp_path / "mine" / "deep" / ".draft.tmp").write_text("x")
     with pytest.raises(InputError, match="other files and no job"):
         go(other, tmp_path / "mine")
-    assert (tmp_path / "mine" / "letter.txt").read_text() == "x"
+    names = {str(p.relative_to(tmp_path / "mine")) for p in (tmp_path / "mine").rglob("*")}
+    assert names == {"letter.txt", "deep", "deep/.draft.tmp"}  # nothing came, nothing went
+
+
+def test_begun_anew_a_folder_forgets_the_job_before(undisturbed, tmp_path):
+    manifest, out = write(tmp_path / "in", rows_in(tmp_path / "in", 2)), tmp_path / "out"
+    go(manifest, out)
+    for name in ("begun/00000000-001.0", "begun/00000000-001.1"):
+        store(str(out)).put(name, b"begun")
+    assert go(manifest, out, force=True).progress.fresh == 2
+    assert not store(str(out)).list("begun")
+
+
+def test_pages_tell_of_all_rows_though_the_run_before_was_killed(undisturbed, tmp_path):
+    rows = rows_in(tmp_path / "in", 5)
+    rows[3]["image"] = "gone.png"
+    manifest, out = write(tmp_path / "in", rows), tmp_path / "out"
+    count = 0
+
+    def stop(_):
+        nonlocal count
+        count += 1
+        if count == 2:  # the first is told before anything ran
+            os.kill(os.getpid(), signal.SIGINT)
+
+    planned_one = planned(manifest, SETTINGS)
+    run_job(planned_one, Order(str(out), SETTINGS, "cpu"), tell=stop)
+    assert (out / "summary.html").is_file()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("noisespace.batch.job.write_summary", killed)
+        with pytest.raises(KeyboardInterrupt):
+            go(manifest, out)
+    assert go(manifest, out).progress.fresh == 0
+    assert "gone.png" in (out / "failed.jsonl").read_text()
+    assert "5" in (out / "summary.html").read_text()
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_what_kills_the_only_process_is_found_by_who_starts_again(model, tmp_path, monkeypatch):
+    """One worker is this process: here its death is an error that no code of ours takes."""
+    manifest, out = write(tmp_path / "in", rows_in(tmp_path / "in", 2)), tmp_path / "out"
+    ran = Worker.ran
+
+    def dies(self, model, choice, batch):
+        if any(one.item.id == "r1" for one in batch):
+            raise SystemExit(9)
+        return ran(self, model, choice, batch)
+
+    monkeypatch.setattr(Worker, "ran", dies)
+    starts = 0
+    while not (out / "summary.html").is_file():
+        starts += 1
+        assert starts < 12
+        with suppress(SystemExit):
+            go(manifest, out)
+    found = records(out)
+    assert (found["r0"]["status"], found["r1"]["status"]) == ("ok", "failed")
+    assert "when it ran alone" in found["r1"]["reason"]
+    assert not store(str(out)).list("begun")
+
+
+def test_a_part_that_goes_while_the_journal_is_read_is_read_in_its_shard(undisturbed, monkeypatch):
+    _, out = undisturbed
+    place, listed = store(str(out)), [["part-00000000-001.parquet"]]
+    real = type(place).list
+    monkeypatch.setattr(
+        type(place), "list", lambda self, folder: listed.pop() if listed else real(self, folder)
+    )
+    assert known(place).done == 7
+    assert not listed
 
 
 def test_a_job_loads_its_model_as_fast_as_it_was_told(model, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ class Crew:
         if kind == "begun":
             hand.begun, self._early = True, 0
         elif kind == "row":
-            hand.row = what
+            hand.row = what or None
         elif kind == "told":
             hand.row = None
             hand.tasks.popleft()

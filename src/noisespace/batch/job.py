@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,38 +11,18 @@ from noisespace.batch import records
 from noisespace.batch.crew import Crew
 from noisespace.batch.local import Order, in_process, worker_of
 from noisespace.batch.manifest import Row, read_manifest
-from noisespace.batch.opened import JOB, about, open_job, read_job
+from noisespace.batch.opened import JOB, PAGES, about, check_folder, open_job, read_job
 from noisespace.batch.page import write_summary
 from noisespace.batch.places import check_reach, scheme
 from noisespace.batch.plan import Group, Plan, Settings, choice_of, groups_of
-from noisespace.batch.records import SPAN, Known, known
+from noisespace.batch.progress import Progress, followed
+from noisespace.batch.records import Known, known
 from noisespace.batch.specs import check_choice, parsed
 from noisespace.batch.stopping import stopping
-from noisespace.batch.stores import Store, store
+from noisespace.batch.stores import StoreError, store
 from noisespace.batch.work import Task, Told
 from noisespace.bench.metrics import find
 from noisespace.errors import InputError
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Rows in all, done (failed ones too) and failed; seconds and rows of this run."""
-
-    total: int
-    done: int
-    failed: int
-    seconds: float = 0.0
-    fresh: int = 0
-
-    @property
-    def rate(self) -> float:
-        """Rows a second of this run."""
-        return self.fresh / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to the end, None where nobody can tell."""
-        return (self.total - self.done) / self.rate if self.rate else None
 
 
 @dataclass(frozen=True)
@@ -100,20 +80,37 @@ def run_job(
     check_reach(plan.places())
     place = store(order.out)
     model = loaded(plan, order)
-    with place.alone(), stopping() as stopped:
-        open_job(place, about(plan, order.settings, model), force)
-        before = known(place)
+    own = about(plan, order.settings, model)
+    with ExitStack() as stack:
+        with refusing():
+            check_folder(place, own, force)  # before it is held, which makes a file in it
+            held = stack.enter_context(place.alone())
+            open_job(place, own, force)
+            before = known(place)
+        stopped = stack.enter_context(stopping())
         tasks = list(tasks_of(plan.groups, before, retry))
-        run = running(engine, order, model, tasks, stopped)
+        if tasks:  # its pages tell of less than there will be: a stop in between must show
+            for name in PAGES:
+                place.remove(name)
+        run = running(engine, order, model, tasks, lambda: stopped() or not held())
         del model  # processes have their own
         last, halved = followed(run, place, plan, before, tell)
+        if not held():
+            raise StoreError(f"{place.name}: another job has taken this folder: this one stops")
         records.compact(place, len(plan.groups))
         after = known(place)
         done = replace(last, done=after.done, failed=after.failures)
-        files = (
-            write_summary(place, done.total) if last.fresh or not place.has("summary.html") else ()
-        )
+        files = write_summary(place, done.total) if tasks or not place.has(PAGES[0]) else ()
         return Outcome(done, done.done < done.total, halved, tuple(files))
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Before anything runs, a store that fails is bad input."""
+    try:
+        yield
+    except StoreError as error:
+        raise InputError(str(error)) from None
 
 
 def running(
@@ -142,43 +139,14 @@ def tasks_of(groups: Sequence[Group], before: Known, retry: bool) -> Iterator[Ta
             yield Task(group, attempt + 1, frozenset(names))
 
 
-def followed(
-    run: Iterator[Told],
-    place: Store,
-    plan: Plan,
-    before: Known,
-    tell: Callable[[Progress], None],
-) -> tuple[Progress, int]:
-    """Counts what an engine finishes, tells it, and puts parts together as spans fill."""
-    start, halved = time.monotonic(), 0
-    now = Progress(plan.rows, before.done, before.failures)
-    spans: dict[int, int] = {}
-    for group in before.attempts:
-        spans[group // SPAN] = spans.get(group // SPAN, 0) + 1
-    tell(now)
-    for one in run:
-        first = one.group not in before.attempts
-        seconds, fresh = time.monotonic() - start, now.fresh + one.rows
-        again = 0 if first else one.rows  # they were failures before
-        now = Progress(
-            plan.rows, now.done + one.rows - again, now.failed + one.failed - again, seconds, fresh
-        )
-        halved += one.halved
-        tell(now)
-        span = one.group // SPAN
-        spans[span] = spans.get(span, 0) + first
-        if first and spans[span] == min(SPAN, len(plan.groups) - span * SPAN):
-            records.compact(place, len(plan.groups))
-    return now, halved
-
-
 def status(out: str) -> dict[str, Any]:
     """How far the job in a folder is, from its journal alone: also while it runs."""
     place = store(out)
-    found = read_job(place)
-    if found is None:
-        raise InputError(f"{out}: holds no job (no {JOB}); expected the --out of a batch")
-    have, total = known(place), int(found["manifest"].get("rows", 0))
+    with refusing():
+        found = read_job(place)
+        if found is None:
+            raise InputError(f"{out}: holds no job (no {JOB}); expected the --out of a batch")
+        have, total = known(place), int(found["manifest"].get("rows", 0))
     counts = {"rows": total, "done": have.done, "failed": have.failures}
     counts |= {"left": total - have.done, "seconds_of_work": round(have.seconds, 3)}
     return {

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from noisespace.batch.marks import Marks
 from noisespace.batch.plan import Settings
 from noisespace.batch.stores import store
 from noisespace.batch.work import Ready, Task, Told, ready
@@ -19,6 +20,7 @@ from noisespace.models.loading import where
 
 AHEAD = 2  # groups that are held: one in work, the next being decoded
 DECODERS = 4  # threads that read and decode; Pillow and stores let go of the interpreter meanwhile
+STARTS = 5  # of a group that never ended here, where people end jobs as well as images do
 MOST = 4  # processes on a CPU, unless more are asked for: each holds a model
 
 Stopped = Callable[[], bool]
@@ -75,7 +77,10 @@ def submitted(pool: ThreadPoolExecutor, task: Task) -> tuple[Task, list[Future[R
 
 
 def in_process(worker: Worker, tasks: Iterable[Task], stopped: Stopped) -> Iterator[Told]:
-    """Runs tasks in this process, decoding ahead; a stop lets the batch in flight end."""
+    """Runs tasks in this process, decoding ahead; a stop lets the batch in flight end.
+
+    What kills this process is remembered by marks in the store, for whoever starts the job again.
+    """
     source, waiting = iter(tasks), Waiting()
     pool = ThreadPoolExecutor(DECODERS)
     try:
@@ -85,6 +90,10 @@ def in_process(worker: Worker, tasks: Iterable[Task], stopped: Stopped) -> Itera
             if not waiting:
                 return
             task, futures = waiting.popleft()
-            yield worker.run(task, [future.result() for future in futures])
+            decoded = [future.result() for future in futures]
+            marks = Marks(worker.store, task, STARTS)
+            told = worker.run(marks.task(), decoded, marks.row)
+            marks.clear()
+            yield told
     finally:
         pool.shutdown(cancel_futures=True)

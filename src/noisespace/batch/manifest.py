@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 from pydantic import field_validator as validated
 
 from noisespace.batch.lines import csv_lines, json_lines, parquet_lines
-from noisespace.batch.places import beside, check_place, fetch
+from noisespace.batch.places import StoreError, beside, check_place, fetch
 from noisespace.errors import InputError
 
 KINDS = (".jsonl", ".ndjson", ".csv", ".parquet")
@@ -88,7 +88,10 @@ def read_manifest(
     kind = PurePosixPath(place).suffix.lower()
     if kind not in KINDS:
         raise InputError(f"{place}: expected a manifest that ends in {', '.join(KINDS)}")
-    data = fetch(place, MAX_BYTES)
+    try:
+        data = fetch(place, MAX_BYTES)
+    except StoreError as error:  # before anything runs, bad input
+        raise InputError(str(error)) from None
     lines = {".csv": csv_lines, ".parquet": parquet_lines}.get(kind, json_lines)(data, place)
     rows: list[tuple[int, Row]] = []
     faults: list[str] = []

@@ -1,4 +1,4 @@
-"""What was begun, in the store: so that an image that kills its workers is found on Ray as well."""
+"""What was begun, in the store: so that an image that kills its workers is found again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from noisespace.batch.stores import Store
 from noisespace.batch.work import Task
 
+BEGUN = "begun"  # the folder of marks
 GROUP_STARTS = 3  # of a group that never ended, until it is run image by image
 ROW_STARTS = 2  # of an image alone that never ended, until it is a dead letter
 
@@ -15,19 +16,21 @@ ROW_STARTS = 2  # of an image alone that never ended, until it is a dead letter
 class Marks:
     """Marks in the store of what was begun, so that what kills its worker again is found.
 
-    Ray runs again what died, for ever; nobody but the store remembers how often.
+    Ray runs again what died, for ever, and so does who starts a job anew; nobody but the store
+    remembers how often. ``most``: starts of a group that never ended, until it runs image by image.
     """
 
-    def __init__(self, store: Store, task: Task) -> None:
-        self._store, self._task = store, task
-        self._head = f"begun/{task.group.index:08d}-{task.attempt:03d}"
+    def __init__(self, store: Store, task: Task, most: int = GROUP_STARTS) -> None:
+        self._store, self._task, self._most = store, task, most
+        self._now = ""  # the mark of the image in work
+        self._head = f"{BEGUN}/{task.group.index:08d}-{task.attempt:03d}"
         self._made = self._there(self._head)
         self._starts = len(self._made)
 
     def task(self) -> Task:
         """The task, image by image if it was begun too often, without the images that kill."""
         self._mark(self._head)
-        if self._starts < GROUP_STARTS:
+        if self._starts < self._most:
             return self._task
         poison = {}
         for item in self._task.group.items:
@@ -38,8 +41,11 @@ class Marks:
         return replace(self._task, alone=True, poison=poison)
 
     def row(self, name: str) -> None:
-        """An image begins, alone."""
-        self._mark(self._of(name))
+        """An image begins, alone; "" when the last one has ended. What ended killed nobody."""
+        if self._now:
+            self._store.remove(self._now)
+            self._made.remove(self._now)
+        self._now = self._mark(self._of(name)) if name else ""
 
     def clear(self) -> None:
         for name in set(self._made):
@@ -54,7 +60,8 @@ class Marks:
             found.append(name)
         return found
 
-    def _mark(self, head: str) -> None:
+    def _mark(self, head: str) -> str:
         name = f"{head}.{len(self._there(head))}"
         self._store.put(name, b"begun")
         self._made.append(name)
+        return name

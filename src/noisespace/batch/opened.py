@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from noisespace.batch import records
+from noisespace.batch.marks import BEGUN
 from noisespace.batch.plan import Plan, Settings, digest
 from noisespace.batch.stores import Store
 from noisespace.errors import InputError
@@ -16,6 +17,7 @@ from noisespace.version import VERSION
 
 FORMAT = 1
 JOB = "job.json"
+PAGES = ("summary.html", "failed.jsonl")  # what a run leaves of the whole job
 
 
 def about(plan: Plan, settings: Settings, model: Any) -> dict[str, Any]:
@@ -33,11 +35,8 @@ def about(plan: Plan, settings: Settings, model: Any) -> dict[str, Any]:
     }
 
 
-def open_job(place: Store, own: Mapping[str, Any], force: bool) -> None:
-    """Makes a job's folder or goes on with the one that is there.
-
-    InputError where that is another job's, or no job's. ``force`` begins anew: old records go.
-    """
+def check_folder(place: Store, own: Mapping[str, Any], force: bool) -> bool:
+    """Whether a job is in a folder already. InputError where that is another's, or no job's."""
     own = json.loads(json.dumps(own))  # as it will be read
     found = read_job(place)
     if found is not None and not force:
@@ -50,10 +49,23 @@ def open_job(place: Store, own: Mapping[str, Any], force: bool) -> None:
                 )
     elif found is None and [n for n in place.list("") if n not in ("lock", ".lock")] and not force:
         raise InputError(f"{place.name}: holds other files and no job; name another folder")
-    if found is not None and force:
-        for name in records.files(place):
-            place.remove(f"{records.FOLDER}/{name}")
-    if found is None or force:
+    return found is not None
+
+
+def open_job(place: Store, own: Mapping[str, Any], force: bool) -> None:
+    """Makes a job's folder or goes on with the one that is there, as `check_folder` allows.
+
+    ``force`` begins anew: the old job's records, marks and pages go. The folder must be held.
+    """
+    there = check_folder(place, own, force)
+    place.tidy()
+    if there and force:
+        for folder in (records.FOLDER, BEGUN):
+            for name in place.list(folder):
+                place.remove(f"{folder}/{name}")
+        for name in PAGES:
+            place.remove(name)
+    if not there or force:
         place.put(JOB, json.dumps(own, indent=2, sort_keys=True).encode())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from noisespace.batch.places import fetch
+from noisespace.batch.places import StoreError, fetch
 from noisespace.batch.records import read_records
 from noisespace.batch.stores import Store
 from noisespace.decode import unpack
@@ -65,7 +65,7 @@ def shown(store: Store, row: dict[str, Any]) -> dict[str, Any]:
     """A row for the page: its image and edits as thumbnails."""
     try:
         before = thumbnail(Image.fromarray(unpack(fetch(row["image"]), row["image"])))
-    except InputError:  # it may have gone since
+    except (InputError, StoreError):  # it may have gone since
         before = ""
     edits = []
     for name, target in zip(row["pictures"], row["targets"], strict=True):

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import posixpath
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from noisespace.decode import MAX_BYTES, read_bytes
-from noisespace.errors import InputError
+from noisespace.errors import InputError, RunError
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "http": "aiohttp"}
 SCHEMES |= {"https": "aiohttp", "memory": "fsspec"}  # scheme -> the package that serves it
-LEASE = 60.0  # seconds that a store of objects is held without a sign of life
 TRIES = 3  # of a read that failed on the way
 DENIED = ("credentials", "accessdenied", "access denied", "forbidden", "invalidaccesskey", "token")
+
+
+# of a store that is away, or that does not know us any more: every row would fail. A plain refusal
+# is not among them: S3 says it of a missing file too, to who may not list
+AWAY = ("credentials", "invalidaccesskey", "expired", "endpointconnection", "connection")
+AWAY += ("timeout", "timed out", "could not connect")
+
+
+Held = Callable[[], bool]  # whether a job still holds its folder
+
+
+class StoreError(RunError):
+    """A store cannot be used (full, denied, unreachable): the job stops, no row is to blame."""
 
 
 def scheme(place: str) -> str:
@@ -56,7 +69,10 @@ def system(place: str) -> tuple[Any, str]:
 
 
 def fetch(place: str, most: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, no more than ``most``. InputError in one sentence for all that fails."""
+    """The bytes of a file, no more than ``most``.
+
+    InputError in one sentence for all that fails, StoreError where all of its store's would.
+    """
     if not scheme(place):
         return read_bytes(Path(place), most)
     files, path = system(place)
@@ -69,7 +85,8 @@ def fetch(place: str, most: int = MAX_BYTES) -> bytes:
             raise InputError(f"{place}: there is no such file") from None
         except Exception as error:  # each store has its own kinds
             if denied(error) or not left:
-                raise InputError(f"{place}: {worded(place, error)}") from None
+                kind = StoreError if away(place, error) else InputError
+                raise kind(f"{place}: {worded(place, error)}") from None
             time.sleep(0.5 * (TRIES - left))
     if not data:
         raise InputError(f"{place}: is empty, expected a file")
@@ -78,6 +95,12 @@ def fetch(place: str, most: int = MAX_BYTES) -> bytes:
             f"{place}: is larger than {most / 2**20:g} MiB, the limit; make it smaller"
         )
     return data
+
+
+def away(place: str, error: BaseException) -> bool:
+    """Whether no file of an object store can be had; of the web's hosts each is its own row's."""
+    text = f"{type(error).__name__} {error}".lower()
+    return scheme(place) not in ("http", "https") and any(word in text for word in AWAY)
 
 
 def denied(error: BaseException) -> bool:
@@ -97,7 +120,7 @@ def worded(place: str, error: BaseException) -> str:
 
 
 def check_reach(places: set[str]) -> None:
-    """Tries one place of each store before a job runs: InputError where credentials are missing.
+    """Tries one place of each store before a job runs: InputError where it cannot be used.
 
     A missing file says nothing here: that is its own row's failure.
     """
@@ -110,5 +133,5 @@ def check_reach(places: set[str]) -> None:
         try:
             files.info(path)
         except Exception as error:
-            if denied(error):
+            if denied(error) or away(place, error):
                 raise InputError(f"{place}: {worded(place, error)}") from None

@@ -65,7 +65,11 @@ def started(ray: Any) -> bool:
     options |= {} if given else {"include_dashboard": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own changes to come
-        ray.init(address=given, **options)
+        try:
+            ray.init(address=given, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"the cluster of RAY_ADDRESS={given}" if given else "a Ray of our own"
+            raise InputError(f"{where} does not answer ({reason(error)})") from None
     return True
 
 
@@ -121,9 +125,16 @@ def pipeline(ray: Any, order: Order, tasks: Sequence[Task], own: Resources) -> A
 
 
 def decoding(batch: dict[str, Any]) -> dict[str, Any]:
-    """Adds the pixels of each task's rows."""
-    tasks = [str(text) for text in batch["task"]]
-    return {"task": tasks, "pixels": [packed(decode(read(text))) for text in tasks]}
+    """Adds the pixels of each task's rows, or why none can be had."""
+    out: dict[str, Any] = {"task": [str(text) for text in batch["task"]], "pixels": [], "away": []}
+    for text in out["task"]:
+        try:
+            pixels, why = packed(decode(read(text))), ""
+        except StoreError as error:
+            pixels, why = b"", reason(error)
+        out["pixels"].append(pixels)
+        out["away"].append(why)
+    return out
 
 
 class Editing:
@@ -134,8 +145,8 @@ class Editing:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         out: dict[str, list[str]] = {"told": [], "error": []}
-        for text, data in zip(batch["task"], batch["pixels"], strict=True):
-            told, error = self._one(read(str(text)), bytes(data))
+        for text, data, away in zip(batch["task"], batch["pixels"], batch["away"], strict=True):
+            told, error = ("", str(away)) if away else self._one(read(str(text)), bytes(data))
             out["told"].append(told)
             out["error"].append(error)
         return out

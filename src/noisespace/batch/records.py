@@ -19,6 +19,7 @@ from noisespace.batch.stores import Store
 from noisespace.errors import InputError
 
 FOLDER = "records"
+TRIES = 3  # readings of a journal that somebody writes
 SPAN = 256  # groups of a shard
 PART = re.compile(r"part-(\d{8})-(\d{3})\.parquet")
 SHARD = re.compile(r"shard-(\d{6})\.parquet")
@@ -84,6 +85,10 @@ def schema() -> Any:
     return pa.schema(list(kinds.items()))
 
 
+class GoneError(InputError):
+    """A file of records that was listed is not there any more."""
+
+
 def parquet(table: Any) -> bytes:
     buffer = BytesIO()
     arrow().parquet.write_table(table, buffer)
@@ -102,8 +107,10 @@ def write_part(store: Store, group: int, attempt: int, records: Sequence[Record]
 def read_file(store: Store, name: str, columns: list[str] | None = None) -> Any:
     """One file of records as a table. InputError for a damaged one."""
     pa, data = arrow(), store.get(f"{FOLDER}/{name}")
+    if data is None:
+        raise GoneError(f"{store.name}/{FOLDER}/{name}: has gone while the job was read; try again")
     try:
-        return pa.parquet.read_table(BytesIO(data or b""), columns=columns)
+        return pa.parquet.read_table(BytesIO(data), columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{store.name}/{FOLDER}/{name}: cannot be read ({str(error).splitlines()[0]}); remove "
@@ -132,7 +139,17 @@ class Known:
 
 
 def known(store: Store) -> Known:
-    """Reads the journal (the few columns that a restart needs)."""
+    """Reads the journal (the few columns that a restart needs), also while a job writes it."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _known(store)
+        except GoneError:  # a part went into a shard between the listing and the reading
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _known(store: Store) -> Known:
     rows: dict[str, tuple[int, int, bool, float]] = {}
     attempts: dict[int, int] = {}
     columns = ["id", "group", "attempt", "status", "seconds"]

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
-import secrets
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from noisespace.batch.places import TRIES, denied, scheme, system, worded
+from noisespace.batch.buckets import Bucket
+from noisespace.batch.places import Held, StoreError, scheme
 from noisespace.errors import InputError
 from noisespace.files import alone, remove_leftovers, write_bytes
 
-LEASE = 60.0  # seconds that a store of objects is held without a sign of life
-
-
-class StoreError(InputError):
-    """Outputs cannot be written (full, denied, unreachable): the job stops, no row is to blame."""
+__all__ = ["Bucket", "Folder", "Held", "Store", "StoreError", "content_name", "store"]
 
 
 class Store(Protocol):
@@ -46,8 +39,12 @@ class Store(Protocol):
 
     def remove(self, path: str) -> None: ...
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Holds the folder; InputError where another job does."""
+    def alone(self) -> AbstractContextManager[Held]:
+        """Holds the folder, and tells whether it is still held; InputError where another does."""
+        ...
+
+    def tidy(self) -> None:
+        """Removes what a killed job left half-written; the folder must be a job's, and held."""
         ...
 
 
@@ -66,8 +63,10 @@ class Folder:
     def get(self, path: str) -> bytes | None:
         try:
             return Path(self.name, path).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(f"{Path(self.name, path)}: cannot be read: {error.strerror}") from None
 
     def has(self, path: str) -> bool:
         return Path(self.name, path).is_file()
@@ -80,90 +79,14 @@ class Folder:
         Path(self.name, path).unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[Held]:
         with alone(Path(self.name)):
-            for folder in [Path(self.name), *Path(self.name).glob("**/")]:
-                remove_leftovers(folder)  # of a job that was killed
-            yield
+            yield lambda: True
 
-
-@dataclass(frozen=True)
-class Bucket:
-    """A folder in an object store, where a file appears whole when its upload ends."""
-
-    name: str
-
-    def put(self, path: str, data: bytes) -> None:
-        files, root = system(self.name)
-        for left in reversed(range(TRIES)):
-            try:
-                files.pipe_file(f"{root}/{path}", data)
-                return
-            except Exception as error:
-                if denied(error) or not left:
-                    raise StoreError(f"{self.name}/{path}: {worded(self.name, error)}") from None
-                time.sleep(0.5 * (TRIES - left))
-
-    def get(self, path: str) -> bytes | None:
-        files, root = system(self.name)
-        try:
-            return files.cat_file(f"{root}/{path}")
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise StoreError(f"{self.name}/{path}: {worded(self.name, error)}") from None
-
-    def has(self, path: str) -> bool:
-        files, root = system(self.name)
-        return bool(files.exists(f"{root}/{path}"))
-
-    def list(self, folder: str) -> list[str]:
-        files, root = system(self.name)
-        try:
-            files.invalidate_cache()
-            found = files.ls(f"{root}/{folder}", detail=False)
-        except FileNotFoundError:
-            return []
-        except Exception as error:
-            raise StoreError(f"{self.name}/{folder}: {worded(self.name, error)}") from None
-        return sorted(posixpath.basename(path.rstrip("/")) for path in found)
-
-    def remove(self, path: str) -> None:
-        files, root = system(self.name)
-        with suppress(FileNotFoundError):
-            files.rm_file(f"{root}/{path}")
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """A lease that is renewed: it ends by itself a minute after its holder does."""
-        own = secrets.token_hex(8)
-        found = (self.get("lock") or b"").decode(errors="replace").split()
-        if len(found) == 2 and 0 <= time.time() - float(found[1]) < LEASE:
-            raise InputError(
-                f"{self.name}: another job is going on in this folder, or was until a minute ago; "
-                "wait a minute and try again"
-            )
-        self._renew(own)
-        time.sleep(1)  # of two that came at once, the one that wrote last goes on
-        if not (self.get("lock") or b"").startswith(own.encode()):
-            raise InputError(f"{self.name}: another job is going on in this folder")
-        ended = threading.Event()
-        renewing = threading.Thread(target=self._hold, args=(own, ended), daemon=True)
-        renewing.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            renewing.join()
-            self.remove("lock")
-
-    def _renew(self, own: str) -> None:
-        self.put("lock", f"{own} {time.time():.0f}".encode())
-
-    def _hold(self, own: str, ended: threading.Event) -> None:
-        while not ended.wait(LEASE / 4):
-            with suppress(StoreError):  # the next one may get through
-                self._renew(own)
+    def tidy(self) -> None:
+        own = Path(self.name)
+        for folder in (own, *own.glob("*/"), *own.glob("*/??/")):  # what jobs make, and no other
+            remove_leftovers(folder)
 
 
 def store(place: str) -> Store:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from noisespace.batch.places import fetch
+from noisespace.batch.places import StoreError, fetch
 from noisespace.batch.plan import PAINTED, Choice, Group, Item
 from noisespace.batch.records import Record
 from noisespace.code import Code
@@ -73,6 +73,7 @@ class Done:
     seconds: float | None = None
     evaluations: float | None = None
     reason: str = ""
+    short: bool = False  # of memory, at first
 
 
 def decode(task: Task) -> list[Ready | str]:
@@ -81,18 +82,15 @@ def decode(task: Task) -> list[Ready | str]:
 
 
 def ready(item: Item, choice: Choice) -> Ready | str:
+    """A row's pixels, or why it has none. StoreError where no row would have any."""
     try:
         pixels = unpack(fetch(item.image), item.image)
         painted = choice.mask == PAINTED and item.mask
         return Ready(item, pixels, unpack(fetch(painted), painted) if painted else None)
+    except StoreError:
+        raise
     except Exception as error:  # of one row: whatever it is, the others go on
         return reason(error)
-
-
-def failed(task: Task, why: str) -> list[Record]:
-    """The records of a task that could not run at all."""
-    items = [item for item in task.group.items if task.wants(item)]
-    return [record(task, item, Done(reason=why)) for item in items]
 
 
 def record(task: Task, item: Item, done: Done) -> Record:

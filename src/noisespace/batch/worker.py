@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,8 +44,8 @@ class Worker:
     ) -> Told:
         """Edits a group and writes its pictures, then its part of the journal.
 
-        ``tell(id)`` hears which row comes next where they run one by one. Raises StoreError where
-        outputs cannot be written; all else is a failed row.
+        ``tell(id)`` hears which row comes next where they run one by one, "" after them. Raises
+        StoreError where outputs cannot be written; all else is a failed row.
         """
         start = time.perf_counter()
         batches, outcomes = self.batches(task, decoded)
@@ -53,13 +53,13 @@ class Worker:
             if task.alone:
                 tell(batch[0].item.id)
             outcomes |= self.tried(task.group.choice, batch)
+        if task.alone:
+            tell("")
         records = self.writer.write(task, outcomes, decoded)
         write_part(self.store, task.group.index, task.attempt, records)
         bad = sum(one.status != "ok" for one in records)
-        smaller = any(
-            0 < outcomes[o.item.id].batch < len(batch) for batch in batches for o in batch
-        )
-        return Told(task.group.index, len(records), bad, time.perf_counter() - start, smaller)
+        short = any(done.short for done in outcomes.values())
+        return Told(task.group.index, len(records), bad, time.perf_counter() - start, short)
 
     def batches(
         self, task: Task, decoded: Sequence[Ready | str]
@@ -94,11 +94,15 @@ class Worker:
         except Exception as error:  # from any network, editor or picture
             short, why = out_of_memory(error), reason(error)
         if len(batch) == 1:
-            return {batch[0].item.id: Done(batch=1, reason=why)}
+            return {batch[0].item.id: Done(batch=1, reason=why, short=short)}
         let_go()
         size = (len(batch) + 1) // 2 if short else 1
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
-        return {name: done for part in parts for name, done in self.tried(choice, part).items()}
+        return {
+            name: replace(done, short=done.short or short)
+            for part in parts
+            for name, done in self.tried(choice, part).items()
+        }
 
     def edited(self, choice: Choice, batch: Sequence[Ready]) -> dict[str, Done]:
         """What every image of a batch gave."""

@@ -109,20 +109,24 @@ def batch(
     settings = Settings(model, speed, choice, seed, images, codes, named)
     default = usual_workers(device) if engine == "local" else 0  # Ray counts its own
     order = Order(out or "", settings, device, workers or default, threads, gpus)
-    plan = checked(manifest, order, as_json)
+    plan = checked(manifest, order, engine, as_json)
     if dry_run:
         tell_price(plan, order, as_json)
         return
     run(plan, order, engine, as_json, force=force, retry=retry_failed)
 
 
-def checked(manifest: str, order: Order, as_json: bool) -> Plan:
+def checked(manifest: str, order: Order, engine: str, as_json: bool) -> Plan:
     """The manifest in groups; all its faults are told, each on a line."""
     from noisespace.batch.job import planned
     from noisespace.batch.manifest import ManifestError
     from noisespace.batch.records import arrow
 
-    arrow()  # said before anything else is done
+    arrow()  # what is missing is said before anything else is done
+    if engine == "ray":
+        from noisespace.batch.ray_engine import import_ray
+
+        import_ray()
     try:
         return planned(manifest, order.settings)
     except ManifestError as error:
