@@ -28,7 +28,7 @@ import noisespace as ns
 from noisespace.batch.job import planned, run_job
 from noisespace.batch.local import Order
 from noisespace.batch.plan import Choice, Settings
-from noisespace.batch.records import read_records
+from noisespace.batch.records import files, read_file, read_records
 from noisespace.batch.stores import store
 from noisespace.batch.work import ready
 from noisespace.bench.scenes import scene_cases
@@ -72,7 +72,10 @@ def content(out: Path) -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def killed(path: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Kills drivers and workers at random moments, starting again until the job is done."""
+    """Kills drivers and workers in turn at random moments, until as many died; then it ends.
+
+    A moment is counted from when a start has made its first rows, so that no kill hits a start-up.
+    """
     words = [sys.executable, "-m", "noisespace.cli", "batch", path, "--out", str(out), "--device"]
     words += ["cpu", "--steps", str(options.steps), "--workers", "2"]
     rng, kills, starts = random.Random(0), {"driver": 0, "worker": 0}, 0
@@ -82,14 +85,19 @@ def killed(path: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
         process = subprocess.Popen(
             [*words, *anew], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+        have = len(list(out.glob("records/*")))
+        while process.poll() is None and len(list(out.glob("records/*"))) <= have:
+            time.sleep(0.05)
         while process.poll() is None:
-            time.sleep(rng.uniform(*options.between))
-            if sum(kills.values()) >= options.kills or process.poll() is not None:
+            if sum(kills.values()) >= options.kills:
                 process.wait()
+                break
+            time.sleep(rng.uniform(*options.between))
+            if process.poll() is not None:
                 break
             children = psutil.Process(process.pid).children()
             workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-            victim = rng.choice(["driver", "worker"]) if workers else "driver"
+            victim = "driver" if kills["driver"] <= kills["worker"] or not workers else "worker"
             (process if victim == "driver" else rng.choice(workers)).kill()
             kills[victim] += 1
         if process.returncode is not None and process.returncode >= 0:
@@ -137,11 +145,12 @@ def kills(path: str, plan: Any, settings: Settings, options: argparse.Namespace)
     whole = options.out / "whole-0"
     run_job(plan, Order(str(whole), settings, "cpu"))  # unless it is there
     found = killed(path, options.out / "killed", options)
-    rows = content(options.out / "killed")
-    names = {name for name, *_ in rows}
+    rows, place = content(options.out / "killed"), store(str(options.out / "killed"))
+    # of the files themselves: a reader of records takes each row once
+    written = [name for file in files(place) for name in read_file(place, file)["id"].to_pylist()]
     return found | {
-        "lost": options.rows - len(names),
-        "twice": len(rows) - len(names),
+        "lost": options.rows - len(set(written)),
+        "twice": len(written) - len(set(written)),
         "same_pictures": rows == content(whole),
     }
 
