@@ -171,6 +171,8 @@ def test_a_phone_shows_all_of_it(visit):
         box = page.locator(name).bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
+    for name in ("#photo", "#before-after", "#panel"):  # one below the other
+        assert page.locator(name).bounding_box()["width"] > 280
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert sum(map(int, re.findall(r"\d+", dark)[:3])) < 200
 

@@ -26,9 +26,10 @@ from noisespace.web.pieces import KEEP, layers_of, merged, painted
 from noisespace.web.receiving import settle
 from noisespace.web.records import Settings
 from noisespace.web.requests import InvertRequest
-from noisespace.web.session import Entry, Photo, Session, Visitors
+from noisespace.web.session import Entry, Photo, Session
 from noisespace.web.strokes import keep, layer_bytes, spec_of_paint, with_strokes
 from noisespace.web.tabs.edit import difference
+from noisespace.web.visitors import Visitors
 
 
 def picture(seed=0):
@@ -154,6 +155,42 @@ def test_a_visitor_finds_the_session_again_and_files_go_with_it():
     assert visitors.session("a") is not first
     for name in "abc":
         visitors.session(name).close()
+
+
+def test_who_is_at_work_stays_and_who_is_away_goes_by_itself():
+    visitors = Visitors(lifetime=100, most=8)
+    busy, active, away = (visitors.session(name) for name in ("busy", "active", "away"))
+    paths = {one: one.write("x.png", b"x") for one in (busy, active, away)}
+    busy.job = SimpleNamespace(cancel=lambda: None)
+    for one in (busy, active, away):
+        one.used -= 101
+    active.take(None)  # does something
+    visitors.expire()
+    assert [Path(paths[one]).is_file() for one in (busy, active, away)] == [True, True, False]
+    again = away.write("y.png", b"y")  # a page that is still open: no error
+    assert Path(again).is_file()
+    visitors.forget("busy")
+    assert not Path(paths[busy]).exists()
+    for one in (active, away):
+        one.close()
+
+
+def test_photos_that_no_edit_is_of_go():
+    session = Session()
+    photos = []
+    for i in range(7):
+        path = session.write("input.png", b"x")
+        photos.append(Photo(path, str(i), (8, 8)))
+        session.take(photos[-1])
+        if i == 0:
+            session.add(entry_of(photos[0]))
+    assert [Path(photo.path).is_file() for photo in photos] == [True, *[False] * 2, *[True] * 4]
+    assert session.photo is photos[-1]
+    session.close()
+
+
+def entry_of(photo):
+    return Entry(Settings(), photo, (), "", "", (), "", "")
 
 
 def edited(session, photo, mask=None, strokes=()):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -70,7 +71,9 @@ def serve(
         listening(host, port) as listener,
         tempfile.TemporaryDirectory(prefix="noisespace-") as tmp,
     ):
-        os.environ["GRADIO_TEMP_DIR"] = tmp  # what the page writes goes when the server ends
+        cache = Path(tmp, "gradio")  # beside what the page's sessions write
+        cache.mkdir()
+        os.environ["GRADIO_TEMP_DIR"] = str(cache)  # all of it goes when the server ends
         speed = {"preset": preset, "compile": compiled, "offload": offload}
         loaded = {name: o.load_model(name, dtype, device, **speed) for name in names}
         place = address(host, listener.getsockname()[1])

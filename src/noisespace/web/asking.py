@@ -37,6 +37,8 @@ def sentence(error: BaseException) -> str:
         return f"{where}: {text}" if where and where not in text else text
     if isinstance(error, (InputError, RunError)):
         return reason(error)
+    if isinstance(error, OSError):  # whose words have paths of the server
+        return f"A file of the server cannot be used ({error.strerror}): load the page anew."
     return f"Something went wrong that should not have: {reason(error)}"
 
 
@@ -122,7 +124,10 @@ def file_edit(
     pictures = [
         session.write(f"edit-{k + 1}.png", outcome.png(k)) for k in range(len(outcome.images))
     ]
-    own = settings.model_copy(update={"source": outcome.source or settings.source})
+    used = outcome.records[0]["model"]  # as the page's model was loaded
+    kept = {"dtype": "mixed" if "mixed" in used else used["dtype"]}
+    kept["source"] = outcome.source or settings.source
+    own = settings.model_copy(update=kept)
     drawn = outcome.mask if mask is None or settings.mask != PAINTED else Image.fromarray(mask)
     entry = Entry(
         settings=own,

@@ -36,6 +36,7 @@ class Engine:
         if not models:
             raise InputError("an engine needs at least one model")
         self.models, self.limits = dict(models), limits or Limits()
+        self.tidied: list[Callable[[], None]] = []
         self.codes = Codes(self.limits.cache_entries, self.limits.cache_bytes, self.limits.lifetime)
         self.observers: list[Observer] = []
         self._queue, self._jobs = Queue(), OrderedDict[str, Job]()
@@ -108,8 +109,10 @@ class Engine:
         return self.codes.named(key, owner)
 
     def tidy(self) -> None:
-        """Deletes what nobody used for a lifetime."""
+        """Deletes what nobody used for a lifetime; what else is to be tidied is in `tidied`."""
         self.codes.expire()
+        for tidy in self.tidied:
+            tidy()
         with self._changed:
             self._drop()
             self._forget()

@@ -47,8 +47,9 @@ CSS = """
   .main, .contain, .column, .tabs, .tabitem, .row, .block, .form {
     min-width: 0 !important; max-width: calc(100vw - 64px) !important; box-sizing: border-box; }
   .gradio-container { padding: 8px !important; }
-  .gradio-container .row { flex-direction: column; }
-  .gradio-container .row > * { min-width: 0 !important; width: 100% !important; }
+  .row { flex-direction: column !important; flex-wrap: nowrap !important; }
+  .row > * { flex: none !important; min-width: 0 !important;
+    width: 100% !important; }
   button { min-height: 44px; }
 }
 @media (prefers-reduced-motion: reduce) { .panel .bar > div { transition: none; } }

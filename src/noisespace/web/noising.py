@@ -80,13 +80,14 @@ class Noising:
         """Colour was put on the photo."""
         if session.photo is None:
             return gr.skip()
+        before = session.colour
         try:
             layers = layers_of(given, self.tab.canvas, self.paints)
             session.colour = merged(layers, session.photo.size)
         except InputError as error:
             return panel(str(error), "error")
-        if session.colour is None:
-            return panel("Nothing is painted.")
+        if session.colour is None:  # the editor says so too when a photo comes into it
+            return gr.skip() if before is None else panel("Nothing is painted.")
         covered = share(np.asarray(session.colour)[..., 3])
         return panel(f"Colour covers {covered} of the photo: show it, or use it in edits.")
 

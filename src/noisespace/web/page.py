@@ -18,14 +18,15 @@ from noisespace.web.noising import Noising
 from noisespace.web.painting import wire_masks, wire_noise
 from noisespace.web.paints import Paints
 from noisespace.web.pieces import again
-from noisespace.web.session import Visitors
 from noisespace.web.tabs import compare as compare_tab
 from noisespace.web.tabs import edit as edit_tab
 from noisespace.web.tabs import noise as noise_tab
+from noisespace.web.visitors import Visitors
 from noisespace.web.wiring import QUIET, current, wire_compare, wire_edit, wire_files, wire_history
 
 __all__ = ["build", "look"]
 
+COPIES = 900  # seconds that gradio keeps what it has shown
 WAITING = 128  # events that gradio itself lets wait; jobs have the engine's own queue
 # The browser itself keeps what is set, once the page has said what was kept before.
 KEEP = "(kept, ...values) => (window.noisespace ? {...kept, values} : kept)"
@@ -38,9 +39,13 @@ def build(engine: Any, paints: Paints, *, lifetime: int = 3600) -> gr.Blocks:
     ``paints``: where the server puts what is painted; it is told the page's editors.
     """
     models, visitors = list(engine.models), Visitors(lifetime)
+    engine.tidied.append(visitors.expire)
     start = usual(engine.models[models[0]], "edit-friendly")
     with gr.Blocks(
-        title="noisespace", analytics_enabled=False, delete_cache=(600, lifetime), fill_width=True
+        title="noisespace",
+        analytics_enabled=False,
+        delete_cache=(120, min(lifetime, COPIES)),  # gradio's copies of what sessions keep
+        fill_width=True,
     ) as page:
         gr.HTML(
             "<h1>noisespace</h1><p>Invert a photo once, then edit it by words.</p>",
@@ -92,7 +97,12 @@ def arriving(editing: Editing, visitors: Visitors) -> Callable[[Any], list[Any]]
         visitor = known if len(known) == 32 else secrets.token_hex(16)
         session = visitors.session(visitor)
         mask = session.mask
-        shown = editing.current(session)
+        try:
+            shown = editing.current(session)
+        except Exception:  # a file of it has gone: nobody is kept out for that
+            visitors.forget(visitor)
+            session, mask = visitors.session(visitor), None
+            shown = editing.current(session)
         session.mask = session.found = mask  # it may have been painted since the latest edit
         carry = gr.skip()
         if (values := lasting_values(kept.get("values"), controls, editing.engine)) is not None:

@@ -111,9 +111,10 @@ def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) 
         if own is None or not own.away:
             return [gr.skip(), gr.skip()]
         own.away = own.redraw = False
+        own.found = own.mask  # what is painted after this comes on top of it
         if own.photo is None:  # nothing to paint on
             return [gr.skip(), covered(own.mask)]
-        value = canvas(own.photo, own.found)
+        value = canvas(own.photo, own.mask)
         return [gr.update(value=value, visible=True), covered(own.mask)]
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}

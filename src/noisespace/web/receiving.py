@@ -26,7 +26,6 @@ def receive(
     session: Session, given: Any, controls: Controls, limits: Limits, models: Sequence[str]
 ) -> list[Any]:
     """What photo, panel and controls become when a picture was given."""
-    session.redraw = True
     nothing = [gr.skip()] * len(controls.outputs)
     try:
         path = path_of(given)
@@ -50,6 +49,8 @@ def receive(
     except Exception as error:
         session.take(None)
         return [None, panel(asking.sentence(error), "error"), *nothing]
+    finally:  # once it is taken: drawn before, the editor would show the photo before it
+        session.redraw = True
 
 
 def opened(data: bytes, limits: Limits) -> tuple[Carried, list[str]]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from noisespace.web.history import History
 from noisespace.web.records import PAINTED, Settings
 
 PASSING = 8  # downloads that a session keeps
+PHOTOS = 4  # that it keeps though no edit is of them
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Session:
 
     def __init__(self, owner: str = "") -> None:
         self.owner = owner
+        self.used = time.monotonic()  # when the visitor did something last
         self.job: Any = None
         self.photo: Photo | None = None
         self.photos: dict[str, Photo] = {}  # by the sha256 of their pixels
@@ -91,9 +92,18 @@ class Session:
         """Another photo is on the table; a mask was painted on the one before."""
         if photo is None or self.photo is None or photo.image != self.photo.image:
             self.mask = self.found = self.colour = None
-        self.photo = photo
+        self.photo, self.used = photo, time.monotonic()
         if photo is not None:
+            self.photos.pop(photo.image, None)
             self.photos[photo.image] = photo
+            self._forget_photos()
+
+    def _forget_photos(self) -> None:
+        """Of photos that no edit is of, the last few are kept."""
+        edited = {entry.photo.image for entry in self.history.entries}
+        spare = [image for image in self.photos if image not in edited]
+        for image in spare[:-PHOTOS]:
+            Path(self.photos.pop(image).path).unlink(missing_ok=True)
 
     def revisit(self, entry: Entry) -> None:
         """Back to an edit: its photo and the mask that was painted for it."""
@@ -119,9 +129,12 @@ class Session:
     def write(self, name: str, data: bytes) -> str:
         """A file of this session, in a folder of its own so that the name may be used again."""
         if self._folder is None:
-            # within the folder that the server removes when it ends, where it names one
+            # beside gradio's folder, which it empties of all that has been there for a while; the
+            # server removes both when it ends
             place = os.environ.get("GRADIO_TEMP_DIR")
-            self._folder = Path(tempfile.mkdtemp(prefix="noisespace-page-", dir=place))
+            beside = Path(place).parent if place else None
+            self._folder = Path(tempfile.mkdtemp(prefix="noisespace-page-", dir=beside))
+        self.used = time.monotonic()
         self._count += 1
         path = self._folder / str(self._count) / name
         path.parent.mkdir()
@@ -139,32 +152,7 @@ class Session:
     def close(self) -> None:
         """The visitor has gone: no job goes on for nobody, no file stays."""
         self.cancel()
+        self.mask = self.found = self.colour = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class Visitors:
-    """Sessions by the secret that each browser keeps, so that a reload finds its own again.
-
-    Those that were away for ``lifetime`` seconds, or longest where there are too many, are closed.
-    """
-
-    def __init__(self, lifetime: float, most: int = 64) -> None:
-        self._lifetime, self._most = lifetime, most
-        self._kept: OrderedDict[str, tuple[Session, float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def session(self, visitor: str) -> Session:
-        """The session of a secret; a new one where there is none."""
-        now = time.monotonic()
-        with self._lock:
-            session, _ = self._kept.pop(visitor, (None, 0.0))
-            session = session or Session(visitor)
-            self._kept[visitor] = (session, now)
-            while self._kept:
-                oldest = next(iter(self._kept))
-                late = now - self._kept[oldest][1] > self._lifetime
-                if not late and len(self._kept) <= self._most:
-                    break
-                self._kept.pop(oldest)[0].close()
-        return session
+            self._folder = None

@@ -28,7 +28,8 @@ def keep(session: Session, layer: Image.Image) -> str:
     if name not in session.strokes:
         session.strokes[name] = session.write(name, layer_bytes(layer))
         while len(session.strokes) > LONGEST:
-            session.strokes.pop(next(iter(session.strokes)))
+            old = session.strokes.pop(next(iter(session.strokes)))
+            Path(old).unlink(missing_ok=True)
     return name
 
 
