@@ -19,6 +19,7 @@ import noisespace as ns
 from noisespace.batch.job import planned, run_job
 from noisespace.batch.local import Order
 from noisespace.batch.plan import row_seed
+from noisespace.batch.price import price
 from noisespace.batch.records import SPAN, known
 from noisespace.batch.stores import StoreError, store
 from noisespace.batch.worker import Worker
@@ -315,6 +316,27 @@ def test_a_part_that_goes_while_the_journal_is_read_is_read_in_its_shard(undistu
     )
     assert known(place).done == 7
     assert not listed
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"steps": 20, "method": "edit-friendly:skip=0.3"},
+        {"mask": "diffedit", "steps": 20},
+        {"editor": "prompt-to-prompt", "target": "a photo of a dog", "steps": 10},
+    ],
+)
+def test_a_price_is_what_the_job_then_takes(model, tmp_path, more):
+    rows = rows_in(tmp_path / "in", 4, **more)
+    Image.fromarray(pixels(0, (32, 32))).save(tmp_path / "in" / "0.png")
+    manifest = write(tmp_path / "in", rows)
+    plan, order = planned(manifest, SETTINGS), Order(str(tmp_path / "out"), SETTINGS, "cpu")
+    found = price(plan, order, model)
+    go(manifest, tmp_path / "out")
+    took = sum(row["evaluations"] or 0 for row in records(tmp_path / "out").values())
+    assert took > 0
+    assert found["evaluations"] == pytest.approx(took, rel=0.25 if "mask" in more else 0.1)
 
 
 def test_a_job_loads_its_model_as_fast_as_it_was_told(model, tmp_path, monkeypatch):

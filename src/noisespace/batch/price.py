@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from noisespace.batch.local import Order, worker_of
-from noisespace.batch.plan import Choice, Group, Item, Plan
+from noisespace.batch.plan import PAINTED, Choice, Group, Plan
 from noisespace.batch.specs import method_of
 from noisespace.batch.work import Ready
 from noisespace.errors import RunError
 from noisespace.metadata import png_bytes
 from noisespace.prepare import settled
 
-STEPS = 4  # of the probe
+STEPS = 8  # of the probe: so many that a share of them is skipped as of the job's own
 
 
 def price(plan: Plan, order: Order, model: Any) -> dict[str, Any]:
     """Prices a job by one probe a choice, in few steps, scaled to the choice's own.
 
-    The probe's image is noise of the model's own size: larger images take longer, masks and editors
-    that look at the image may take more. Nothing is written.
+    The probe's images are noise of the model's own size: larger ones take longer. A mask that is
+    found in a number of evaluations that steps do not change is priced too high. Nothing is written.
     """
     evaluations, seconds, disk = 0.0, 0.0, 0.0
-    for choice, groups in by_choice(plan.groups).items():
+    for groups in by_choice(plan.groups).values():
         images = sum(len(group.items) for group in groups)
-        one = probe(choice, order, model, min(len(groups[0].items), order.settings.batch))
+        one = probe(groups[0], order, model, order.settings.batch)
         evaluations += one["evaluations"] * images
         seconds += one["seconds"] * images
         disk += one["bytes"] * images
@@ -50,22 +51,30 @@ def by_choice(groups: Sequence[Group]) -> dict[Choice, list[Group]]:
     return found
 
 
-def probe(choice: Choice, order: Order, model: Any, count: int) -> dict[str, float]:
-    """What one image of a choice takes: evaluations, seconds, bytes of its outputs."""
-    worker = worker_of(order, model=model)
-    steps = settled(model, method_of(choice.method), choice.steps, choice.source_guidance, None)
-    own = len(steps[1])
-    few = min(STEPS, own)
+def probe(group: Group, order: Order, model: Any, count: int) -> dict[str, float]:
+    """What one image of a choice takes: evaluations, seconds, bytes of its outputs.
+
+    Of a group's own prompts, editor and mask, in few steps; in all of them where the method does
+    not go with few.
+    """
+    choice, worker = group.choice, worker_of(order, model=model)
+    own = len(
+        settled(model, method_of(choice.method), choice.steps, choice.source_guidance, None)[1]
+    )
     side = model.resolution
     rng = np.random.default_rng(0)
-    noise = [(rng.random((side, side, 3)) * 255).astype(np.uint8) for _ in range(count)]
-    targets = ("probe",) * choice.targets
-    items = [Item(f"probe-{k}", k, "", "probe", targets, None, k) for k in range(count)]
-    pairs = [Ready(item, pixels) for item, pixels in zip(items, noise, strict=True)]
-    short = Choice(choice.method, None, choice.guidance, choice.source_guidance, few, choice.size)
-    short = Choice(**{**vars(short), "targets": choice.targets})
-    done = next(iter(worker.tried(short, pairs).values()))
-    if done.reason:
+    mask = np.full((side, side), 255, np.uint8) if choice.mask == PAINTED else None
+    pairs = [
+        Ready(item, (rng.random((side, side, 3)) * 255).astype(np.uint8), mask)
+        for item in group.items[:count]
+    ]
+    if order.settings.speed.compile:  # which the first of a size pays for
+        worker.tried(replace(choice, steps=min(STEPS, own)), pairs)
+    for few in dict.fromkeys((min(STEPS, own), own)):
+        done = next(iter(worker.tried(replace(choice, steps=few), pairs).values()))
+        if not done.reason:
+            break
+    else:
         raise RunError(f"the probe of {choice.method} failed: {done.reason}")
     pictures = sum(len(png_bytes(p)) for p in done.pictures) or 3 * side * side * choice.targets
     code = len(done.code.to_bytes()) * own / few if done.code is not None else 0
