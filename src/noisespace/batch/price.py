@@ -22,8 +22,8 @@ STEPS = 8  # of the probe: so many that a share of them is skipped as of the job
 def price(plan: Plan, order: Order, model: Any) -> dict[str, Any]:
     """Prices a job by one probe a choice, in few steps, scaled to the choice's own.
 
-    The probe's images are noise of the model's own size: larger ones take longer. A mask that is
-    found in a number of evaluations that steps do not change is priced too high. Nothing is written.
+    The probe's images are noise of the model's own size: larger ones take longer. What a mask takes
+    to be found grows with steps less than it is priced. Nothing is written.
     """
     evaluations, seconds, disk = 0.0, 0.0, 0.0
     for groups in by_choice(plan.groups).values():
