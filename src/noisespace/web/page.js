@@ -67,13 +67,10 @@
   const ends = [];
   let last = Promise.resolve();
   window.noisespaceEditor = {
-    async turn() {
+    turn() {
       const before = last;
-      let own;
-      last = new Promise((end) => { own = end; });
-      ends.push(own);
-      await Promise.race([before, wait(10000)]); // an answer that never came holds nobody for long
-      while (ends.length && ends[0] !== own) ends.shift()(); // and no turn after this one
+      last = new Promise((end) => ends.push(end));
+      return Promise.race([before, wait(10000)]); // an answer that never came holds nobody for long
     },
     pause: () => wait(250), // until the browser has taken it off
     async ready() {
@@ -103,8 +100,6 @@
     return null;
   }
   window.addEventListener("paste", async (event) => {
-    const text = event.clipboardData?.getData("text/plain");
-    if (text && event.target.matches?.("input, textarea")) return; // tables come as pictures too
     const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
     if (!file) return; // text goes where the cursor is
     event.preventDefault();
