@@ -236,7 +236,7 @@ def test_files_do_not_fill_the_disk(network, monkeypatch, tmp_path):
     with Engine({"tiny": network}, Limits(uploads_bytes=1000)) as engine:
         client = TestClient(create_app(engine, page=paged), base_url=HERE)
         assert sent(client, stroke()).status_code == 200
-        (tmp_path / "a").write_bytes(bytes(5000))
+        (tmp_path / "a").write_bytes(bytes(3000))
         assert sent(client, stroke()).status_code == 503
 
 

@@ -71,7 +71,7 @@ class Strict:
     async def upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A photo: what is none never reaches the disk."""
         count, held = await asyncio.to_thread(folder_size, upload_folder())
-        if count > KEPT or held > 4 * self.limits.uploads_bytes:
+        if count > KEPT or held > 2 * self.limits.uploads_bytes:
             text = "the server keeps as many files as it may: try again later"
             await respond(send, 503, text)
             return
