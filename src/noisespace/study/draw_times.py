@@ -48,7 +48,7 @@ def draw_evaluations(rows: list[Row]) -> Figure:
     dots(axes, found, "")
     axes.set_xlim(0, None)
     dress(
-        axes, "milliseconds a forward evaluation of the network, all work of the edit included", ""
+        axes, "milliseconds an evaluation (all work of the edit)", ""
     )
     return made
 
