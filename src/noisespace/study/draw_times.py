@@ -47,9 +47,7 @@ def draw_evaluations(rows: list[Row]) -> Figure:
         found[name] = summary(1000 * r["seconds"] / r["evaluations"] for r in some)
     dots(axes, found, "")
     axes.set_xlim(0, None)
-    dress(
-        axes, "milliseconds an evaluation (all work of the edit)", ""
-    )
+    dress(axes, "milliseconds an evaluation (all work of the edit)", "")
     return made
 
 
