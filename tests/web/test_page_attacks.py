@@ -270,6 +270,8 @@ def test_an_event_of_the_page_names_no_url(engine, monkeypatch, tmp_path, link):
     assert client.post("/gradio_api/run/predict", content=b"{").status_code == 422
     deep = b"[" * 100_000
     assert client.post("/gradio_api/run/predict", content=deep).status_code == 422
+    wide = b"[" + b"[]," * 1_000_000 + b"1]"
+    assert client.post("/gradio_api/run/predict", content=wide).status_code == 413
     assert client.get(f"/gradio_api/file={link.strip()}").status_code == 404
 
 

@@ -157,6 +157,16 @@ def test_a_visitor_finds_the_session_again_and_files_go_with_it():
         visitors.session(name).close()
 
 
+def test_what_a_result_carries_is_bounded_in_sum_before_it_is_decoded(monkeypatch):
+    layer = Image.new("RGBA", (40, 40))
+    files = {f"paint-0000000{i}.png": layer_bytes(layer) for i in range(7)}
+    whole = carrying.with_files(png_bytes(Image.new("RGB", (8, 8))), files)
+    assert len(carrying.carried(whole, Limits(pixels=2000)).strokes) == 7
+    monkeypatch.setattr(carrying, "unpack_layer", None)  # is not called
+    with pytest.raises(InputError, match="more pixels than may be held"):
+        carrying.carried(whole, Limits(pixels=1600))
+
+
 def test_who_is_at_work_stays_and_who_is_away_goes_by_itself():
     visitors = Visitors(lifetime=100, most=8)
     busy, active, away = (visitors.session(name) for name in ("busy", "active", "away"))

@@ -67,10 +67,13 @@
   const ends = [];
   let last = Promise.resolve();
   window.noisespaceEditor = {
-    turn() {
+    async turn() {
       const before = last;
-      last = new Promise((end) => ends.push(end));
-      return Promise.race([before, wait(10000)]); // an answer that never came holds nobody for long
+      let own;
+      last = new Promise((end) => { own = end; });
+      ends.push(own);
+      await Promise.race([before, wait(10000)]); // an answer that never came holds nobody for long
+      while (ends.length && ends[0] !== own) ends.shift()(); // and no turn after this one
     },
     pause: () => wait(250), // until the browser has taken it off
     async ready() {
@@ -100,6 +103,8 @@
     return null;
   }
   window.addEventListener("paste", async (event) => {
+    const text = event.clipboardData?.getData("text/plain");
+    if (text && event.target.matches?.("input, textarea")) return; // tables come as pictures too
     const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
     if (!file) return; // text goes where the cursor is
     event.preventDefault();

@@ -31,14 +31,15 @@ PARTS = len(FIELDS) + 1
 ID = re.compile(r"[0-9a-zA-Z_-]{1,64}")
 
 
-def check_head(data: bytes, name: str, kinds: Sequence[str], pixels: int) -> None:
-    """Raises InputError for what is no picture of these kinds by its first bytes, or too large.
+def check_head(data: bytes, name: str, kinds: Sequence[str], pixels: int) -> int:
+    """How many pixels a picture has, by its header: nothing else is read.
 
-    Only the header is read.
+    Raises InputError for what is no picture of these kinds by its first bytes, or too large.
     """
     try:
         with Image.open(BytesIO(data), formats=list(kinds)) as opened:
             check_pixels(name, *opened.size, pixels)
+            return opened.size[0] * opened.size[1]
     except InputError:
         raise
     except Image.DecompressionBombError:

@@ -169,7 +169,7 @@ def painted(
     mask = np.zeros((size[1], size[0]), np.uint8) if found is None else found.copy()
     for one in layers:
         red, _, blue, alpha = (
-            np.asarray(band, dtype=int)
+            np.asarray(band)
             for band in one.convert("RGBA").resize(size, Image.Resampling.BOX).split()
         )
         mask[(alpha > 40) & (red >= blue)] = 255

@@ -113,6 +113,7 @@ def draw_view() -> View:
     return View(slider, gallery, mask, shell, code, past, undo, redo, files, carry)
 
 
+SHOWN = 640  # pixels of the longer side of what is shown beside
 FILES = ("Image", "Code", "Record", "Zip")
 
 
@@ -120,11 +121,9 @@ def overlay(entry: Entry) -> Any:
     """The mask laid over the photo: what may change is bright."""
     if not entry.mask:
         return None
-    import numpy as np
     from PIL import Image
 
-    photo = np.asarray(Image.open(entry.photo.path), dtype=float)
-    mask = Image.open(Path(entry.mask)).convert("L").resize((photo.shape[1], photo.shape[0]))
-    weight = np.asarray(mask, dtype=float)[..., None] / 255
-    dark = photo * 0.25
-    return Image.fromarray((dark + (photo - dark) * weight).astype(np.uint8))
+    photo = Image.open(entry.photo.path).convert("RGB")
+    photo.thumbnail((SHOWN, SHOWN))  # larger than it is shown: a photo may have many pixels
+    mask = Image.open(Path(entry.mask)).convert("L").resize(photo.size)
+    return Image.composite(photo, photo.point(lambda value: value // 4), mask)

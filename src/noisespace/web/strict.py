@@ -25,6 +25,7 @@ READ_UNDER = ("file=", "heartbeat/")
 WRITE = re.compile(r"(cancel|queue/join|reset|run/[a-zA-Z0-9_-]+)/?")
 FILES = 4  # uploaded at once; the page sends one
 KEPT = 20_000  # files of the page on disk
+EVENT = 2 * 2**20  # bytes of a JSON body
 
 
 class Strict:
@@ -92,6 +93,9 @@ class Strict:
     async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reads an event (its size is bounded before), looks at its files, and passes it on."""
         body = await whole(receive)
+        if len(body) > EVENT:  # it holds words and paths; much JSON would hold the server up
+            await respond(send, 413, "an event is larger than any of the page's is")
+            return
         try:
             foreign = bool(body) and not all(map(ours, paths_in(json.loads(body))))
         except (ValueError, RecursionError):
