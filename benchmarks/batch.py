@@ -1,11 +1,12 @@
 """Batch jobs: overhead over a plain loop, kills that cost nothing, memory that stays flat.
 
     python benchmarks/batch.py [--rows 500] [--kills 20] [--steps 12] [--out runs/bench-batch]
-        [--parts overhead kills]
+        [--parts overhead memory kills]
 
 Scenes in few steps. Writes OUT/batch.json and OUT/memory.png; the exit code is 1 where a killed run
 lost a row, has one twice, or other pictures than an undisturbed one, and where it ended before it
-was killed so often (more steps make it longer).
+was killed so often (more steps make it longer). The memory is followed over --memory-rows in one
+step each: enough that records are put into a shard more than once.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ import noisespace as ns
 from noisespace.batch.job import planned, run_job
 from noisespace.batch.local import Order
 from noisespace.batch.plan import Choice, Settings
-from noisespace.batch.records import files, read_file, read_records
+from noisespace.batch.records import SPAN, files, read_file, read_records
 from noisespace.batch.stores import store
 from noisespace.batch.work import ready
 from noisespace.bench.scenes import scene_cases
 from noisespace.metadata import png_bytes
 
-PARTS = ("overhead", "kills")
+PARTS = ("overhead", "memory", "kills")
 
 
 def manifest(folder: Path, rows: int) -> str:
@@ -110,32 +111,49 @@ def drawn(memory: list[tuple[int, float]], path: Path) -> None:
 
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*zip(*memory, strict=True))
+    axes.plot(*zip(*memory, strict=True), color="#0072b2")
     most = max(mb for _, mb in memory)
+    axes.grid(color="#dddddd", linewidth=0.5)
+    axes.set_xlim(0, memory[-1][0])
+    for rows in range(SPAN * Settings().batch, memory[-1][0], SPAN * Settings().batch):
+        axes.axvline(rows, color="#d55e00", linestyle="--", linewidth=1)
+        axes.annotate("a shard", (rows, 0.05 * most), xytext=(3, 0), textcoords="offset points")
     axes.set(xlabel="rows done", ylabel="resident memory, MB", ylim=(0, 1.2 * most))
     figure.savefig(path, dpi=150)
 
 
 def overhead(plan: Any, settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of the job and of a plain loop, in turns, and the memory of a job over its rows."""
+    """Seconds of the job and of a plain loop, in turns."""
     seconds: dict[str, list[float]] = {"loop": [], "batch": []}
-    memory: list[tuple[int, float]] = []
-
-    def tell(now: Any) -> None:
-        memory.append((now.done, psutil.Process().memory_info().rss / 1e6))
-
     for turn in range(options.turns):
         seconds["loop"].append(loop(plan, options.steps, options.out / f"plain-{turn}"))
-        memory.clear()
         out = str(options.out / f"whole-{turn}")
-        done = run_job(plan, Order(out, settings, "cpu"), tell=tell, force=True)
+        done = run_job(plan, Order(out, settings, "cpu"), force=True)
         seconds["batch"].append(done.progress.seconds)
-    drawn(memory, options.out / "memory.png")
-    half = [mb for _, mb in memory[len(memory) // 2 :]]
     pairs = zip(seconds["batch"], seconds["loop"], strict=True)
+    ratios = sorted(batch / plain - 1 for batch, plain in pairs)
     return {
         "seconds": {name: [round(s, 2) for s in some] for name, some in seconds.items()},
-        "overhead": round(median(batch / plain for batch, plain in pairs) - 1, 4),
+        "overhead": round(median(ratios), 4),
+        "overhead_range": [round(ratios[0], 4), round(ratios[-1], 4)],
+    }
+
+
+def memory(options: argparse.Namespace) -> dict[str, Any]:
+    """The memory of a job over its rows."""
+    followed: list[tuple[int, float]] = []
+
+    def tell(now: Any) -> None:
+        followed.append((now.done, psutil.Process().memory_info().rss / 1e6))
+
+    path = manifest(options.out / "many", options.memory_rows)
+    settings = Settings(choice=Choice(steps=1))
+    out = str(options.out / "memory")
+    run_job(planned(path, settings), Order(out, settings, "cpu"), tell=tell, force=True)
+    drawn(followed, options.out / "memory.png")
+    half = [mb for _, mb in followed[len(followed) // 2 :]]
+    return {
+        "memory_rows": followed[-1][0],
         "memory_mb_second_half": [round(min(half)), round(max(half))],
     }
 
@@ -161,6 +179,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--turns", type=int, default=2, help="of loop and job")
+    parser.add_argument("--memory-rows", type=int, default=4800)
     parser.add_argument("--between", type=float, nargs=2, default=(4.0, 11.0), help="seconds")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-batch"))
@@ -175,6 +194,8 @@ def main() -> int:
         found = {"rows": options.rows, "steps": options.steps}
     if "overhead" in options.parts:
         found |= overhead(plan, settings, options)
+    if "memory" in options.parts:
+        found |= memory(options)
     if "kills" in options.parts:
         found |= kills(path, plan, settings, options)
     told.write_text(json.dumps(found, indent=2) + "\n")

@@ -75,7 +75,10 @@
       await Promise.race([before, wait(10000)]); // an answer that never came holds nobody for long
       while (ends.length && ends[0] !== own) ends.shift()(); // and no turn after this one
     },
-    pause: () => wait(250), // until the browser has taken it off
+    async pause() { // until the browser has taken it off: a picture given before that is lost
+      await wait(250);
+      for (let tries = 0; tries < 30 && document.querySelector("#painter"); tries += 1) await wait(50);
+    },
     async ready() {
       for (let tries = 0, gone = 0; tries < 200 && gone < 20; tries += 1) {
         const editor = document.querySelector("#painter");
