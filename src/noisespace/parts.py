@@ -61,6 +61,18 @@ def let_go() -> None:
         torch.cuda.empty_cache()
 
 
+def lost(device: torch.device) -> bool:
+    """Whether a GPU takes no more work from this process, as after an illegal access of memory."""
+    if device.type != "cuda":
+        return False
+    try:
+        torch.zeros(1, device=device).add_(1)
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return not out_of_memory(error)
+    return False
+
+
 def in_parts(work: Callable[[Tensor], Tensor], x: Tensor, room: Room | int) -> Tensor:
     """``work`` of x, computed some rows at a time."""
     done: list[Tensor] = []

@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import noisespace as ns
+from noisespace.batch import work
 from noisespace.batch.job import planned, run_job
 from noisespace.batch.local import Order
 from noisespace.batch.plan import row_seed
@@ -284,7 +285,10 @@ def killed(*_):
     raise KeyboardInterrupt
 
 
-def test_what_kills_the_only_process_is_found_by_who_starts_again(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stage", ["edit", "decode"])
+def test_what_kills_the_only_process_is_found_by_who_starts_again(
+    model, tmp_path, monkeypatch, stage
+):
     """One worker is this process: here its death is an error that no code of ours takes."""
     manifest, out = write(tmp_path / "in", rows_in(tmp_path / "in", 2)), tmp_path / "out"
     ran = Worker.ran
@@ -294,7 +298,17 @@ def test_what_kills_the_only_process_is_found_by_who_starts_again(model, tmp_pat
             raise SystemExit(9)
         return ran(self, model, choice, batch)
 
-    monkeypatch.setattr(Worker, "ran", dies)
+    fetch = work.fetch
+
+    def unreadable(place):
+        if place.endswith("/1.png"):
+            raise SystemExit(9)
+        return fetch(place)
+
+    if stage == "edit":
+        monkeypatch.setattr(Worker, "ran", dies)
+    else:
+        monkeypatch.setattr(work, "fetch", unreadable)
     starts = 0
     while not (out / "summary.html").is_file():
         starts += 1
@@ -353,9 +367,10 @@ def test_a_job_loads_its_model_as_fast_as_it_was_told(model, tmp_path, monkeypat
 
 
 def test_what_a_model_cannot_run_is_said_before_it_runs(tmp_path):
-    rows = rows_in(tmp_path / "in", 3)
+    rows = rows_in(tmp_path / "in", 4)
     rows[1]["method"], rows[1]["steps"] = "edit-friendly:skip=9", 4
-    with pytest.raises(InputError, match=r"line 2: .*skip"):
+    rows[3]["method"], rows[3]["steps"] = "edit-friendly:skip=8", 5
+    with pytest.raises(InputError, match=r"2 faults.*line 2: .*skip.*line 4: .*skip"):
         go(write(tmp_path / "in", rows), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

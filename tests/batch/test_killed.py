@@ -21,6 +21,7 @@ from batch_folders import (
     write,
 )
 
+from noisespace.batch import work, worker
 from noisespace.batch.crew import Crew
 from noisespace.batch.job import planned
 from noisespace.batch.local import Order
@@ -111,13 +112,41 @@ def deadly(pipe, order, index):
     serve(pipe, order, index)
 
 
-def test_an_image_that_kills_its_worker_becomes_a_dead_letter(folder, tmp_path):
+def unreadable(pipe, order, index):
+    """A worker that dies while it reads one image, as of a fault in a decoder."""
+    read = work.fetch
+
+    def dies(place):
+        if place.endswith("/3.png"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return read(place)
+
+    work.fetch = dies
+    serve(pipe, order, index)
+
+
+def broken(pipe, order, index):
+    """A worker whose device is lost over one image, for all that comes after it too."""
+    ran, gone = Worker.ran, []
+
+    def loses(self, model, choice, batch):
+        gone.extend(one for one in batch if one.item.id == "r3")
+        if gone:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return ran(self, model, choice, batch)
+
+    Worker.ran, worker.lost = loses, lambda device: bool(gone)
+    serve(pipe, order, index)
+
+
+@pytest.mark.parametrize("target", [deadly, unreadable, broken])
+def test_an_image_that_kills_its_worker_becomes_a_dead_letter(folder, tmp_path, target):
     rows = [row for row in rows_in(tmp_path / "in", 6) if row["id"] in ("r1", "r3", "r5")]
     settings = Settings(str(folder / "model"), choice=CHOICE, batch=2)
     plan = planned(write(tmp_path / "in", rows), settings)
     order = Order(str(tmp_path / "out"), settings, "cpu", 1)
     tasks = [Task(group) for group in plan.groups]
-    told = list(Crew(order, tasks, lambda: False, deadly).run())
+    told = list(Crew(order, tasks, lambda: False, target).run())
     assert sum(one.rows for one in told) == 3
     found = records(tmp_path / "out")
     assert {name: row["status"] for name, row in found.items()} == {

@@ -1,11 +1,17 @@
 """The Ray engine: the pictures of the local one, whatever dies; plain data between machines."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from batch_folders import (
     PATIENCE,
@@ -21,12 +27,15 @@ from batch_folders import (
     write,
 )
 
+from noisespace.batch import ray_engine
 from noisespace.batch.crossing import packed, read, unpacked, written
 from noisespace.batch.job import planned
+from noisespace.batch.local import Order
 from noisespace.batch.marks import Marks
-from noisespace.batch.ray_engine import check_shared
-from noisespace.batch.stores import store
+from noisespace.batch.ray_engine import Editing, Resources, check_shared, decoding, resources_of
+from noisespace.batch.stores import StoreError, store
 from noisespace.batch.work import Task, decode
+from noisespace.batch.worker import Worker
 from noisespace.cli import app
 from noisespace.errors import InputError
 from tiny import tiny_sd
@@ -53,6 +62,8 @@ def test_tasks_and_pixels_cross_as_plain_data(tmp_path):
     for group in planned(write(tmp_path / "in", rows), SETTINGS).groups:
         task = Task(group, 2, frozenset({group.items[0].id}))
         assert read(written(task)) == task
+        poisoned = replace(task, alone=True, poison={group.items[0].id: "died of it"})
+        assert read(written(poisoned)) == poisoned
         decoded = decode(task)
         for one, again in zip(decoded, unpacked(packed(decoded), task), strict=True):
             if isinstance(one, str):
@@ -83,6 +94,52 @@ def test_what_was_begun_too_often_runs_alone_and_then_not_at_all(tmp_path):
     assert not place.list("begun")
 
 
+class Cluster:
+    """What is asked of Ray about a cluster."""
+
+    def __init__(self, **has):
+        self.has = has
+
+    def cluster_resources(self):
+        return self.has
+
+
+@pytest.mark.parametrize(
+    ("has", "asked", "wanted"),
+    [
+        ({"CPU": 8.0}, {}, Resources(0.0, 1.0, 8)),
+        ({"CPU": 8.0}, {"threads": 3}, Resources(0.0, 3.0, 2)),
+        ({"CPU": 8.0}, {"workers": 2}, Resources(0.0, 1.0, 2)),
+        ({"CPU": 1.0}, {"threads": 4}, Resources(0.0, 4.0, 1)),
+        ({"CPU": 8.0, "GPU": 4.0}, {"device": "auto"}, Resources(1.0, 1.0, 4)),
+        ({"CPU": 8.0, "GPU": 4.0}, {"device": "auto", "gpus": 0.5}, Resources(0.5, 1.0, 8)),
+        ({"CPU": 8.0, "GPU": 4.0}, {"device": "auto", "gpus": 0.0}, Resources(0.0, 1.0, 8)),
+        ({"CPU": 8.0, "GPU": 4.0}, {}, Resources(0.0, 1.0, 8)),  # told to use CPUs
+        # grows later: what is asked for is asked of the autoscaler
+        ({"CPU": 2.0}, {"device": "auto", "gpus": 1.0, "workers": 8}, Resources(1.0, 1.0, 8)),
+    ],
+)
+def test_an_actor_takes_a_share_of_what_the_cluster_has(has, asked, wanted):
+    order = Order("out", SETTINGS, **{"device": "cpu", "workers": 0, **asked})
+    assert resources_of(order, Cluster(**has)) == wanted
+
+
+def test_a_group_that_decoders_died_of_is_read_row_by_row_in_the_actor(tmp_path):
+    plan = planned(write(tmp_path / "in", rows_in(tmp_path / "in", 4)), SETTINGS)
+    out = str(tmp_path / "out")
+    batch = {"task": [written(Task(plan.groups[0]))]}
+    whole = decoding(batch, out)
+    assert not read(whole["task"][0]).alone
+    assert len(unpacked(whole["pixels"][0], Task(plan.groups[0]))) == 2
+    assert not store(out).list("begun")
+    for _ in range(2):
+        Marks(store(out), Task(plan.groups[0]), stage="decode-").task()  # and its process dies
+    found = decoding(batch, out)
+    assert read(found["task"][0]).alone
+    assert found["pixels"] == [b""]
+    assert not store(out).list("begun")
+
+
 def test_a_local_folder_on_several_nodes_is_refused(monkeypatch):
     check_shared("out", 1)
     check_shared("s3://shop/out", 9)
@@ -109,24 +166,110 @@ def test_the_job_file_of_the_docs_is_one():
     assert (given["engine"], given["workers"]) == ("ray", group["maxReplicas"])
 
 
-def test_ray_gives_what_one_process_gives(settings, tmp_path):
+@pytest.fixture(scope="module")
+def _ray_ends():
+    yield
+    if (ray := sys.modules.get("ray")) is not None:
+        ray.shutdown()
+
+
+@pytest.fixture
+def here(_ray_ends):
+    """A Ray of two cores, which the tests of this file share."""
     ray = pytest.importorskip("ray")
+    if not ray.is_initialized():
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    return ray
+
+
+def test_ray_gives_what_one_process_gives(settings, tmp_path, here):
     rows = rows_in(tmp_path / "in", 6)
     (tmp_path / "in" / "3.png").write_bytes(b"no picture")
     manifest = write(tmp_path / "in", rows)
-    here = go(manifest, tmp_path / "here", settings)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        done = go(manifest, tmp_path / "ray", settings, "ray", workers=1)
-        assert (done.progress.done, done.progress.failed) == (6, 1)
-        assert here.progress.failed == 1
-        assert content(tmp_path / "ray") == content(tmp_path / "here")
-        assert not list((tmp_path / "ray" / "begun").iterdir())
-        again = go(manifest, tmp_path / "ray", settings, "ray", workers=1, retry=True)
-        assert again.progress.fresh == 1
-        assert records(tmp_path / "ray")["r3"]["attempt"] == 2
-    finally:
-        ray.shutdown()
+    plain = go(manifest, tmp_path / "plain", settings)
+    done = go(manifest, tmp_path / "ray", settings, "ray", workers=1)
+    assert (done.progress.done, done.progress.failed) == (6, 1)
+    assert plain.progress.failed == 1
+    assert content(tmp_path / "ray") == content(tmp_path / "plain")
+    assert not list((tmp_path / "ray" / "begun").iterdir())
+    again = go(manifest, tmp_path / "ray", settings, "ray", workers=1, retry=True)
+    assert again.progress.fresh == 1
+    assert records(tmp_path / "ray")["r3"]["attempt"] == 2
+
+
+class Deadly(Editing):
+    """An actor that dies of one image, as of a fault in a library."""
+
+    def __call__(self, batch):
+        ran = Worker.ran
+
+        def dies(self, model, choice, batch):
+            if any(one.item.id == "r3" for one in batch):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return ran(self, model, choice, batch)
+
+        Worker.ran = dies
+        try:
+            return super().__call__(batch)
+        finally:
+            Worker.ran = ran
+
+
+class Short(Editing):
+    """An actor with room for one image at a time."""
+
+    def __call__(self, batch):
+        ran = Worker.ran
+
+        def short(self, model, choice, batch):
+            if len(batch) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return ran(self, model, choice, batch)
+
+        Worker.ran = short
+        try:
+            return super().__call__(batch)
+        finally:
+            Worker.ran = ran
+
+
+@pytest.mark.soak
+def test_an_image_that_kills_its_actor_becomes_a_dead_letter(settings, tmp_path, here, monkeypatch):
+    here.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(ray_engine, "Editing", Deadly)
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 6))
+    done = go(manifest, tmp_path / "ray", settings, "ray", workers=1)
+    assert (done.progress.done, done.progress.failed) == (6, 1)
+    found = records(tmp_path / "ray")
+    assert {name for name, row in found.items() if row["status"] == "failed"} == {"r3"}
+    assert "died of it 2 times when it ran alone" in found["r3"]["reason"]
+    assert not store(str(tmp_path / "ray")).list("begun")
+
+
+def test_short_memory_halves_a_batch_on_ray(settings, tmp_path, here, monkeypatch):
+    here.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(ray_engine, "Editing", Short)
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 4))
+    done = go(manifest, tmp_path / "ray", settings, "ray", workers=1)
+    assert (done.progress.done, done.progress.failed) == (4, 0)
+    assert done.halved
+    assert {row["batch"] for row in records(tmp_path / "ray").values()} == {1}
+
+
+def test_a_store_that_takes_nothing_ends_a_job_on_ray(settings, tmp_path, here):
+    manifest, out = write(tmp_path / "in", rows_in(tmp_path / "in", 4)), tmp_path / "ray"
+    out.mkdir()
+    go(manifest, out, settings)
+    for part in out.glob("records/*"):
+        part.unlink()
+    shutil.rmtree(out / "pictures")
+    (out / "pictures").write_bytes(b"")  # what is to be written has no place
+    with pytest.raises(StoreError, match="pictures"):
+        go(manifest, out, settings, "ray", workers=1)
+    assert not any(row["status"] == "failed" for row in records(out).values())
+    (out / "pictures").unlink()
+    done = go(manifest, out, settings, "ray", workers=1)
+    assert (done.progress.done, done.progress.failed) == (4, 0)
 
 
 @pytest.mark.soak

@@ -134,17 +134,21 @@ class Crew:
                     f"{BEGIN_DEATHS} workers in a row died while loading the model (exit code "
                     f"{code}); is there memory for {self._order.workers} models? Try --workers 1"
                 )
-        elif hand.tasks:
-            hand.tasks[0] = self._blamed(hand.tasks[0], hand.row, code)
+        elif hand.row is not None:
+            hand.tasks[0] = self._blamed_row(hand.tasks[0], hand.row, code)
+        else:  # the one in work, or the next one, which is read meanwhile
+            hand.tasks = deque(map(self._blamed, hand.tasks))
         self._again.extendleft(reversed(hand.tasks))
         hand.pipe.close()
         self._hands[self._hands.index(hand)] = self._hand(hand.index)
 
-    def _blamed(self, task: Task, row: str | None, code: int | None) -> Task:
-        """A task that a worker died of, with what is known of the cause."""
-        if row is None:
-            self._deaths[task.group.index] += 1
-            return replace(task, alone=self._deaths[task.group.index] >= GROUP_DEATHS)
+    def _blamed(self, task: Task) -> Task:
+        """A task that a worker may have died of."""
+        self._deaths[task.group.index] += 1
+        return replace(task, alone=self._deaths[task.group.index] >= GROUP_DEATHS)
+
+    def _blamed_row(self, task: Task, row: str, code: int | None) -> Task:
+        """A task that a worker died of, while this row of it ran alone."""
         self._row_deaths[row] += 1
         if self._row_deaths[row] < ROW_DEATHS:
             return task

@@ -23,7 +23,8 @@ def read(text: str) -> Task:
     group, wanted = found["group"], found["wanted"]
     items = tuple(Item(**{**i, "targets": tuple(i["targets"])}) for i in group["items"])
     whole = Group(group["index"], Choice(**group["choice"]), items)
-    return Task(whole, found["attempt"], None if wanted is None else frozenset(wanted))
+    names = None if wanted is None else frozenset(wanted)
+    return Task(whole, found["attempt"], names, found["alone"], found["poison"])
 
 
 def packed(decoded: Sequence[Ready | str]) -> bytes:

@@ -10,9 +10,9 @@ from typing import Any
 from noisespace.batch import records
 from noisespace.batch.crew import Crew
 from noisespace.batch.local import Order, in_process, worker_of
-from noisespace.batch.manifest import Row, read_manifest
+from noisespace.batch.manifest import ManifestError, Row, read_manifest
 from noisespace.batch.opened import JOB, PAGES, about, check_folder, open_job, read_job
-from noisespace.batch.page import write_summary
+from noisespace.batch.page import templates, write_summary
 from noisespace.batch.places import check_reach, scheme
 from noisespace.batch.plan import Group, Plan, Settings, choice_of, groups_of
 from noisespace.batch.progress import Progress, followed
@@ -49,17 +49,23 @@ def planned(manifest: str, settings: Settings) -> Plan:
 
 
 def loaded(plan: Plan, order: Order) -> Any:
-    """The model, on which every choice of the manifest was checked. InputError, with the line."""
+    """The model, on which every choice of the manifest was checked.
+
+    Raises ManifestError with all the faults and their first lines.
+    """
     model = order.settings.load(order.device)
     first: dict[Any, Group] = {}
     for group in plan.groups:
         first.setdefault(replace(group.choice, targets=1), group)
+    faults: dict[int, str] = {}
     for choice, group in first.items():
         try:
             check_choice(model, choice)
         except InputError as error:
             line = min(item.line for item in group.items)
-            raise InputError(f"{plan.name}: line {line}: {error}") from None
+            faults[line] = f"line {line}: {error}"
+    if faults:
+        raise ManifestError(plan.name, [faults[line] for line in sorted(faults)])
     return model
 
 
@@ -77,6 +83,7 @@ def run_job(
     ``retry``: rows that failed before are tried again. Raises InputError before any network runs;
     StoreError where outputs cannot be written: what is done by then stays done.
     """
+    templates()  # what is missing is said before anything runs
     check_reach(plan.places())
     place = store(order.out)
     model = loaded(plan, order)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,9 @@ import torch
 
 from noisespace.batch.marks import Marks
 from noisespace.batch.plan import Settings
-from noisespace.batch.stores import store
+from noisespace.batch.stores import StoreError, store
 from noisespace.batch.work import Ready, Task, Told, ready
-from noisespace.batch.worker import Worker
+from noisespace.batch.worker import DeviceError, Worker
 from noisespace.models.loading import where
 
 AHEAD = 2  # groups that are held: one in work, the next being decoded
@@ -71,9 +72,9 @@ def worker_of(order: Order, index: int = 0, model: Any = None) -> Worker:
 
 
 def submitted(pool: ThreadPoolExecutor, task: Task) -> tuple[Task, list[Future[Ready | str]]]:
-    """A task whose rows are being decoded."""
-    choice = task.group.choice
-    return task, [pool.submit(ready, item, choice) for item in task.group.items]
+    """A task whose rows are being decoded; not if they run alone, which are read one by one."""
+    items = () if task.alone else task.group.items
+    return task, [pool.submit(ready, item, task.group.choice) for item in items]
 
 
 def in_process(worker: Worker, tasks: Iterable[Task], stopped: Stopped) -> Iterator[Told]:
@@ -82,18 +83,28 @@ def in_process(worker: Worker, tasks: Iterable[Task], stopped: Stopped) -> Itera
     What kills this process is remembered by marks in the store, for whoever starts the job again.
     """
     source, waiting = iter(tasks), Waiting()
-    pool = ThreadPoolExecutor(DECODERS)
+    begun: deque[Marks] = deque()  # of what is waiting: decoding may kill this process too
+    pool, died = ThreadPoolExecutor(DECODERS), True  # unless we hear of it
     try:
         while not stopped():
             while len(waiting) < AHEAD and (task := next(source, None)) is not None:
-                waiting.append(submitted(pool, task))
+                begun.append(Marks(worker.store, task, STARTS))
+                waiting.append(submitted(pool, begun[-1].task()))
             if not waiting:
                 return
             task, futures = waiting.popleft()
+            if task.alone:  # so that nothing else can be what this process dies of
+                wait([future for _, others in waiting for future in others])
             decoded = [future.result() for future in futures]
-            marks = Marks(worker.store, task, STARTS)
-            told = worker.run(marks.task(), decoded, marks.row)
-            marks.clear()
+            told = worker.run(task, decoded, begun[0].row)
+            begun.popleft().clear()
             yield told
+        died = False
+    except Exception as error:
+        died = isinstance(error, DeviceError)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        for marks in () if died else begun:
+            with suppress(StoreError):
+                marks.withdraw()

@@ -30,7 +30,7 @@ class ManifestError(InputError):
         told = "; ".join(faults[:SHOWN])
         more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__(f"{name}: {count} of form, nothing was run: {told}{more}")
+        super().__init__(f"{name}: {count}, nothing was run: {told}{more}")
 
 
 class Row(BaseModel):

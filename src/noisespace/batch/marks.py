@@ -17,20 +17,22 @@ class Marks:
     """Marks in the store of what was begun, so that what kills its worker again is found.
 
     Ray runs again what died, for ever, and so does who starts a job anew; nobody but the store
-    remembers how often. ``most``: starts of a group that never ended, until it runs image by image.
+    remembers how often. ``most``: starts of a group that never ended, until it runs image by image;
+    ``stage``: of what, where several processes work on a group.
     """
 
-    def __init__(self, store: Store, task: Task, most: int = GROUP_STARTS) -> None:
+    def __init__(self, store: Store, task: Task, most: int = GROUP_STARTS, stage: str = "") -> None:
         self._store, self._task, self._most = store, task, most
+        self._begun = ""  # our own mark
         self._now = ""  # the mark of the image in work
-        self._head = f"{BEGUN}/{task.group.index:08d}-{task.attempt:03d}"
+        self._head = f"{BEGUN}/{stage}{task.group.index:08d}-{task.attempt:03d}"
         self._made = self._there(self._head)
         self._starts = len(self._made)
 
     def task(self) -> Task:
         """The task, image by image if it was begun too often, without the images that kill."""
-        self._mark(self._head)
-        if self._starts < self._most:
+        self._begun = self._mark(self._head)
+        if self._starts < self._most and not self._task.alone:
             return self._task
         poison = {}
         for item in self._task.group.items:
@@ -46,6 +48,11 @@ class Marks:
             self._store.remove(self._now)
             self._made.remove(self._now)
         self._now = self._mark(self._of(name)) if name else ""
+
+    def withdraw(self) -> None:
+        """It was not begun after all, or ended without harm: what others left stays."""
+        for name in filter(None, (self._begun, self._now)):
+            self._store.remove(name)
 
     def clear(self) -> None:
         for name in set(self._made):

@@ -22,6 +22,15 @@ SIDE = 128  # pixels of a thumbnail
 COLUMNS = ("id", "line", "image", "mask", "attempt", "reason")
 
 
+def templates() -> Any:
+    """jinja2. InputError where it is not installed."""
+    try:
+        import jinja2
+    except ModuleNotFoundError:
+        raise InputError("the summary needs jinja2; install noisespace[batch]") from None
+    return jinja2
+
+
 def write_summary(store: Store, total: int) -> list[str]:
     """Writes both and returns their names."""
     dead: list[dict[str, Any]] = []
@@ -52,12 +61,8 @@ def write_summary(store: Store, total: int) -> list[str]:
 
 def rendered(**values: Any) -> str:
     """The page; everything that comes from outside is escaped."""
-    try:
-        import jinja2
-    except ModuleNotFoundError:
-        raise InputError("the summary needs jinja2; install noisespace[batch]") from None
     source = files("noisespace.batch").joinpath("page.html").read_text(encoding="utf-8")
-    room = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    room = templates().Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return room.from_string(source).render(**values)
 
 

@@ -19,11 +19,14 @@ from noisespace.batch.crossing import packed, read, unpacked, written
 from noisespace.batch.local import Order, worker_of
 from noisespace.batch.marks import Marks
 from noisespace.batch.places import scheme
-from noisespace.batch.stores import StoreError
+from noisespace.batch.stores import StoreError, store
 from noisespace.batch.work import Task, Told, decode
+from noisespace.batch.worker import DeviceError
 from noisespace.errors import InputError, RunError, reason
 
 SHARED = "NOISESPACE_SHARED_OUT"
+DECODES = 2  # deaths of decoders over a group; Ray itself gives up after four
+DEAD = 70  # exit code of an actor that lost its device
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ def pipeline(ray: Any, order: Order, tasks: Sequence[Task], own: Resources) -> A
     context.enable_progress_bars = False
     rows = [{"task": written(task)} for task in tasks]
     groups = ray.data.from_items(rows, override_num_blocks=len(rows))
-    decoded = groups.map_batches(decoding, batch_size=1, num_cpus=0.25)
+    decoded = groups.map_batches(
+        decoding, fn_kwargs={"out": order.out}, batch_size=1, num_cpus=0.25
+    )
     return decoded.map_batches(
         Editing,
         fn_constructor_kwargs={"order": order},
@@ -124,17 +129,26 @@ def pipeline(ray: Any, order: Order, tasks: Sequence[Task], own: Resources) -> A
     )
 
 
-def decoding(batch: dict[str, Any]) -> dict[str, Any]:
-    """Adds the pixels of each task's rows, or why none can be had."""
-    out: dict[str, Any] = {"task": [str(text) for text in batch["task"]], "pixels": [], "away": []}
-    for text in out["task"]:
+def decoding(batch: dict[str, Any], out: str) -> dict[str, Any]:
+    """Adds the pixels of each task's rows, or why none can be had.
+
+    A group that decoders died of goes on without pixels, to be read row by row.
+    """
+    found: dict[str, Any] = {"task": [], "pixels": [], "away": []}
+    for text in batch["task"]:
+        pixels, why, task = b"", "", read(str(text))
         try:
-            pixels, why = packed(decode(read(text))), ""
+            marks = Marks(store(out), task, DECODES, "decode-")
+            task = marks.task()
+            if not task.alone:
+                pixels = packed(decode(task))
+            marks.clear()
         except StoreError as error:
-            pixels, why = b"", reason(error)
-        out["pixels"].append(pixels)
-        out["away"].append(why)
-    return out
+            why = reason(error)
+        found["task"].append(written(task))
+        found["pixels"].append(pixels)
+        found["away"].append(why)
+    return found
 
 
 class Editing:
@@ -155,8 +169,11 @@ class Editing:
         store = self._worker.store
         try:
             marks = Marks(store, task)
-            told = self._worker.run(marks.task(), unpacked(data, task), marks.row)
+            own = marks.task()
+            told = self._worker.run(own, [] if own.alone else unpacked(data, task), marks.row)
             marks.clear()
         except StoreError as error:
             return "", reason(error)
+        except DeviceError:
+            os._exit(DEAD)  # Ray puts another actor in its place, and runs the task again
         return json.dumps(asdict(told)), ""

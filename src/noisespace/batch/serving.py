@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
 
 from noisespace.batch.local import DECODERS, Order, Waiting, submitted, worker_of
 from noisespace.batch.stores import StoreError
+from noisespace.batch.worker import DeviceError
 from noisespace.errors import reason
 from noisespace.report.workers import end_with_parent
 
@@ -35,12 +36,14 @@ def serve(pipe: Connection, order: Order, index: int) -> None:
                         return
                     waiting.append(submitted(pool, task))
                 task, futures = waiting.popleft()
+                if task.alone:  # so that nothing else can be what this process dies of
+                    wait([future for _, others in waiting for future in others])
                 decoded = [future.result() for future in futures]
                 told = worker.run(task, decoded, lambda row: pipe.send(("row", row)))
                 pipe.send(("told", told))
     except StoreError as error:
         pipe.send(("full", reason(error)))
-    except EOFError:
+    except (EOFError, DeviceError):  # heard as a death: another process takes its place
         return
     except Exception as error:
         pipe.send(("broken", reason(error)))

@@ -13,15 +13,19 @@ from noisespace.batch.plan import PAINTED, Choice, Settings
 from noisespace.batch.records import write_part
 from noisespace.batch.specs import editor_of, mask_of, method_of, side
 from noisespace.batch.stores import Store
-from noisespace.batch.work import Done, Ready, Task, Told
+from noisespace.batch.work import Done, Ready, Task, Told, ready
 from noisespace.batch.writer import Writer
 from noisespace.bench.costs import Cost, costing
 from noisespace.bench.pictures import masks_of, own_record
 from noisespace.code import Code
-from noisespace.errors import InputError, reason
+from noisespace.errors import InputError, RunError, reason
 from noisespace.images import fitted_size
-from noisespace.parts import let_go, out_of_memory
+from noisespace.parts import let_go, lost, out_of_memory
 from noisespace.result import Result
+
+
+class DeviceError(RunError):
+    """A device that works no more in this process: only another process can go on."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,45 @@ class Worker:
     ) -> Told:
         """Edits a group and writes its pictures, then its part of the journal.
 
-        ``tell(id)`` hears which row comes next where they run one by one, "" after them. Raises
-        StoreError where outputs cannot be written; all else is a failed row.
+        A task that runs alone is decoded here, row by row: ``decoded`` may be empty then, and
+        ``tell(id)`` hears which row comes next, "" after them. Raises StoreError where outputs
+        cannot be written, DeviceError where the device is lost; all else is a failed row.
         """
         start = time.perf_counter()
-        batches, outcomes = self.batches(task, decoded)
-        for batch in batches:
-            if task.alone:
-                tell(batch[0].item.id)
-            outcomes |= self.tried(task.group.choice, batch)
         if task.alone:
-            tell("")
+            decoded, outcomes = self.one_by_one(task, tell)
+        else:
+            batches, outcomes = self.batches(task, decoded)
+            for batch in batches:
+                outcomes |= self.tried(task.group.choice, batch)
         records = self.writer.write(task, outcomes, decoded)
         write_part(self.store, task.group.index, task.attempt, records)
         bad = sum(one.status != "ok" for one in records)
         short = any(done.short for done in outcomes.values())
         return Told(task.group.index, len(records), bad, time.perf_counter() - start, short)
+
+    def one_by_one(
+        self, task: Task, tell: Callable[[str], None]
+    ) -> tuple[list[Ready | str], dict[str, Done]]:
+        """Rows read and run by themselves, so that what dies dies of one of them.
+
+        Only those that are wanted: there is no batch that has to stay whole.
+        """
+        choice = task.group.choice
+        decoded: list[Ready | str] = []
+        outcomes: dict[str, Done] = {}
+        for item in filter(task.wants, task.group.items):
+            if item.id in task.poison:
+                outcomes[item.id] = Done(reason=task.poison[item.id])
+                continue
+            tell(item.id)
+            one = ready(item, choice)
+            decoded.append(one)
+            outcomes |= (
+                {item.id: Done(reason=one)} if isinstance(one, str) else self.tried(choice, [one])
+            )
+        tell("")
+        return decoded, outcomes
 
     def batches(
         self, task: Task, decoded: Sequence[Ready | str]
@@ -72,14 +99,13 @@ class Worker:
         bad: dict[str, Done] = {}
         for item, one in zip(task.group.items, decoded, strict=True):
             try:
-                if isinstance(one, str) or item.id in task.poison:
-                    raise InputError(task.poison.get(item.id, str(one)))
+                if isinstance(one, str):
+                    raise InputError(one)
                 sizes.setdefault(self.working_size(task.group.choice, one), []).append(one)
             except InputError as error:
                 bad[item.id] = Done(reason=reason(error))
         whole = [batch for _, batch in sorted(sizes.items())]
-        batches = [batch for batch in whole if any(task.wants(one.item) for one in batch)]
-        return ([[one] for batch in batches for one in batch] if task.alone else batches), bad
+        return [batch for batch in whole if any(task.wants(one.item) for one in batch)], bad
 
     def working_size(self, choice: Choice, one: Ready) -> tuple[int, int]:
         own = one.pixels.shape[0], one.pixels.shape[1]
@@ -93,6 +119,8 @@ class Worker:
             return self.edited(choice, batch)
         except Exception as error:  # from any network, editor or picture
             short, why = out_of_memory(error), reason(error)
+            if not short and lost(self.model.device):
+                raise DeviceError(f"the device {self.model.device} is lost: {why}") from None
         if len(batch) == 1:
             return {batch[0].item.id: Done(batch=1, reason=why, short=short)}
         let_go()

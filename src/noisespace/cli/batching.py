@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -23,6 +23,7 @@ from noisespace.errors import InputError
 if TYPE_CHECKING:
     from noisespace.batch.job import Outcome
     from noisespace.batch.local import Order
+    from noisespace.batch.manifest import ManifestError
     from noisespace.batch.plan import Plan
 
 ENGINES = ("local", "ray")
@@ -99,6 +100,7 @@ def batch(
     if engine not in ENGINES:
         raise InputError(f"--engine must be local or ray, got {engine!r}")
     from noisespace.batch.local import Order, usual_workers
+    from noisespace.batch.manifest import ManifestError
     from noisespace.batch.plan import Choice, Settings
     from noisespace.models.speed import Speed
 
@@ -109,17 +111,19 @@ def batch(
     settings = Settings(model, speed, choice, seed, images, codes, named)
     default = usual_workers(device) if engine == "local" else 0  # Ray counts its own
     order = Order(out or "", settings, device, workers or default, threads, gpus)
-    plan = checked(manifest, order, engine, as_json)
-    if dry_run:
-        tell_price(plan, order, as_json)
-        return
-    run(plan, order, engine, as_json, force=force, retry=retry_failed)
+    try:
+        plan = checked(manifest, order, engine)
+        if dry_run:
+            tell_price(plan, order, as_json)
+        else:
+            run(plan, order, engine, as_json, force=force, retry=retry_failed)
+    except ManifestError as error:
+        refuse(manifest, error, as_json)
 
 
-def checked(manifest: str, order: Order, engine: str, as_json: bool) -> Plan:
-    """The manifest in groups; all its faults are told, each on a line."""
+def checked(manifest: str, order: Order, engine: str) -> Plan:
+    """The manifest in groups."""
     from noisespace.batch.job import planned
-    from noisespace.batch.manifest import ManifestError
     from noisespace.batch.records import arrow
 
     arrow()  # what is missing is said before anything else is done
@@ -127,16 +131,18 @@ def checked(manifest: str, order: Order, engine: str, as_json: bool) -> Plan:
         from noisespace.batch.ray_engine import import_ray
 
         import_ray()
-    try:
-        return planned(manifest, order.settings)
-    except ManifestError as error:
-        for fault in error.faults:
-            say(fault)
-        say(f"error: {manifest}: {len(error.faults)} faults of form, nothing was run")
-        if as_json:
-            document = {"error": str(error), "faults": error.faults, "exit_code": BAD_INPUT}
-            typer.echo(json.dumps(document, ensure_ascii=False))
-        raise typer.Exit(BAD_INPUT) from None
+    return planned(manifest, order.settings)
+
+
+def refuse(manifest: str, error: ManifestError, as_json: bool) -> NoReturn:
+    """Tells all the faults of a manifest, each on a line."""
+    for fault in error.faults:
+        say(fault)
+    say(f"error: {manifest}: {len(error.faults)} faults, nothing was run")
+    if as_json:
+        document = {"error": str(error), "faults": error.faults, "exit_code": BAD_INPUT}
+        typer.echo(json.dumps(document, ensure_ascii=False))
+    raise typer.Exit(BAD_INPUT) from None
 
 
 def run(plan: Plan, order: Order, engine: str, as_json: bool, **options: bool) -> None:
@@ -154,7 +160,8 @@ def run(plan: Plan, order: Order, engine: str, as_json: bool, **options: bool) -
     lines = [f"{now.done} of {now.total} rows done, {now.failed} failed: {order.out}"]
     lines += [f"{order.out}/{name}" for name in done.files]
     if done.stopped:
-        say("stopped: the batches in flight were finished; the same command goes on")
+        flight = "finished" if engine == "local" else "cancelled"
+        say(f"stopped: the batches in flight were {flight}; the same command goes on")
     code = INTERRUPTED if done.stopped else FAILED if now.failed else DONE
     finish(document, lines, as_json, code)
 
