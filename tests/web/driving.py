@@ -25,7 +25,6 @@ def needed() -> list[pytest.MarkDecorator]:
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     pytest.importorskip("gradio", reason="gradio is not installed")
     return [
-        pytest.mark.soak,  # strokes did not come in one run of four, beside other work
         pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
         pytest.mark.skipif(
             not (EMBEDDED["scenes"] / "model_index.json").is_file(), reason="no embedded model yet"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from noisespace.web.access import Access
 from noisespace.web.engine import Engine
 from noisespace.web.limits import Limits
 from noisespace.web.server import create_app
+from noisespace.web.tokens import Once
 from noisespace.web.watching import Log
 
 HERE = "http://127.0.0.1:7860"
@@ -292,6 +295,42 @@ def test_others_are_let_in_with_the_token_alone(engine):
     client.cookies.clear()
     client.cookies.set("noisespace_token", TOKEN)  # the token itself is no cookie of ours
     assert client.get("/api/models").status_code == 401
+
+
+def test_a_link_with_the_token_counts_beside_an_old_cookie(engine):
+    client = client_of(engine, SHARED)
+    client.cookies.set("noisespace_token", "of another time")
+    link = client.get("/", params={"token": TOKEN}, follow_redirects=False)
+    assert link.status_code == 303
+    wrong = client.get("/", params={"token": "no"}, follow_redirects=False)
+    assert wrong.status_code == 401
+
+
+def test_who_guesses_behind_a_proxy_does_not_shut_others_out(engine):
+    client = client_of(engine, SHARED)
+    client.get("/", params={"token": TOKEN}, follow_redirects=False)  # now there is a cookie
+    bad = {"authorization": "Bearer wrong"}
+    stranger = TestClient(client.app, base_url="http://photos.example")
+    while stranger.get("/api/models", headers=bad).status_code != 429:
+        pass
+    assert client.get("/api/models").status_code == 200
+    stranger.cookies.set("noisespace_token", hashlib.sha256(TOKEN.encode()).hexdigest())
+    assert stranger.get("/api/models").status_code == 429
+
+
+def test_the_browser_that_is_opened_has_a_key_for_once(engine):
+    now = [0.0]
+    once = Once(clock=lambda: now[0])
+    client = client_of(engine, replace(SHARED, once=once))
+    for late in (0, 200):
+        key = {"token": once.key()}
+        assert TOKEN not in key["token"]
+        now[0] += late
+        link = client.get("/", params=key, follow_redirects=False)
+        assert link.status_code == (401 if late else 303)
+        client.cookies.clear()
+        assert client.get("/", params=key, follow_redirects=False).status_code == 401
+    assert client.get("/", params={"token": ""}, follow_redirects=False).status_code == 401
 
 
 def test_guessing_is_slow(engine):

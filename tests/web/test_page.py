@@ -1,6 +1,8 @@
 """The page in a real browser: a first visit, cancel, several people, errors, a phone, a reload."""
 
+import json
 import re
+import time
 
 from driving import (
     STEPS,
@@ -113,6 +115,8 @@ def test_a_slider_that_is_let_go_edits_again(visit):
         page.keyboard.press("ArrowRight")
     slider.dispatch_event("pointerup")
     expect(page.locator("#undo")).to_be_enabled()
+    record = json.loads(unzipped(page)["records.json"])[0]
+    assert record["guidance"] == float(number_of(page, "guidance").input_value())
 
 
 def test_cancel_stops_within_a_step(visit):
@@ -120,9 +124,11 @@ def test_cancel_stops_within_a_step(visit):
     begin(page, 100)
     number(page, "variants", 8)
     page.click("#run")
-    expect(said(page)).to_contain_text(re.compile("Inverting|Editing"))
+    expect(said(page)).to_contain_text(re.compile(r"(Inverting|Editing), step \d+ of \d+"))
+    began = time.monotonic()
     page.click("#cancel")
     expect(said(page)).to_contain_text("ancelled")
+    assert time.monotonic() - began < 15  # a step takes .1 s, the whole of it more than a minute
     expect(page.locator("#cancel")).to_be_disabled()
     number(page, "variants", 1)
     number(page, "steps", STEPS)
@@ -139,6 +145,37 @@ def test_two_people_at_once_get_their_own(visit):
     for target, page in pages.items():
         expect(said(page)).to_contain_text("dited in")
         expect(page.locator("#past input")).to_have_value(re.compile(target))
+    made = {target: unzipped(page) for target, page in pages.items()}
+    for target, files in made.items():
+        assert json.loads(files["records.json"])[0]["picture"]["prompt"] == target
+    one, other = (pixels(files["edit-1.png"]) for files in made.values())
+    assert (one != other).any()
+
+
+def test_two_tabs_of_one_browser_are_apart(visit):
+    """Each has its own photo and edits, also after a reload; a closed one is found again."""
+    first = visit(refusals=True)  # gradio complains of its stream, which a reload ends
+    begin(first)
+    edited(first, "dited in")
+    second = first.context.new_page()
+    second.goto(first.url)
+    second.wait_for_function("window.noisespace === true")
+    expect(second.locator("#photo img")).to_have_count(0)
+    paste(second, file_of(picture(1, (64, 64))))
+    expect(second.locator("#photo img")).to_be_visible()
+    number(first, "guidance", 5)
+    edited(first, "Re-edited in")  # of its own photo
+    for page, photos, edits in ((first, 1, 2), (second, 1, 0)):
+        page.reload()
+        page.wait_for_function("window.noisespace === true")
+        expect(page.locator("#photo img")).to_have_count(photos)
+        expect(page.locator("#before-after img")).to_have_count(2 if edits else 0)
+    number(first, "guidance", 4.5)  # the browser keeps the session of who acted last
+    first.close()
+    third = second.context.new_page()
+    third.goto(second.url)
+    third.wait_for_function("window.noisespace === true")
+    expect(third.locator("#before-after img")).to_have_count(2)
 
 
 def test_errors_are_sentences_on_the_page(visit, tmp_path):

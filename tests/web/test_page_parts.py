@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from noisespace.errors import InputError
 from noisespace.metadata import png_bytes
 from noisespace.result import digest
 from noisespace.web import asking, carrying, maps, records
+from noisespace.web.comparing import Comparing
 from noisespace.web.history import History
 from noisespace.web.jobs import PARTS, View
 from noisespace.web.limits import Limits
@@ -26,6 +28,7 @@ from noisespace.web.pieces import KEEP, layers_of, merged, painted
 from noisespace.web.receiving import settle
 from noisespace.web.records import Settings
 from noisespace.web.requests import InvertRequest
+from noisespace.web.results import Cell
 from noisespace.web.session import Entry, Photo, Session
 from noisespace.web.strokes import keep, layer_bytes, spec_of_paint, with_strokes
 from noisespace.web.tabs.edit import difference
@@ -63,6 +66,8 @@ def test_the_panel_escapes_and_tells():
     assert "<script>" not in drawn
     assert 'role="alert"' in drawn
     assert 'aria-valuenow="50"' in drawn
+    assert 'aria-live="off"' in drawn  # a step is not read out
+    assert "aria-live" not in panel("Done.", "done")
     assert "data:image/png;base64," in drawn
     assert len(data_uri(picture().resize((2000, 1000)))) < 300_000
     assert [seconds(s) for s in (1.94, 31.2, 180)] == ["1.9 s", "31 s", "3 min"]
@@ -78,6 +83,25 @@ def test_the_panel_tells_the_queue_and_the_time_left():
     assert under_way(view("running", 0, 3, 32, 4.1)) == "Editing, step 3 of 32, 4.1 s left"
     compared = view("running", 0, 2 * PARTS + 7, 9 * PARTS, 12.0, "comparing")
     assert under_way(compared) == "Comparing, picture 3 of 9, 12 s left"
+
+
+def test_a_cell_that_failed_keeps_its_place():
+    """So that rows and columns stay what they are, and a click is of what it is on."""
+    comparing, session = Comparing(Any, Any), Session("somebody")
+    made = {"record": {"task": "edit"}, "psnr_input": 20.0, "seconds": 1.0}
+    cells = [
+        Cell(f"edit-friendly:skip=0.{k}", None, 1.0, Image.new("RGB", (8, 8)), **made)
+        for k in range(1, 5)
+    ]
+    cells[1] = Cell("edit-friendly:skip=0.2", None, 1.0, error="no number")
+    outcome = SimpleNamespace(cells=cells, columns=2, edit_seconds=1.0)
+    said, grid, rows = comparing.shown(session, outcome)
+    captions = [caption.split(":")[1] for _, caption in grid["value"]]
+    assert captions == [f"skip=0.{k}, w 1" for k in range(1, 5)]
+    assert grid["value"][1][1].endswith("failed")
+    assert "no number" in said
+    assert len(rows) == 3
+    session.close()
 
 
 def test_sentences_name_the_field_and_not_the_traceback():

@@ -2,7 +2,20 @@
 
 import re
 
-from driving import begin, draw, edited, expect, needed, number_of, said, tab, unfold
+from driving import (
+    begin,
+    draw,
+    edited,
+    expect,
+    needed,
+    number,
+    number_of,
+    paste,
+    said,
+    tab,
+    unfold,
+)
+from watched import file_of, picture
 
 pytestmark = needed()
 
@@ -80,8 +93,44 @@ def test_the_noise_is_shown_shifted_and_coloured(visit):
     expect(told).to_contain_text("Colour covers")
     page.click("#colour")
     expect(told).to_contain_text("Done in")
+    page.click("#look")  # once more: the canvas is empty again, and takes paint
+    expect(told).to_contain_text("noise maps by EditFriendly")
+    draw(page, "colours", told)
+    expect(told).to_contain_text("Colour covers")
     tab(page, "Edit")
     edited(page, "dited in")
     unfold(page, "again")
     command = page.locator("#as-cli textarea").input_value()
     assert f"--operation shift:dx={moved:.0f},dy=0" in command
+
+
+def test_the_noise_of_another_photo_is_not_shown(visit):
+    page = visit()
+    begin(page)
+    tab(page, "Noise space")
+    page.click("#look")
+    told = said(page, "noise-panel")
+    expect(told).to_contain_text("noise maps by EditFriendly")
+    tab(page, "Edit")
+    paste(page, file_of(picture(3, (64, 64))))
+    expect(page.locator("#photo img")).to_be_visible()
+    tab(page, "Noise space")
+    expect(told).to_contain_text("Takes the photo and the inversion")
+    for place in ("#variance img", "#noise-maps img", "#shift-photo img", "#operated img"):
+        expect(page.locator(place)).to_have_count(0)
+    page.click("#look")
+    expect(told).to_contain_text("noise maps by EditFriendly")
+    draw(page, "colours", told)
+    expect(told).to_contain_text("Colour covers")
+
+
+def test_looking_at_noise_may_be_cancelled(visit):
+    page = visit()
+    begin(page, 100)
+    number(page, "variants", 16)
+    tab(page, "Noise space")
+    page.click("#look")
+    told = said(page, "noise-panel")
+    expect(told).to_contain_text(re.compile(r"Inverting, step \d+ of \d+"))
+    page.click("#noise-cancel")
+    expect(told).to_contain_text("ancelled")

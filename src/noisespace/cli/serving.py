@@ -76,6 +76,7 @@ def serve(
         os.environ["GRADIO_TEMP_DIR"] = str(cache)  # all of it goes when the server ends
         speed = {"preset": preset, "compile": compiled, "offload": offload}
         loaded = {name: o.load_model(name, dtype, device, **speed) for name in names}
+        named = by_name(loaded)
         place = address(host, listener.getsockname()[1])
         document = {"url": place, "models": [m.name for m in loaded.values()], "token": bool(token)}
 
@@ -83,10 +84,19 @@ def serve(
             say("press Ctrl-C to stop")
             finish(document, [f"noisespace is at {place}"], as_json)
             if not no_browser and access.local:
-                open_browser(place + (f"?token={token}" if token else ""))
+                open_browser(place + (f"?token={access.once.key()}" if token else ""))
 
-        named = {one.name: one for one in loaded.values()}
         run(listener, named, limits, (access, api_only, log_contents), ready)
+
+
+def by_name(loaded: dict[str, Any]) -> dict[str, Any]:
+    """Models by the names that they are chosen by. Raises InputError where two have one name."""
+    named: dict[str, Any] = {}
+    for given, model in loaded.items():
+        if model.name in named:
+            raise InputError(f"--model {given}: another model is called {model.name} already")
+        named[model.name] = model
+    return named
 
 
 def check_installed(api_only: bool) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from noisespace.errors import InputError
-from noisespace.web.tokens import SHORTEST
+from noisespace.web.tokens import SHORTEST, Once
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -16,12 +16,14 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 class Access:
     """Who may ask: ``host`` is what the server listens on, ``names`` further names that it has.
 
-    ``token``: what everybody must show where the host is not this machine alone.
+    ``token``: what everybody must show where the host is not this machine alone; ``once``: a key
+    for the browser that the server opens.
     """
 
     host: str = "127.0.0.1"
     names: tuple[str, ...] = ()
     token: str | None = None
+    once: Once = field(default_factory=Once, repr=False, compare=False)
 
     @property
     def local(self) -> bool:

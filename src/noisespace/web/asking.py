@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,10 @@ def photo_of(session: Session, data: bytes, limits: Limits, name: str = "the pho
     return Photo(path, digest(pixels), (pixels.shape[1], pixels.shape[0]))
 
 
-def photo_now(session: Session) -> Photo:
+def photo_now(session: Session | None) -> Photo:
     """The photo on the table. Raises InputError where there is none."""
+    if session is None:
+        raise InputError("The page is still being loaded: try again in a moment.")
     if session.photo is None:
         raise InputError("Give a photo first: drop one, paste one or take an example (tab Edit).")
     return session.photo
@@ -115,6 +117,19 @@ def follow(engine: Any, session: Session, request: Any) -> Iterator[str]:
     if job.state == "done":
         return job.result
     raise RunError(job.error or "Cancelled.")
+
+
+def telling(job: Iterator[str], rest: Sequence[Any]) -> Generator[list[Any], None, Any]:
+    """A followed job for a handler whose first output is a panel; ``rest``: the others meanwhile.
+
+    Returns the outcome.
+    """
+    while True:
+        try:
+            said = next(job)
+        except StopIteration as end:
+            return end.value
+        yield [said, *rest]
 
 
 def file_edit(

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from PIL import Image, ImageDraw
 
 from noisespace.errors import InputError
+from noisespace.metadata import png_bytes
 from noisespace.web import asking
 from noisespace.web.editing import Editing
 from noisespace.web.panel import panel, seconds
@@ -58,12 +60,7 @@ class Comparing:
             del rest["method"], rest["variants"]
             rest["target"] = settings.target
             job = asking.follow(engine, session, ask(settings, rest))
-            outcome = None
-            while outcome is None:
-                try:
-                    yield [next(job), gr.skip(), gr.skip()]
-                except StopIteration as end:
-                    outcome = end.value
+            outcome = yield from asking.telling(job, [gr.skip(), gr.skip()])
             session.compared = tuple(
                 settings.model_copy(
                     update={
@@ -74,7 +71,6 @@ class Comparing:
                     }
                 )
                 for cell in outcome.cells
-                if cell.image is not None
             )
             yield self.shown(session, outcome)
         except Exception as error:
@@ -84,7 +80,10 @@ class Comparing:
         """Panel, grid and table of a comparison."""
         cells = [cell for cell in outcome.cells if cell.image is not None]
         pictures = []
-        for cell in cells:
+        for cell in outcome.cells:
+            if cell.image is None:  # keeps its place, so that rows and columns stay what they are
+                pictures.append((session.write("failed.png", crossed()), f"{label(cell)}: failed"))
+                continue
             with_record = asking.picture_bytes(cell.image, cell.record)
             path = session.write("compared.png", with_record)
             pictures.append(
@@ -107,10 +106,20 @@ class Comparing:
         return [panel(f"{words}.", "done"), *controls.show(settings)]
 
 
+def crossed() -> bytes:
+    """A picture of nothing, in the place of one that could not be made."""
+    picture = Image.new("RGB", (64, 64), "#dddddd")
+    draw = ImageDraw.Draw(picture)
+    draw.line((16, 16, 47, 47), fill="#888888", width=3)
+    draw.line((16, 47, 47, 16), fill="#888888", width=3)
+    return png_bytes(picture)
+
+
 def label(cell: Any) -> str:
     """What a cell was made with."""
     with_editor = f" + {cell.editor}" if cell.editor else ""
-    return f"{cell.method}{with_editor}, w {cell.guidance:g}"
+    weight = "" if cell.guidance is None else f", w {cell.guidance:g}"
+    return f"{cell.method}{with_editor}{weight}"
 
 
 def numbers(text: str, what: str) -> list[float]:

@@ -41,12 +41,7 @@ class Editing:
             settings = self.tab.controls.read(values)
             request = asking.edit_request(session, settings, self.engine.limits)
             job = asking.follow(self.engine, session, request)
-            outcome = None
-            while outcome is None:
-                try:
-                    yield [next(job), *busy, *quiet]
-                except StopIteration as end:
-                    outcome = end.value
+            outcome = yield from asking.telling(job, [*busy, *quiet])
             entry = asking.file_edit(session, settings, photo, mask, outcome)
             said = panel(entry.said, "done")
             yield [said, *idle_buttons, *self.tab.view.show(session)]
@@ -63,15 +58,6 @@ class Editing:
     def cancel(self, session: Session) -> None:
         """Stops within one step; the run itself says that it was cancelled."""
         session.cancel()
-
-    def wait(self, session: Session, request: Any) -> Any:
-        """A short job's outcome."""
-        job = asking.follow(self.engine, session, request)
-        while True:
-            try:
-                next(job)
-            except StopIteration as end:
-                return end.value
 
     def move(self, session: Session, to: Callable[[Any], Any]) -> list[Any]:
         """Undo, redo or a choice in the history: its results and its settings."""

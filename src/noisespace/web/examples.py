@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from noisespace.web.folders import beside
+
 # held-out scenes, each with what its edit changes: the first value that the scene lacks is taken
 EDITS = (
     (0, "colour", ("blue", "red", "yellow")),
@@ -21,7 +23,7 @@ def examples_of(engine: Any) -> list[list[str]]:
     from noisespace.metadata import save_png
     from noisespace.train.draw import held_out_scene
 
-    folder = Path(tempfile.mkdtemp(prefix="noisespace-examples-"))
+    folder = Path(tempfile.mkdtemp(prefix="noisespace-examples-", dir=beside()))
     rows = []
     for seed, what, values in EDITS:
         scene = held_out_scene(seed)

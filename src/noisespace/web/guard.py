@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from noisespace.web.access import Access, same_place
-from noisespace.web.tokens import Failures, asked_token, sign, verify
+from noisespace.web.tokens import Failures, asked_tokens, sign, verify
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -90,18 +90,21 @@ class Guard:
         token, client = self.access.token or "", (scope.get("client") or ("",))[0]
         if scope["type"] == "http" and scope["path"] == "/healthz":
             return None
+        shown = asked_tokens(headers, scope.get("query_string", b""), COOKIE)
+        if any(one.kind == "cookie" and verify(one, token) for one in shown):
+            return None  # nobody guesses it: so who has it is not shut out by others of a proxy
         if self.failures.too_many(client):
             return 429, "too many wrong tokens: wait a minute", [(b"retry-after", b"60")]
-        shown = asked_token(headers, scope.get("query_string", b""), COOKIE)
-        if shown is not None and verify(shown, token):
-            if shown.kind != "query":
+        right = [one for one in shown if verify(one, token) or self.access.once.take(one)]
+        if right:
+            if right[0].kind != "query":
                 return None
             # A link with the token is for once: from now on a cookie that no script can read.
             cookie = f"{COOKIE}={sign(token)}; Path=/; HttpOnly; SameSite=Strict"
             cookie += "; Secure" if scope.get("scheme") == "https" else ""
             there = [(b"location", b"/"), (b"set-cookie", cookie.encode())]
             return 303, "go on", there
-        if shown is not None:
+        if any(one.kind != "cookie" for one in shown):  # an old cookie is no guess
             self.failures.add(client)
         ask = [(b"www-authenticate", b'Basic realm="noisespace", charset="UTF-8"')]
         return 401, "this server asks for a token (as Bearer, or as the password of any user)", ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from noisespace.web.panel import panel
 from noisespace.web.pieces import covered, layers_of, painted, share
 from noisespace.web.requests import AttentionRequest, MaskRequest
 from noisespace.web.session import Session
+
+BUSY, IDLE = gr.update(interactive=True), gr.update(interactive=False)  # the button that cancels
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class Masking:
         mode = gr.skip() if session.mask is None else BY_HAND
         return [mode, covered(session.mask)]
 
-    def find(self, session: Session, *values: Any) -> list[Any]:
-        """Finds a mask and shows it as a tint, so that it can be mended by hand."""
+    def find(self, session: Session, *values: Any) -> Iterator[list[Any]]:
+        """Finds a mask and shows it as a tint, so that it can be mended by hand.
+
+        Yields the panel, the button that cancels, and what the edit may change.
+        """
         try:
             controls, photo = self.editing.tab.controls, asking.photo_now(session)
             settings = controls.read(values)
@@ -48,29 +54,36 @@ class Masking:
                 target=settings.target,
                 mask=values[controls.inputs.index(controls.mask.spec)] or "diffedit",
             )  # fmt: skip
-            outcome = self.editing.wait(session, request)
+            job = asking.follow(self.editing.engine, session, request)
+            outcome = yield from asking.telling(job, [BUSY, gr.skip()])
             mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
             session.mask = session.found = mask
             session.redraw = True
             said = f"The mask covers {share(mask)} of the photo"
             told = panel(f"{said}: orange adds to it, blue takes away.", "done")
-            return [told, BY_HAND]
+            yield [told, IDLE, BY_HAND]
         except Exception as error:
-            return [panel(asking.sentence(error), "error"), gr.skip()]
+            yield [panel(asking.sentence(error), "error"), IDLE, gr.skip()]
 
     def words(self, source: str) -> Any:
         """The words to choose from."""
         words = list(dict.fromkeys((source or "").replace(",", " ").split()))[:32]
         return gr.update(choices=words, value=None)
 
-    def look(self, session: Session, word: str | None, *values: Any) -> list[Any]:
-        """The attention of one word, over the photo."""
+    def look(self, session: Session, word: str | None, *values: Any) -> Iterator[list[Any]]:
+        """The attention of one word, over the photo.
+
+        Yields the panel, the button that cancels, and the picture.
+        """
         if not word:
-            return [gr.skip(), gr.skip()]
+            yield [gr.skip()] * 3
+            return
         try:
             image = asking.pixels_of(asking.photo_now(session))
             asked = asking.inversion(self.editing.tab.controls.read(values, target=False))
             request = AttentionRequest(**asked, image=image, words=(word,))
-            return [self.editing.wait(session, request).images[0], gr.skip()]
+            job = asking.follow(self.editing.engine, session, request)
+            outcome = yield from asking.telling(job, [BUSY, gr.skip()])
+            yield [panel(f"Where {word!r} looks.", "done"), IDLE, outcome.images[0]]
         except Exception as error:
-            return [gr.skip(), panel(asking.sentence(error), "error")]
+            yield [panel(asking.sentence(error), "error"), IDLE, gr.skip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from noisespace.web.panel import panel, seconds
 from noisespace.web.pieces import canvas, layers_of, merged, share
 from noisespace.web.requests import InvertRequest, OperationRequest, Paint
 from noisespace.web.session import Session
-from noisespace.web.tabs.noise import NoiseTab
+from noisespace.web.tabs.noise import START, NoiseTab
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,26 @@ class Noising:
     tab: NoiseTab
     paints: Paints
 
-    def inverted(self, session: Session, values: tuple[Any, ...]) -> Any:
+    def inverted(
+        self, session: Session, values: tuple[Any, ...], rest: list[Any]
+    ) -> Generator[list[Any], None, Any]:
         """The outcome of inverting the photo: it is known where an edit was made of it."""
         image = asking.pixels_of(asking.photo_now(session))
         asked = asking.inversion(self.editing.tab.controls.read(values, target=False))
-        return self.editing.wait(session, InvertRequest(**asked, image=image))
+        job = asking.follow(self.editing.engine, session, InvertRequest(**asked, image=image))
+        return (yield from asking.telling(job, rest))
 
-    def look(self, session: Session, *values: Any) -> list[Any]:
-        """Maps of the code."""
+    def look(self, session: Session, *values: Any) -> Iterator[list[Any]]:
+        """Maps of the code; yields the panel and all that is below it."""
+        rest = [gr.skip()] * (len(self.tab.looks) - 1)
         try:
-            outcome = self.inverted(session, values)
+            outcome = yield from self.inverted(session, values, rest)
             code = self.editing.engine.code(outcome.code, session.owner)
             variance, by_step = maps.variance(code)
             photo = asking.photo_now(session)
             session.clicked = session.colour = None  # the canvas is drawn anew
-            return [
+            session.looked = photo.image
+            yield [
                 panel(f"{len(by_step)} noise maps by {code.method}.", "done"),
                 variance,
                 maps.correlation(code),
@@ -53,8 +59,16 @@ class Noising:
                 canvas(photo),
             ]
         except Exception as error:
-            rest = len(self.tab.looks) - 1
-            return [panel(asking.sentence(error), "error"), *[gr.skip()] * rest]
+            yield [panel(asking.sentence(error), "error"), *rest]
+
+    def clear(self, session: Session | None) -> list[Any]:
+        """Takes away what was shown of another photo than the one on the table."""
+        shown = [*self.tab.looks, self.tab.slider]
+        now = "" if session is None or session.photo is None else session.photo.image
+        if session is None or session.looked in ("", now):
+            return [gr.skip()] * len(shown)
+        session.looked, session.clicked = "", None
+        return [panel(START), *[None] * (len(shown) - 1)]
 
     def click(self, session: Session, x: int, y: int) -> list[Any]:
         """A click on the photo: the first is where from, the second where to."""
@@ -66,9 +80,9 @@ class Noising:
         dx, dy = x - left, y - top
         return [panel(f"By {dx} pixels to the right and {dy} down."), dx, dy]
 
-    def shift(self, session: Session, dx: float, dy: float, *values: Any) -> list[Any]:
+    def shift(self, session: Session, dx: float, dy: float, *values: Any) -> Iterator[list[Any]]:
         """The photo from shifted noise."""
-        return self.operate(session, shift_spec(dx, dy), values)
+        yield from self.operate(session, shift_spec(dx, dy), values)
 
     def keep(self, operations: str, dx: float, dy: float) -> list[Any]:
         """Writes the shift into the operations of the Edit tab."""
@@ -91,13 +105,14 @@ class Noising:
         covered = share(np.asarray(session.colour)[..., 3])
         return panel(f"Colour covers {covered} of the photo: show it, or use it in edits.")
 
-    def colour(self, session: Session, strength: float, *values: Any) -> list[Any]:
+    def colour(self, session: Session, strength: float, *values: Any) -> Iterator[list[Any]]:
         """The photo from noise with colour in it."""
         try:
             change: Any = Paint(strokes=colour_now(session), strength=strength)
         except Exception as error:
-            return [panel(asking.sentence(error), "error"), gr.skip()]
-        return self.operate(session, change, values)
+            yield [panel(asking.sentence(error), "error"), gr.skip()]
+            return
+        yield from self.operate(session, change, values)
 
     def keep_colour(self, session: Session, operations: str, strength: float) -> list[Any]:
         """Writes the colour into the operations of the Edit tab; the strokes become a file."""
@@ -107,19 +122,23 @@ class Noising:
             return [gr.skip(), panel(str(error), "error")]
         return added(operations, strokes.spec_of_paint(name, strength), "coloured")
 
-    def operate(self, session: Session, change: Any, values: tuple[Any, ...]) -> list[Any]:
+    def operate(
+        self, session: Session, change: Any, values: tuple[Any, ...]
+    ) -> Iterator[list[Any]]:
         """One operation on the inverted photo, and its replay beside the photo."""
+        rest = [gr.skip()]
         try:
-            known = self.inverted(session, values)
+            known = yield from self.inverted(session, values, rest)
             model = self.editing.tab.controls.read(values, target=False).model
             request = OperationRequest(model=model, code=known.code, operations=(change,))
-            outcome = self.editing.wait(session, request)
+            job = asking.follow(self.editing.engine, session, request)
+            outcome = yield from asking.telling(job, rest)
             path = session.write("operated.png", png_bytes(outcome.reconstruction))
             assert session.photo is not None
             said = panel(f"Done in {seconds(outcome.edit_seconds)}.", "done")
-            return [said, (session.photo.path, path)]
+            yield [said, (session.photo.path, path)]
         except Exception as error:
-            return [panel(asking.sentence(error), "error"), gr.skip()]
+            yield [panel(asking.sentence(error), "error"), gr.skip()]
 
 
 def shift_spec(dx: float, dy: float) -> str:

@@ -90,6 +90,37 @@
     },
   };
 
+  // One session a tab, found again by a reload. A lock that lives as long as the tab tells whether
+  // another one has it: a new tab takes over what a closed one left.
+  const TAB = "noisespace-visitor";
+  function locked(visitor) {
+    if (!navigator.locks) return Promise.resolve(true); // not a secure place: there are no locks
+    return new Promise((told) => {
+      const hold = (lock) => {
+        told(Boolean(lock));
+        return lock ? new Promise(() => {}) : undefined;
+      };
+      navigator.locks.request(`${TAB} ${visitor}`, { ifAvailable: true }, hold).catch(() => told(true));
+    });
+  }
+  window.noisespaceTab = {
+    async claim(kept) {
+      const own = sessionStorage.getItem(TAB);
+      const known = own || kept?.visitor || "";
+      let free = Boolean(known) && (await locked(known));
+      for (let tries = 0; own && !free && tries < 10; tries += 1) { // the page before the reload
+        await wait(100);
+        free = await locked(known);
+      }
+      return { ...kept, visitor: free ? known : "" };
+    },
+    hold(visitor) {
+      if (!visitor) return;
+      sessionStorage.setItem(TAB, visitor);
+      locked(visitor);
+    },
+  };
+
   // A picture pasted anywhere on the page is the photo.
   async function input() {
     const remove = () =>

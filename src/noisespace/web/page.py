@@ -30,7 +30,9 @@ COPIES = 900  # seconds that gradio keeps what it has shown
 WAITING = 128  # events that gradio itself lets wait; jobs have the engine's own queue
 # The browser itself keeps what is set, once the page has said what was kept before.
 KEEP = "(kept, ...values) => (window.noisespace ? {...kept, values} : kept)"
-ARRIVED = "() => { window.noisespace = true; }"
+# Each tab has a session of its own (page.js): the one that it had, or that a closed tab left.
+CLAIM = "(kept) => window.noisespaceTab.claim(kept)"
+ARRIVED = "(kept) => { window.noisespace = true; window.noisespaceTab.hold(kept?.visitor); }"
 
 
 def build(engine: Any, paints: Paints, *, lifetime: int = 3600) -> gr.Blocks:
@@ -63,28 +65,34 @@ def build(engine: Any, paints: Paints, *, lifetime: int = 3600) -> gr.Blocks:
         fetch = gr.DownloadButton("file", visible="hidden", elem_id="download-now")
         paints.editors = frozenset({tab.painter._id, noise.canvas._id})
         editing = Editing(engine, tab)
-        wire_edit(editing, tab, session)
+        changes = [*wire_edit(editing, tab, session), *wire_history(editing, tab, session)]
         wire_masks(Masking(editing, paints), session)
-        wire_history(editing, tab, session)
         wire_files(editing, tab, session, fetch)
         wire_compare(Comparing(editing, comparison), session)
-        wire_noise(Noising(editing, noise, paints), session)
-        wire_visit(page, editing, visitors, session, kept)
+        noising = Noising(editing, noise, paints)
+        wire_noise(noising, session)
+        changes.append(wire_visit(page, editing, visitors, session, kept))
+        for event in changes:
+            again(event, *tab.masks, session)
+            event.then(noising.clear, session, [*noise.looks, noise.slider], **QUIET)
     return page.queue(max_size=WAITING, api_open=False)
 
 
 def wire_visit(
     page: gr.Blocks, editing: Editing, visitors: Visitors, session: gr.State, kept: gr.BrowserState
-) -> None:
-    """Whoever opens or reloads the page finds what they had; the browser keeps what is set."""
+) -> Any:
+    """Whoever opens or reloads the page finds what they had; the browser keeps what is set.
+
+    Returns the event of that.
+    """
     tab = editing.tab
     lasting = [*tab.controls.inputs, tab.view.carry]
     shown = [session, kept, tab.view.carry, *current(tab)]
-    event = page.load(arriving(editing, visitors), kept, shown, **QUIET)
-    again(event, *tab.masks, session)
-    event.then(None, js=ARRIVED)
+    event = page.load(arriving(editing, visitors), kept, shown, js=CLAIM, **QUIET)
+    event.then(None, kept, None, js=ARRIVED)
     changes = [part.change for part in lasting]
     gr.on(changes, None, [kept, *lasting], kept, js=KEEP, api_visibility="private")
+    return event
 
 
 def arriving(editing: Editing, visitors: Visitors) -> Callable[[Any], list[Any]]:
@@ -103,6 +111,7 @@ def arriving(editing: Editing, visitors: Visitors) -> Callable[[Any], list[Any]]
             visitors.forget(visitor)
             session, mask = visitors.session(visitor), None
             shown = editing.current(session)
+        session.looked = ""  # the tab Noise space begins empty
         session.mask = session.found = mask  # it may have been painted since the latest edit
         carry = gr.skip()
         if (values := lasting_values(kept.get("values"), controls, editing.engine)) is not None:

@@ -8,7 +8,7 @@ from noisespace.web.masking import Masking
 from noisespace.web.noising import Noising
 from noisespace.web.pieces import again
 from noisespace.web.session import Session
-from noisespace.web.wiring import QUIET, RAW, SPIN
+from noisespace.web.wiring import QUIET, RAW, WORK
 
 
 def wire_masks(masking: Masking, session: gr.State) -> None:
@@ -17,17 +17,18 @@ def wire_masks(masking: Masking, session: gr.State) -> None:
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     told = [controls.mode, tab.painted]
     tab.painter.input(masking.painted, [session, tab.painter], told, **RAW)
-    found = [tab.panel, controls.mode]
-    again(tab.find.click(masking.find, inputs, found, **SPIN), *tab.masks, session)
+    found = [tab.panel, tab.cancel, controls.mode]
+    again(tab.find.click(masking.find, inputs, found, **WORK), *tab.masks, session)
     gr.on([controls.source.change], masking.words, controls.source, tab.words, **QUIET)
     look_at = [session, tab.words, *controls.inputs]
-    tab.words.input(masking.look, look_at, [tab.attention, tab.panel], **SPIN)
+    tab.words.input(masking.look, look_at, [tab.panel, tab.cancel, tab.attention], **WORK)
 
 
 def wire_noise(noising: Noising, session: gr.State) -> None:
     """Maps, shift and colour."""
     tab, controls = noising.tab, noising.editing.tab.controls
-    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **SPIN)
+    tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **WORK)
+    tab.cancel.click(noising.editing.cancel, session, None, **QUIET)
 
     def clicked(own: Session, event: gr.SelectData) -> list[object]:
         return noising.click(own, int(event.index[0]), int(event.index[1]))
@@ -35,9 +36,9 @@ def wire_noise(noising: Noising, session: gr.State) -> None:
     tab.photo.select(clicked, session, [tab.panel, tab.dx, tab.dy], **QUIET)
     done, by = [tab.panel, tab.slider], [tab.dx, tab.dy]
     into = [controls.operations, tab.panel]
-    tab.shift.click(noising.shift, [session, *by, *controls.inputs], done, **SPIN)
+    tab.shift.click(noising.shift, [session, *by, *controls.inputs], done, **WORK)
     tab.keep.click(noising.keep, [controls.operations, *by], into, **QUIET)
     tab.canvas.input(noising.painted, [session, tab.canvas], tab.panel, **RAW)
-    tab.colour.click(noising.colour, [session, tab.strength, *controls.inputs], done, **SPIN)
+    tab.colour.click(noising.colour, [session, tab.strength, *controls.inputs], done, **WORK)
     kept = [session, controls.operations, tab.strength]
     tab.keep_colour.click(noising.keep_colour, kept, into, **QUIET)

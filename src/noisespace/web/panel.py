@@ -22,7 +22,9 @@ def panel(text: str, kind: str = "", *, done: float | None = None, picture: Any 
     """
     said = html.escape(text)
     role = "alert" if kind == "error" else "status"
-    parts = [f'<p class="says" role="{role}">{said}</p>']
+    # steps come many times a second: a screen reader asks the bar for them
+    live = ' aria-live="off"' if done is not None else ""
+    parts = [f'<p class="says" role="{role}"{live}>{said}</p>']
     if done is not None:
         percent = round(100 * min(max(done, 0.0), 1.0))
         parts.append(

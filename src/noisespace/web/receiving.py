@@ -23,10 +23,12 @@ from noisespace.web.session import Photo, Session
 
 
 def receive(
-    session: Session, given: Any, controls: Controls, limits: Limits, models: Sequence[str]
+    session: Session | None, given: Any, controls: Controls, limits: Limits, models: Sequence[str]
 ) -> list[Any]:
     """What photo, panel and controls become when a picture was given."""
     nothing = [gr.skip()] * len(controls.outputs)
+    if session is None:
+        return [None, panel("The page is still being loaded: try again.", "error"), *nothing]
     try:
         path = path_of(given)
         if path is None:

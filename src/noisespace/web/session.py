@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from noisespace.web.folders import beside
 from noisespace.web.history import History
 from noisespace.web.records import PAINTED, Settings
 
@@ -69,6 +69,7 @@ class Session:
         self.photo: Photo | None = None
         self.photos: dict[str, Photo] = {}  # by the sha256 of their pixels
         self.compared: tuple[Settings, ...] = ()  # the cells of the last comparison
+        self.looked = ""  # the photo whose noise is shown, by its sha256
         self.clicked: tuple[int, int] | None = None  # where a shift begins
         self.mask: np.ndarray | None = None  # as painted on the photo
         self.redraw = False  # whether the editor of masks has to be drawn anew
@@ -129,11 +130,8 @@ class Session:
     def write(self, name: str, data: bytes) -> str:
         """A file of this session, in a folder of its own so that the name may be used again."""
         if self._folder is None:
-            # beside gradio's folder, which it empties of all that has been there for a while; the
-            # server removes both when it ends
-            place = os.environ.get("GRADIO_TEMP_DIR")
-            beside = Path(place).parent if place else None
-            self._folder = Path(tempfile.mkdtemp(prefix="noisespace-page-", dir=beside))
+            # gradio empties its own folder of all that has been there for a while
+            self._folder = Path(tempfile.mkdtemp(prefix="noisespace-page-", dir=beside()))
         self.used = time.monotonic()
         self._count += 1
         path = self._folder / str(self._count) / name

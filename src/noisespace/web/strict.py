@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from noisespace.decode import FORMATS
 from noisespace.errors import InputError
+from noisespace.web.folders import folder_size, upload_folder
 from noisespace.web.guard import App, Message, Receive, Scope, Send, headers_of, respond
 from noisespace.web.limits import Limits
 from noisespace.web.multipart import parts_of
@@ -166,21 +165,3 @@ def ours(path: str) -> bool:
     if LINK.match(path) or "\0" in path:
         return False
     return Path(path).resolve().is_relative_to(upload_folder().resolve())
-
-
-def upload_folder() -> Path:
-    """Where gradio keeps files."""
-    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
-
-
-def folder_size(folder: Path) -> tuple[int, int]:
-    """How many files are under a folder, and their bytes."""
-    count = total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(root) / name).stat().st_size
-                count += 1
-            except OSError:  # deleted just now
-                continue
-    return count, total

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Literal
 from urllib.parse import parse_qs
 
 SHORTEST = 8  # characters of a token
+SECRET = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True)
@@ -25,37 +27,68 @@ class Shown:
     value: str
 
 
-def asked_token(headers: dict[str, list[str]], query: bytes, cookie: str) -> Shown | None:
-    """The token in a request: Bearer, the password of Basic, our cookie, or ``?token=``."""
-    for value in headers.get("authorization", [])[:1]:
-        scheme, _, rest = value.partition(" ")
-        if scheme.lower() == "bearer":
-            return Shown("header", rest.strip())
-        if scheme.lower() == "basic":
-            try:
-                text = base64.b64decode(rest.strip(), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
-                return Shown("header", "")
-            return Shown("header", text.partition(":")[2])
+def asked_tokens(headers: dict[str, list[str]], query: bytes, cookie: str) -> list[Shown]:
+    """The tokens in a request: our cookie, Bearer or the password of Basic, and ``?token=``.
+
+    All of them, since a browser goes on sending an old cookie beside a link with the new token.
+    """
+    found: list[Shown] = []
     try:
         jar = SimpleCookie("; ".join(headers.get("cookie", [])))
     except CookieError:
         jar = SimpleCookie()
     if cookie in jar:
-        return Shown("cookie", jar[cookie].value)
-    given = parse_qs(query.decode("latin-1")).get("token")
-    return Shown("query", given[0]) if given else None
+        found.append(Shown("cookie", jar[cookie].value))
+    for value in headers.get("authorization", [])[:1]:
+        scheme, _, rest = value.partition(" ")
+        if scheme.lower() == "bearer":
+            found.append(Shown("header", rest.strip()))
+        if scheme.lower() == "basic":
+            try:
+                text = base64.b64decode(rest.strip(), validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                text = ""
+            found.append(Shown("header", text.partition(":")[2]))
+    given = parse_qs(query.decode("latin-1")).get("token", [])
+    return [*found, *(Shown("query", one) for one in given[:1])]
 
 
 def sign(token: str) -> str:
-    """What the cookie holds: it tells nobody the token."""
-    return hmac.new(token.encode(), b"noisespace cookie", hashlib.sha256).hexdigest()
+    """What the cookie holds: it tells nobody the token, and who only guesses it cannot make one.
+
+    Of this process alone: after a restart the token is asked for again.
+    """
+    return hmac.new(SECRET, token.encode(), hashlib.sha256).hexdigest()
 
 
 def verify(shown: Shown, token: str) -> bool:
     """Whether it is the token; the time it takes says nothing of how much of it was right."""
     right = sign(token) if shown.kind == "cookie" else token
     return hmac.compare_digest(shown.value.encode(), right.encode())
+
+
+class Once:
+    """A key that lets one in, once and soon: for the browser that the server opens itself.
+
+    The token in a browser's command line could be read there by everybody on the machine.
+    """
+
+    def __init__(self, seconds: float = 120, clock: Callable[[], float] = time.monotonic) -> None:
+        self._key, self._seconds, self._clock = "", seconds, clock
+        self._until = 0.0
+
+    def key(self) -> str:
+        """A new key; the one before counts no more."""
+        self._key, self._until = secrets.token_urlsafe(24), self._clock() + self._seconds
+        return self._key
+
+    def take(self, shown: Shown) -> bool:
+        """Whether it is the key, which then is none any more."""
+        right = bool(self._key) and shown.kind == "query" and self._clock() < self._until
+        if not right or not hmac.compare_digest(shown.value.encode(), self._key.encode()):
+            return False
+        self._key = ""
+        return True
 
 
 class Failures:

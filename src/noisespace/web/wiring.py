@@ -11,7 +11,6 @@ from noisespace.web.asking import sentence
 from noisespace.web.comparing import Comparing
 from noisespace.web.editing import Editing
 from noisespace.web.panel import panel
-from noisespace.web.pieces import again
 from noisespace.web.session import Session
 from noisespace.web.tabs.edit import EditTab
 
@@ -22,7 +21,6 @@ WORK: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
 }
-SPIN: dict[str, Any] = {**WORK, "show_progress": "minimal"}  # where no panel tells the steps
 RAW: dict[str, Any] = {**QUIET, "preprocess": False}  # nothing is decoded by gradio
 CLICK = "() => setTimeout(() => document.querySelector('#download-now')?.click(), 300)"
 
@@ -32,15 +30,18 @@ def current(tab: EditTab) -> list[Any]:
     return [tab.photo, tab.panel, *tab.controls.outputs, *tab.view.outputs]
 
 
-def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> None:
-    """Photo, run, cancel, and sliders that edit when they are let go."""
+def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> list[Any]:
+    """Photo, run, cancel, and sliders that edit when they are let go.
+
+    Returns the events that put another photo on the table.
+    """
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     taken = [tab.photo, tab.panel, *controls.outputs]
     given = [tab.photo.upload, tab.photo.clear]
-    again(gr.on(given, editing.take, [session, tab.photo], taken, **RAW), *tab.masks, session)
+    changes = [gr.on(given, editing.take, [session, tab.photo], taken, **RAW)]
     if tab.examples is not None:
         picked = tab.examples.load_input_event
-        again(picked.then(editing.take, [session, tab.photo], taken, **RAW), *tab.masks, session)
+        changes.append(picked.then(editing.take, [session, tab.photo], taken, **RAW))
     done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
     starts = [tab.run.click, controls.target.submit, controls.source.submit]
     gr.on(starts, editing.run, inputs, done, **WORK)
@@ -57,24 +58,25 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> None:
         list(controls.numbers[:3]),
         **QUIET,
     )
+    return changes
 
 
-def wire_history(editing: Editing, tab: EditTab, session: gr.State) -> None:
-    """Undo, redo, the list of edits and the variants."""
+def wire_history(editing: Editing, tab: EditTab, session: gr.State) -> list[Any]:
+    """Undo, redo, the list of edits and the variants; the events that may change the photo."""
     view, shown = tab.view, current(tab)
-    for event in (
+    changes = [
         view.undo.click(lambda s: editing.move(s, lambda h: h.undo()), session, shown, **QUIET),
         view.redo.click(lambda s: editing.move(s, lambda h: h.redo()), session, shown, **QUIET),
         view.past.input(
             lambda s, k: editing.move(s, lambda h: h.go(k)), [session, view.past], shown, **QUIET
         ),
-    ):
-        again(event, *tab.masks, session)
+    ]
 
     def chosen(own: Session, event: gr.SelectData) -> Any:
         return editing.choose(own, int(event.index))
 
     view.gallery.select(chosen, session, view.slider, **QUIET)
+    return changes
 
 
 def wire_files(editing: Editing, tab: EditTab, session: gr.State, fetch: gr.DownloadButton) -> None:

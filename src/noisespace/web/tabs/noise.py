@@ -19,6 +19,7 @@ class NoiseTab:
     """The components of the tab."""
 
     look: gr.Button
+    cancel: gr.Button
     panel: gr.HTML
     variance: gr.Image
     correlation: gr.Image
@@ -44,7 +45,11 @@ class NoiseTab:
 
 def draw() -> NoiseTab:
     """Draws the tab."""
-    look = gr.Button("Look at the noise of the photo", variant="primary", elem_id="look")
+    with gr.Row():
+        look = gr.Button(
+            "Look at the noise of the photo", variant="primary", elem_id="look", scale=4
+        )
+        cancel = gr.Button("Cancel", variant="stop", elem_id="noise-cancel")
     said = gr.HTML(panel(START), elem_id="noise-panel")
     shown: dict[str, Any] = {"interactive": False, "buttons": [], "elem_classes": "maps"}
     with gr.Row():
@@ -82,5 +87,5 @@ def draw() -> NoiseTab:
         label="The photo and what became of it", elem_id="operated", type="filepath",
         interactive=False, max_height=420,
     )  # fmt: skip
-    parts = (look, said, variance, correlation, steps, maps, photo, dx, dy, shift, keep)
+    parts = (look, cancel, said, variance, correlation, steps, maps, photo, dx, dy, shift, keep)
     return NoiseTab(*parts, canvas, strength, colour, keep_colour, slider)
