@@ -48,9 +48,9 @@ def receive(
             settings = settings.model_copy(update={"model": models[0]})
         shown = controls.show(settings)
         return [photo and photo.path, panel(said, "done"), *shown]
-    except Exception as error:
-        session.take(None)
-        return [None, panel(asking.sentence(error), "error"), *nothing]
+    except Exception as error:  # what was there before stays
+        before = session.photo and session.photo.path
+        return [before, panel(asking.sentence(error), "error"), *nothing]
     finally:  # once it is taken: drawn before, the editor would show the photo before it
         session.redraw = True
 

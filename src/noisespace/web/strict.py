@@ -59,8 +59,7 @@ class Strict:
         """Layers of a mask editor: kept here, for the event that follows."""
         body = await whole(receive)
         try:
-            parts = parts_of(body, content_type(scope), PARTS)
-            await asyncio.to_thread(self.paints.put, parts)
+            await asyncio.to_thread(self.painted, body, content_type(scope))
         except InputError as error:
             await respond(send, 400, str(error))
             return
@@ -77,17 +76,23 @@ class Strict:
             return
         body = await whole(receive)
         try:
-            parts = parts_of(body, content_type(scope), FILES)
-            for part in parts:
-                if part.file is None:
-                    raise InputError("an upload may hold files alone")
-                if len(part.data) > self.limits.upload_bytes:
-                    raise InputError("the photo is larger than a photo may be here")
-                check_head(part.data, "the photo", FORMATS, self.limits.pixels)
+            await asyncio.to_thread(self.uploaded, body, content_type(scope))
         except InputError as error:
             await respond(send, 400, str(error))
             return
         await self.app(scope, again(body, receive), send)
+
+    def painted(self, body: bytes, kind: str) -> None:
+        self.paints.put(parts_of(body, kind, PARTS))
+
+    def uploaded(self, body: bytes, kind: str) -> None:
+        """Raises InputError for what is no upload of a photo."""
+        for part in parts_of(body, kind, FILES):
+            if part.file is None:
+                raise InputError("an upload may hold files alone")
+            if len(part.data) > self.limits.upload_bytes:
+                raise InputError("the photo is larger than a photo may be here")
+            check_head(part.data, "the photo", FORMATS, self.limits.pixels)
 
     async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reads an event (its size is bounded before), looks at its files, and passes it on."""
