@@ -135,3 +135,27 @@ def test_what_is_wrong_is_said(more, words, tmp_path):
     assert result.exit_code == 2
     assert words in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_measured_says_so_in_every_file(tmp_path):
+    out = tmp_path / "out"
+    words = ["--limit", "2", "--metrics", "psnr,clip", "--methods", "nothing; autoencoder"]
+    result = CliRunner().invoke(app, ["bench", "--out", str(out), *words, "--json"])
+    assert result.exit_code == 0, result.output
+    why = json.loads((out / "summary.json").read_text())["unavailable"]["clip"]
+    assert "CLIP" in why
+    with (out / "summary.csv").open() as file:
+        said = {line["column"]: line["unavailable"] for line in csv.DictReader(file)}
+    assert (said["clip"], said["psnr"]) == (why, "")
+    page = (out / "summary.md").read_text()
+    assert f"- `clip` is unavailable: {why}" in page
+    assert page.count("| unavailable |") == 2
+
+
+@pytest.mark.parametrize("option", ["--clip", "--dino"])
+def test_a_network_that_is_named_must_be_there(tmp_path, option):
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["bench", "--out", str(out), option, str(tmp_path / "no")])
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert not out.exists()

@@ -17,7 +17,7 @@ from noisespace.study import STUDIES
 from noisespace.study.budget import Task
 from noisespace.study.claims import FAILS, HOLDS, OPEN, Check, claim, exact
 from noisespace.study.finding import Finding
-from noisespace.study.style import figure
+from noisespace.study.style import figure, mark
 
 FEW = (
     turned("edit-friendly", "skip", "edit-friendly:skip={} @ steps=6", "0", ".2", ".5"),
@@ -180,3 +180,9 @@ def test_families_are_compared_at_equal_structure():
     assert found.difference == pytest.approx(0.1)
     assert found.low > 0.09
     assert curve(rows, FEW[0], Axes("", "s", "absent")) is None
+
+
+def test_no_two_families_look_alike():
+    """In colour and marker, or else in line and fill."""
+    looks = [mark(family.name, place) for place, family in enumerate(methods.FAMILIES)]
+    assert len({(one.colour, one.marker, one.fill) for one in looks}) == len(looks)

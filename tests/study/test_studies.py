@@ -168,9 +168,10 @@ def test_reconstruction_can_fail(bad):
             rows.append({**head, "guidance": 7.5, "rms": rms if bad else 9 * rms})
     rows += [
         {"part": "exact", "dtype": d, "method": m, "max": 1.0 if bad else 1e-12, "rule": "cfg"}
-        | {"eta": 1.0, "steps": 10, "skip": 0.0, "guidance": 3.5}
+        | {"eta": eta, "steps": n, "skip": skip, "guidance": w}
         for d in exactness.ROUNDING
         for m in exactness.METHODS
+        for eta, n, skip, w in ((1.0, 10, 0.0, 3.5), (0.1, 100, 0.36, 15.0))
     ]
     for n, apart in ((10, 0.3), (100, 0.1), (1000, 0.001)):
         for eta in (0.0, 1.0):
@@ -179,6 +180,9 @@ def test_reconstruction_can_fail(bad):
             rows += [{**head, "image": i, "residual": 0.1 + worse * apart} for i in range(3)]
     found = verdicts(reconstruction.summarise(rows, 50))
     assert found == dict.fromkeys(("C1", "C2", "C3", "C8"), FAILS if bad else HOLDS)
+    alike = [r for r in rows if r.get("steps") != 100 or r["part"] != "exact"]
+    one = verdicts(reconstruction.summarise(alike, 50))["C8"]  # of one setting alone
+    assert one == (FAILS if bad else OPEN)
     few = [r for r in rows if not (r["part"] == "sampling" and r["steps"] == sampling.MANY)]
     assert verdicts(reconstruction.summarise(few, 50))["C3"] == (FAILS if bad else OPEN)
 
@@ -227,6 +231,7 @@ def test_diversity_can_fail(ours, ddim):
     means = dict.fromkeys(diversity.METHODS, 3.0) | {"edit-friendly": ours, "ddim": ddim}
     rows = [
         {**r, "lpips between edits": None, "outside": 30.0, "asked": 1.0}
+        | {"least pair": 0.9 * r["difference"], "largest pair": 1.1 * r["difference"]}
         for r in rows_of("difference", means)
     ]
     holds = ours > 0 and ddim == 0

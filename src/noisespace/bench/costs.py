@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +27,8 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Cost:
     """``seconds``; ``evaluations``: rows that went through the network forwards; ``memory``: MB.
 
-    Memory is the peak while the work ran, weights and all: of the tensors on an accelerator, of the
-    whole process on a CPU (Linux; None elsewhere).
+    Memory is the peak while the work ran, over what was held before it began (weights, inputs): of
+    the tensors on an accelerator, of the whole process on a CPU (Linux; None elsewhere).
     """
 
     seconds: float = 0.0
@@ -68,12 +69,14 @@ class Counted(Around):
 def costing(model: Model, work: Callable[[Any], T]) -> tuple[T, Cost]:
     """What ``work(model)`` returns, and what it took."""
     tally, device = Tally(), model.device
-    reset_peak(device)
+    held = reset_peak(device)
     wait(device)
     start = time.perf_counter()
     done = work(Counted(model, tally))
     wait(device)
-    return done, Cost(time.perf_counter() - start, tally.rows, peak(device))
+    seconds, most = time.perf_counter() - start, peak(device)
+    memory = None if most is None or held is None else max(0.0, most - held)
+    return done, Cost(seconds, tally.rows, memory)
 
 
 def wait(device: torch.device) -> None:
@@ -84,22 +87,39 @@ def wait(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def reset_peak(device: torch.device) -> None:
-    """From here on the peak is counted anew."""
+def reset_peak(device: torch.device) -> float | None:
+    """From here on the peak is counted anew; MB that are held now, None where nobody can tell."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif RESET.exists():
-        with suppress(OSError):  # where a system forbids it, the peak is of the process's life
-            RESET.write_text("5")  # proc(5): the peak resident set becomes the present one
+        return torch.cuda.memory_allocated(device) / 1e6
+    if device.type != "cpu":
+        return None
+    give_back_memory()  # what work before this one has freed is not held
+    try:
+        RESET.write_text("5")  # proc(5): the peak resident set becomes the present one
+    except OSError:  # another system, or one that forbids it: the peak is of the process's life
+        return None
+    return resident("VmRSS")
 
 
 def peak(device: torch.device) -> float | None:
     """The peak since ``reset_peak``, in MB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    if device.type != "cpu" or not STATUS.exists():
+    return resident("VmHWM") if device.type == "cpu" else None
+
+
+def resident(name: str) -> float | None:
+    """A line of this process's status, in MB."""
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
         return None
-    for line in STATUS.read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return None
+    return next((int(one.split()[1]) * 1024 / 1e6 for one in lines if one.startswith(name)), None)
+
+
+def give_back_memory() -> None:
+    """Has glibc give back what is free; other systems do as they do."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)

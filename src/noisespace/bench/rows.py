@@ -29,7 +29,7 @@ class Row:
     that means; ``guidance``, ``source_guidance``, ``steps``: as used, None where nothing ran;
     ``seed``: the case's own; ``batch``: how many cases ran together. Seconds, and evaluations of
     the network (forwards), are a case's share of its batch; an inversion that several methods share
-    is told in each of their rows. ``memory_mb``: the batch's peak (see ``Cost``). ``status``:
+    is told in each of their rows. ``memory_mb``: the batch's (see ``Cost``). ``status``:
     "ok", or "failed" for a ``reason``; ``picture``: its file under OUT, where pictures are kept.
     """
 
@@ -80,7 +80,7 @@ def arrow() -> Any:
 class Parts:
     """Rows on their way to a folder: a part is written every ``count`` rows or ``seconds``."""
 
-    def __init__(self, folder: Path, count: int = 64, seconds: float = 60.0) -> None:
+    def __init__(self, folder: Path, count: int = 64, seconds: float = 10.0) -> None:
         self._folder, self._count, self._seconds = folder, count, seconds
         self._rows: list[Row] = []
         self._since = time.monotonic()

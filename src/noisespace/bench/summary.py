@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +29,9 @@ Rows = Sequence[dict[str, Any]]
 COSTS = {
     "seconds": Column("seconds", "s", "down", against="one edit, inversion and all"),
     "evaluations": Column("evaluations", "network calls", "down", against="one edit"),
-    "memory_mb": Column("memory_mb", "MB", "down", against="the peak of its batch"),
+    "memory_mb": Column(
+        "memory_mb", "MB", "down", against="the peak of its batch, over what was held before"
+    ),
 }
 MAIN = ("psnr_truth", "as_asked", "other_kept", "alignment_accuracy", "clip", "lpips_alex")
 MAIN += ("psnr_outside", "seconds")
@@ -47,16 +49,22 @@ class Against:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of each method: cases, failures, and by column its mean and what it has over ``than``."""
+    """Of each method: cases, failures, and by column its mean and what it has over ``than``.
+
+    ``unavailable``: columns that were asked for and could not be had, and how to get them.
+    """
 
     columns: dict[str, Column]
     methods: dict[str, dict[str, Estimate]]
     failed: dict[str, dict[str, int]]  # reasons and how often
     than: str
     against: dict[str, dict[str, Against]]
+    unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
-def summarise(rows: Rows, than: str | None = None) -> Summary:
+def summarise(
+    rows: Rows, than: str | None = None, unavailable: Mapping[str, str] | None = None
+) -> Summary:
     """Means over all cases of each method, and paired comparisons with ``than`` (the first)."""
     if not rows:
         raise InputError("the benchmark has no rows yet: nothing to sum up")
@@ -74,7 +82,8 @@ def summarise(rows: Rows, than: str | None = None) -> Summary:
         if row["status"] != "ok":
             reasons = failed.setdefault(row["method"], {})
             reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    return Summary(told, means, failed, than, compared(by, told, than))
+    known = {name: why for name, why in (unavailable or {}).items() if name in told}
+    return Summary(told, means, failed, than, compared(by, told, than), known)
 
 
 def costed(row: dict[str, Any]) -> dict[str, Any]:
@@ -134,14 +143,14 @@ def table_csv(summary: Summary) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     head = ["method", "column", "unit", "better", "region", "against", "mean", "low", "high", "n"]
-    table.writerow([*head, "nan", "infinite", "minus", "p_holm", "win_rate"])
+    table.writerow([*head, "nan", "infinite", "minus", "p_holm", "win_rate", "unavailable"])
     for method, found in summary.methods.items():
         for name, e in found.items():
             c, other = summary.columns[name], summary.against.get(method, {}).get(name)
             row = [guarded(method), name, c.unit, c.better, c.region, c.against]
             row += [e.mean, e.low, e.high, e.n, e.nan, e.infinite]
             row += [other.difference.mean, other.adjusted, other.wins.rate] if other else [""] * 3
-            table.writerow(row)
+            table.writerow([*row, summary.unavailable.get(name, "")])
     return text.getvalue()
 
 
@@ -151,15 +160,18 @@ def guarded(text: str) -> str:
 
 
 def measured(summary: Summary) -> list[str]:
-    """The columns that have a value somewhere."""
-    return [c for c in summary.columns if any(e[c].n for e in summary.methods.values())]
+    """The columns that have a value somewhere, and those that say why they have none."""
+    found = [c for c in summary.columns if any(e[c].n for e in summary.methods.values())]
+    return [c for c in summary.columns if c in found or c in summary.unavailable]
 
 
 def table(summary: Summary, shown: Sequence[str]) -> str:
     """Methods by some columns: mean, interval, and how many values it is of where not of all."""
     lines = ["| method | " + " | ".join(shown) + " | failed |", "|---" * (len(shown) + 2) + "|"]
     for method, found in summary.methods.items():
-        cells = [cell(found[name]) for name in shown]
+        cells = [
+            "unavailable" if name in summary.unavailable else cell(found[name]) for name in shown
+        ]
         failed = sum(summary.failed.get(method, {}).values())
         lines.append(f"| {method} | " + " | ".join(cells) + f" | {failed or ''} |")
     return "\n".join(lines) + "\n"
@@ -179,6 +191,7 @@ def table_markdown(summary: Summary) -> str:
         f"- `{c.name}`: {c.unit}, {c.region}, against {c.against}; {arrows[c.better]}"
         for c in (summary.columns[name] for name in shown)
     ]
+    notes += [f"- `{name}` is unavailable: {why}" for name, why in summary.unavailable.items()]
     note = "Mean and 95 % bootstrap interval; (n) where it is not of all cases.\n"
     return table(summary, shown) + "\n" + note + "\n" + "\n".join(notes) + "\n"
 
@@ -189,5 +202,6 @@ def cell(e: Estimate) -> str:
         return ""
     if math.isinf(e.mean):
         return "infinite"
-    half = "" if math.isnan(e.low) else f" [{e.low:.3g}, {e.high:.3g}]"
+    wide = e.low < e.high  # neither NaN nor all values alike, such as shares of one batch's time
+    half = f" [{e.low:.3g}, {e.high:.3g}]" if wide else ""
     return f"{e.mean:.3g}{half}" + (f" ({e.n})" if e.nan else "")

@@ -87,6 +87,7 @@ def bench(
     loaded = o.load_model(model, dtype, device)
     towers = model if getattr(loaded, "towers", None) is not None else None
     judges = Judges(clip=clip, alignment=towers, dino=dino, device=str(loaded.device))
+    check_named(judges)
     names = tuple(named) or default_names(cases, judges, min(cases[0].size()))
     scoring = Scoring(names, judges)
     missing = scoring.missing(cases[0])
@@ -95,7 +96,7 @@ def bench(
     plan = Plan(seed, working, names, batch, keep, retry=retry)
     with clock.on("run"), progress("cases x methods") as show:
         done = run_bench(loaded, cases, chosen, scoring, out, plan, show)
-    summary = summarise(read_rows(out), against)
+    summary = summarise(read_rows(out), against, missing)
     paths = [str(path) for path in write_summary(summary, out)]
     document: dict[str, Any] = {"out": str(out), "rows": done.rows, "failed": done.failed}
     document |= {"unavailable": missing, "summary": paths[0], "seconds": clock.all()}
@@ -103,6 +104,19 @@ def bench(
         for reason, count in reasons.items():
             say(f"failed: {method}: {count} x {reason}")
     finish(document, [table_main(summary), *paths], as_json, FAILED if done.failed else DONE)
+
+
+def check_named(judges: Any) -> None:
+    """What is named must be there: only what nobody named may be missing."""
+    for name, place, load in (
+        ("--clip", judges.clip, lambda: judges.towers("clip")),
+        ("--dino", judges.dino, judges.vit),
+    ):
+        try:
+            if place is not None:
+                load()
+        except InputError as error:
+            raise InputError(f"{name} {place}: {error}") from None
 
 
 def known_captions(text: str) -> Any:

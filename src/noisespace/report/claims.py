@@ -64,7 +64,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "skip-guidance": ("C16",),
     "coupled": ("C17",),
     "masks": ("C18",),
-    "times": ("C19",),
+    "times": ("C19", "C7"),
     "premises": ("C20",),
     "captions": ("C21",),
 }

@@ -126,9 +126,10 @@ def compare(model: Model, order: Order, out: Path, tell: Progress | None = None)
     plan = Plan(seed=order.seed, metrics=METRICS, batch=10, keep=True)
     run_bench(model, cases, parse_lines(lines), scoring, out, plan, tell)
     rows = read_rows(out)
-    summary = summarise(rows, chosen[0].lines[1])
+    missing = scoring.missing(cases[0])
+    summary = summarise(rows, chosen[0].lines[1], missing)
     areas = {axes.name: compared(rows, chosen, axes) for axes in AXES}
-    return Compared(rows, cases, summary, chosen, areas, scoring.missing(cases[0]))
+    return Compared(rows, cases, summary, chosen, areas, missing)
 
 
 def compared(rows: list[dict], chosen: Sequence[Family], axes: Axes) -> dict[str, Area]:

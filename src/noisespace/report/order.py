@@ -10,7 +10,7 @@ from time import perf_counter
 from noisespace.files import write_json
 from noisespace.report.claims import CLAIMS
 
-IMAGES, QUICK_IMAGES = 10, 3  # of the benchmark
+IMAGES, QUICK_IMAGES = 20, 3  # of the benchmark
 
 
 @dataclass(frozen=True)

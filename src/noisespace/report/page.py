@@ -31,6 +31,7 @@ COLUMNS = {
     "evaluations": "network evaluations",
     "memory_mb": "peak memory, MB",
 }
+PAIRED = ("lpips_alex", "psnr_truth", "as_asked")  # of which differences are tested
 MARKS = {"holds": "\u2713", "does not hold": "\u2717"}
 
 
@@ -68,7 +69,7 @@ def kind(verdict: str) -> str:
 def methods(found: Compared | None, out: Path) -> dict[str, Any]:
     """The benchmark's part of the page."""
     if found is None:
-        return {"table": None, "areas": [], "curves": [], "gallery": []}
+        return {"table": None, "paired": [], "areas": [], "curves": [], "gallery": []}
     shown = [name for name in COLUMNS if measured(found.summary, name)]
     return {
         "table": {
@@ -78,6 +79,8 @@ def methods(found: Compared | None, out: Path) -> dict[str, Any]:
             "missing": found.missing,
             "n": len({row["id"] for row in found.rows}),
         },
+        "paired": paired(found.summary, [name for name in PAIRED if name in shown]),
+        "than": found.summary.than,
         "areas": [(axes, found.areas[axes.name]) for axes in AXES if found.areas[axes.name]],
         "curves": images(out / "methods", [axes.name for axes in AXES]),
         "gallery": images(out / "methods", ["gallery"]),
@@ -101,6 +104,15 @@ def groups(found: Compared, shown: list[str]) -> list[tuple[str, list[tuple[str,
             lines.append((line, [cell(values.get(name, NONE)) for name in shown], why))
         made.append((family.name, lines))
     return made
+
+
+def paired(summary: Summary, shown: list[str]) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """Each method's differences to the one that all are compared with, by column."""
+    return [
+        (method, [(COLUMNS[name], found[name]) for name in shown])
+        for method, found in summary.against.items()
+        if method not in NOTHING.lines
+    ]
 
 
 NONE = Estimate(float("nan"), float("nan"), float("nan"), 0, 0, 0)
@@ -130,4 +142,4 @@ def figured(value: Any) -> str:
         return "-"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    return f"{value:.4g}"
+    return "-" if value != value else f"{value:.4g}"

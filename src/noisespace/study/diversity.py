@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -36,7 +37,7 @@ SEEN, UNSEEN = 1.0, 0.1  # levels: one is rounding that shows, a tenth none
 class Plan:
     """``images``, each edited with ``seeds`` seeds; ``steps`` None: each method's own number."""
 
-    images: int = 3
+    images: int = 6
     seeds: int = 6
     steps: int | None = None
 
@@ -64,7 +65,7 @@ def study(model: Any, budget: Budget) -> Finding:
 def measured(
     model: Any, name: str, image: int, one: SceneEdit, plan: Plan, budget: Budget
 ) -> list[Row]:
-    """One picture by one method: the mean rms difference of two edits, levels of 255."""
+    """One picture by one method: rms differences of two edits, levels of 255, over all pairs."""
     edits, seeds = [one] * plan.seeds, [100 * budget.seed + s for s in range(plan.seeds)]
     pictures = pictures_at(model, edits, METHODS[name], seeds, [None], plan.steps)[0]
     for s, picture in enumerate(pictures):
@@ -79,6 +80,8 @@ def measured(
             "kind": one.kind,
             "pairs": len(pairs),
             "difference": float(np.mean(apart)),
+            "least pair": min(apart),
+            "largest pair": max(apart),
             "lpips between edits": None if looks is None else float(np.mean(looks)),
             "outside": mean(own, "outside"),
             "asked": mean(own, "asked"),
@@ -96,6 +99,8 @@ def summarise(rows: list[Row]) -> Row:
         some = where(rows, method=name)
         numbers["methods"][name] = {
             "difference": summary(values(some, "difference")),
+            "least pair": min(values(some, "least pair"), default=math.nan),
+            "largest pair": max(values(some, "largest pair"), default=math.nan),
             "lpips between edits": mean(some, "lpips between edits"),
             "outside": mean(some, "outside"),
             "asked": mean(some, "asked"),
@@ -105,22 +110,26 @@ def summarise(rows: list[Row]) -> Row:
 
 
 def diverse(rows: list[Row]) -> Row:
-    """C14: every picture has different edit-friendly edits, and one DDIM edit."""
-    ours, plain = (values(rows, "difference", method=n) for n in ("edit-friendly", "ddim"))
-    what, unit = "rms difference between two seeds of", "levels of 255"
+    """C14: a picture's edit-friendly edits differ from seed to seed, its DDIM edits do not."""
+    ours, plain = where(rows, method="edit-friendly"), where(rows, method="ddim")
+    unit, largest = "levels of 255", max(values(plain, "largest pair"))
     checks = [
-        Check(f"least {what} edit-friendly", exact(min(ours), len(ours)), above=SEEN, unit=unit),
-        Check(f"largest {what} DDIM", exact(max(plain), len(plain)), below=UNSEEN, unit=unit),
+        Check("edit-friendly", summary(values(ours, "difference")), above=SEEN, unit=unit),
+        Check("largest pair of DDIM", exact(largest, len(plain)), below=UNSEEN, unit=unit),
     ]
-    return claim("C14", checks, len(ours), rule="of every picture")
+    what = "rms difference between the edits of two seeds, the mean over a picture's pairs of seeds"
+    return claim("C14", checks, len(ours), rule=what)
 
 
 def draw(rows: list[Row]) -> Figure:
-    """The difference between two seeds' edits, a dot a picture."""
-    made = figure(6.4, 3.4)
-    axes = made.subplots()
-    strip(axes, {name: values(rows, "difference", method=name) for name in METHODS})
-    dress(axes, "rms difference between the edits of two seeds, levels of 255", "")
+    """The difference between two seeds' edits, in pixels and by LPIPS, a dot a picture."""
+    units = {"difference": "rms, levels of 255", "lpips between edits": "LPIPS (AlexNet)"}
+    known = [key for key in units if values(rows, key)]
+    made = figure(1.6 + 4.0 * len(known), 3.4)
+    panels = made.subplots(1, len(known), sharey=True, squeeze=False)[0]
+    for axes, key in zip(panels, known, strict=True):
+        strip(axes, {name: values(rows, key, method=name) for name in METHODS}, least=0.0)
+        dress(axes, f"between the edits of two seeds: {units[key]}", "")
     return made
 
 

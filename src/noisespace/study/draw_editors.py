@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from noisespace.study.curves import points
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, values, where
-from noisespace.study.style import INK, Tile, below, curve, dress, figure, mosaic
+from noisespace.study.style import INK, Tile, below, curve, dress, figure, mark, mosaic
 from noisespace.study.subjects import SceneEdit
 
 LABELS = {
@@ -33,8 +33,14 @@ def draw(rows: list[Row], editor: str) -> Figure:
             settings, xs, ys = points(where(some, code=name), x, y)
             ys = [unit * v for v in ys]
             curve(axes, xs, ys, name, place)
-            for s, at in zip(settings, zip(xs, ys, strict=True), strict=True):
-                axes.annotate(f"{s:g}", at, (4, 4), textcoords="offset points", fontsize=9)
+            for k in {0, len(settings) - 1}:  # all of them would cover each other
+                at, above = (xs[k], ys[k]), 4 if place % 2 else -11
+                says = {
+                    "textcoords": "offset points",
+                    "fontsize": 9,
+                    "color": mark(name, place).colour,
+                }
+                axes.annotate(f"{settings[k]:g}", at, (4, above), **says)
         at = mean(rows, x, does="autoencoder"), unit * mean(rows, y, does="autoencoder")
         style = {"color": INK, "markersize": 9, "linestyle": ""}
         axes.plot(*at, "+", label="autoencoder, no edit", **style)

@@ -11,20 +11,24 @@ from noisespace.study.sampling import NAMES
 from noisespace.study.style import INK, band, below, curve, dress, figure, legend
 
 
-def draw_steps(rows: list[Row]) -> Figure:
-    """The error in latents by the step size, on logarithmic axes, with DDIM's fitted order."""
+def draw_steps(rows: list[Row], least: int) -> Figure:
+    """The error in latents by the step size, on logarithmic axes, with DDIM's fitted order.
+
+    ``least``: the fewest steps of the fit.
+    """
     made = figure(6.6, 4.6)
     axes, some = made.subplots(), where(rows, part="inversion", guidance=1.0)
     errors(axes, some, "steps")
     own = where(some, method="ddim")
     steps = sorted({r["steps"] for r in own})
-    means = [mean(own, "rms", steps=n) for n in steps]
-    if len(steps) > 1:
-        p = order(steps, means)
-        middle = np.exp(np.mean(np.log(means))), np.exp(np.mean(np.log(steps)))
-        line = [middle[0] * (middle[1] / n) ** p for n in steps]
-        label = f"fit to ddim: order {p:.2f}"
-        axes.plot([1 / n for n in steps], line, color=INK, linewidth=0.9, label=label)
+    fine = [n for n in steps if n >= least]
+    means = [mean(own, "rms", steps=n) for n in fine]
+    if len(fine) > 1:
+        p = order(fine, means)
+        middle = np.exp(np.mean(np.log(means))), np.exp(np.mean(np.log(fine)))
+        line = [middle[0] * (middle[1] / n) ** p for n in fine]
+        label = f"fit to ddim's mean, from {least} steps on: order {p:.2f}"
+        axes.plot([1 / n for n in fine], line, color=INK, linewidth=0.9, label=label)
     axes.set_xscale("log")
     axes.set_xticks([1 / n for n in steps], [f"1/{n}" for n in steps])
     axes.minorticks_off()

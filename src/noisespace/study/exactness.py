@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
@@ -99,7 +100,17 @@ def exactness(rows: list[Row]) -> tuple[Row, list[Row]]:
         found[dtype] = {**by, "by guidance": rules, "worst at": at, "settings": len(some)}
     ours = where(rows, part="exact", method="edit-friendly")
     skips = dict.fromkeys(values(ours, "skip"))
-    return found, [exact_at(where(ours, skip=skip), skip) for skip in skips]
+    parts = [exact_at(where(ours, skip=skip), skip) for skip in skips]
+    return found, [*parts, varied(ours)]
+
+
+def varied(ours: list[Row]) -> Row:
+    """C8 is of every setting: with one value of each nothing is decided."""
+    count = sum(len(set(values(ours, name))) > 1 for name in SETTINGS)
+    whole = count == len(SETTINGS)
+    found = exact(count) if whole else {**exact(count), "low": math.nan, "high": math.nan}
+    check = Check("of eta, steps, skip and guidance, tried at several values", found, above=3.5)
+    return claim("C8", [check], len(ours), least=1, part="settings tried")
 
 
 def bounded(dtype: str, errors: list[float]) -> Check:

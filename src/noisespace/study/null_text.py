@@ -1,4 +1,7 @@
-"""Null-text inversion by its iterations, its ablations, negative prompts (claims C4 to C7)."""
+"""Null-text inversion by its iterations, its ablations, negative prompts (claims C4 to C7).
+
+How fast each is, the other half of C7, is of `times`, which runs alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from noisespace.inversion import DDIM, NegativePrompt, NullText
 from noisespace.study.budget import Budget, Task
-from noisespace.study.claims import Check, claim, exact
+from noisespace.study.claims import Check, claim
 from noisespace.study.draw_null_text import NEGATIVE, draw, draw_pictures
 from noisespace.study.finding import Finding
 from noisespace.study.inverting import Batch, Setting, reconstruction
@@ -16,9 +19,9 @@ from noisespace.study.kept import Kept
 from noisespace.study.measure import Row, mean, paired, summary, values, where
 from noisespace.study.subjects import need_text, scene_edits, seeds_of
 from noisespace.study.tuned import ablations
+from noisespace.study.two_objects import two_object_edits
 
 NEAR = 0.5  # dB below the bound that C4 and C6 allow
-FASTER = 30  # times, of C7
 ALIKE = 0.1  # dB between two reconstructions that count as the same
 ADAM, OTHER = "null-text, adam", "null-text, other caption"
 
@@ -27,14 +30,15 @@ ADAM, OTHER = "null-text, adam", "null-text, other caption"
 class Plan:
     """``iterations`` a step of null-text, ``fewer`` of its ablations, ``other`` by wrong captions.
 
-    All for guidance ``w``; ``left``: how many ablations.
+    All for guidance ``w``; ``left``: how many ablations. Wrong captions are tried on as many
+    scenes of two objects as well, which are harder.
     """
 
     images: int = 6
     steps: int = 50
     w: float = 7.5
-    iterations: tuple[int, ...] = (1, 5, 10)
-    fewer: tuple[int, ...] = (1, 5)
+    iterations: tuple[int, ...] = (1, 3, 5, 10)
+    fewer: tuple[int, ...] = (1, 3, 5)
     other: tuple[int, ...] = (10,)
     left: int = 5
 
@@ -72,16 +76,24 @@ def tasks(model: Any, plan: Plan, batch: Batch, budget: Budget) -> list[Task]:
     for n in plan.fewer:
         for name, method in list(ablations(plan.w).items())[: plan.left]:
             tried.append((name, n, replace(method, iterations=n), plan.w))
-    others = [e.scene.caption for e in scene_edits(len(batch), f"other captions {budget.seed}")]
-    out = []
+    wrong, out = miscaptioned(batch, budget.seed), []
     for name, n, method, w in tried:
-        prompts = others if name == OTHER else batch.prompts
+        own = wrong if name == OTHER else batch
         setting = Setting(f"{name} {n}", plan.steps, w, method)  # the method's own guidance
         keep = partial(keep_picture, budget.kept, f"{name} {n}".replace(":", ""))
-        work = partial(reconstruction, model, setting, replace(batch, prompts=prompts), keep)
+        work = partial(reconstruction, model, setting, own, keep)
         key = {"method": name, "iterations": n, "guidance": w, "steps": plan.steps}
-        out.append(Task(key, plan.steps * len(batch) * (3 * n + 2), work))
+        out.append(Task(key, plan.steps * len(own) * (3 * n + 2), work))
     return out
+
+
+def miscaptioned(batch: Batch, seed: int) -> Batch:
+    """The scenes, and as many of two objects, each with the caption of another of its kind."""
+    count = len(batch)
+    two = [e.scene for e in two_object_edits(2 * count, seed)]
+    others = [e.scene.caption for e in scene_edits(count, f"other captions {seed}")]
+    others += [scene.caption for scene in two[count:]]
+    return Batch([*batch.images, *two[:count]], others, seeds_of(seed, 2 * count))
 
 
 def keep_picture(kept: Kept, name: str, image: int, picture: Any) -> None:
@@ -129,7 +141,8 @@ def ablated(rows: list[Row]) -> Row:
         some = where(rows, method=name)
         most = max({r["iterations"] for r in some} & {r["iterations"] for r in own})
         gap = paired(where(own, iterations=most), where(some, iterations=most), "psnr")
-        checks.append(Check(name.removeprefix("ablation: "), gap, above=0, unit="dB worse"))
+        what = f"{name.removeprefix('ablation: ')}, {most} iterations"
+        checks.append(Check(what, gap, above=0, unit="dB worse"))
     return claim("C5", checks, len({r["image"] for r in own}), rule="null-text by Adam less each")
 
 
@@ -141,23 +154,8 @@ def any_caption(rows: list[Row]) -> Row:
 
 
 def negative(rows: list[Row]) -> Row:
-    """C7: a negative prompt reconstructs as DDIM at w = 1 does, much faster than null-text."""
-    own, plain, slow = (last(rows, name) for name in (NEGATIVE, "ddim, w 1", ADAM))
-    times = mean(slow, "seconds") / max(mean(own, "seconds"), 1e-9)
-    most = max(values(slow, "iterations"))
-    checks = [
-        Check(
-            "negative prompt less DDIM at guidance 1",
-            paired(own, plain, "psnr"),
-            above=-ALIKE,
-            below=ALIKE,
-            unit="dB",
-        ),
-        Check(
-            f"seconds of null-text by Adam, {most} iterations, over those of a negative prompt",
-            exact(times, len(own)),
-            above=FASTER,
-            form=".0f",
-        ),
-    ]
-    return claim("C7", checks, len(own))
+    """C7: a negative prompt reconstructs as DDIM at w = 1 does."""
+    own, plain = (last(rows, name) for name in (NEGATIVE, "ddim, w 1"))
+    gap, what = paired(own, plain, "psnr"), "negative prompt less DDIM at guidance 1"
+    check = Check(what, gap, above=-ALIKE, below=ALIKE, unit="dB")
+    return claim("C7", [check], len(own), part="reconstruction")

@@ -178,7 +178,7 @@ def both(rows: list[Row]) -> Row:
         Check(f"{what}, share with new colour and old texture", shares, above=0),
         Check(f"{what}, PSNR outside the object", outside, above=0, unit="dB", form=".1f"),
     ]
-    rule = "each way at the strength at which most pictures have both"
+    rule = "each way at the strength at which most of these pictures have both"
     return claim("C11", checks, shares["n"], least=ENOUGH, rule=rule)
 
 

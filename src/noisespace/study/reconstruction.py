@@ -39,7 +39,7 @@ class Plan:
 
     images: int = 6
     steps: tuple[int, ...] = (10, 20, 50, 100)
-    further: tuple[int, ...] = (200, 500)
+    further: tuple[int, ...] = (200, 500, 1000)
     guided: int = 50
     guidances: tuple[float, ...] = (1.0, 1.5, 3.0, 7.5)
     samples: int = 12
@@ -68,7 +68,10 @@ def study(model: Any, budget: Budget) -> Finding:
     tasks += exact_tasks(model, batch.part(0, 1), plan.settings)
     rows = budget.collect(tasks)
     numbers = {"n": plan.images, "left out": list(LEFT_OUT), **summarise(rows, plan.guided)}
-    figures = {"steps": draw_steps(rows), "guidance": draw_guidance(rows, plan.guided)}
+    figures = {
+        "steps": draw_steps(rows, fitted_from(rows)),
+        "guidance": draw_guidance(rows, plan.guided),
+    }
     if pictures:
         figures["samples"] = draw_samples(rows)
     return Finding("reconstruction", "Reconstruction", numbers, rows, figures)
@@ -105,8 +108,8 @@ def summarise(rows: list[Row], guided: int) -> Row:
                 f"{v:g}": {key: mean(some, key, **{by: v}) for key in ("rms", "psnr", "bound")}
                 for v in sorted({r[by] for r in some})
             }
-    numbers["order of DDIM"] = ddim_order(rows)
-    numbers["order of DDIM, small steps"] = ddim_order(rows, SMALL)
+    numbers["order of DDIM"] = ddim_order(rows, 0)
+    numbers["order of DDIM, small steps"] = ddim_order(rows, fitted_from(rows))
     numbers["exactness"], exact = exactness(rows)
     claims = [linear(rows, numbers), accumulates(rows, guided), *exact]
     if where(rows, part="sampling"):
@@ -115,15 +118,20 @@ def summarise(rows: list[Row], guided: int) -> Row:
     return {**numbers, "claims": claims}
 
 
-def ddim_order(rows: list[Row], least: int = 0) -> Row:
+def fitted_from(rows: list[Row]) -> int:
+    """The fewest steps of the fit: small ones, or all where there are not three numbers of them."""
+    steps = sorted(set(values(rows, "steps", part="inversion", method="ddim", guidance=1.0)))
+    fine = [n for n in steps if n >= SMALL]
+    return fine[0] if len(fine) > 2 else steps[0]
+
+
+def ddim_order(rows: list[Row], least: int) -> Row:
     """The order of DDIM inversion: error ~ (step size)^order, fitted image by image.
 
-    ``least``: the fewest steps that count, where at least three numbers of steps are left.
+    ``least``: the fewest steps that count.
     """
     some = where(rows, part="inversion", method="ddim", guidance=1.0)
-    fine = [r for r in some if r["steps"] >= least]
-    some = fine if len({r["steps"] for r in fine}) > 2 else some
-    found = []
+    some, found = [r for r in some if r["steps"] >= least], []
     for image in sorted({r["image"] for r in some}):
         own = where(some, image=image)
         found.append(order([r["steps"] for r in own], [r["rms"] for r in own]))
@@ -137,7 +145,7 @@ def linear(rows: list[Row], numbers: Row) -> Row:
     left = factor(where(some, steps=most), where(some, steps=least), "rms")
     fine, low, high = numbers["order of DDIM, small steps"], FIRST - AROUND, FIRST + AROUND
     what = f"error at {most} steps over that at {least}, geometric mean"
-    power = f"p of error ~ (step size)^p, from {SMALL} steps on"
+    power = f"p of error ~ (step size)^p, from {fitted_from(rows)} steps on"
     checks = [
         Check(power, fine, above=low, below=high),
         Check(what, left, below=NEAR, form=".4f"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,15 @@ ORANGE, PURPLE, SKY = "#E69F00", "#CC79A7", "#56B4E9"
 
 @dataclass(frozen=True)
 class Mark:
-    """How a curve looks: colour, marker and line, each of which tells it apart."""
+    """How a curve looks: colour, marker and line, each of which tells it apart.
+
+    ``fill``: of the marker, matplotlib's word.
+    """
 
     colour: str
     marker: str
     line: Any = "-"
+    fill: str = "full"
 
 
 SHORT, DOTTED = (0, (3, 1, 1, 1)), (0, (1, 1))
@@ -61,8 +66,20 @@ OTHERS = tuple(
 )
 
 
+# of a method inside an editor: its own colour and marker, the editor's line and fill
+EDITORS = {
+    "prompt-to-prompt": ("none", "--"),
+    "plug-and-play": ("left", ":"),
+    "masactrl": ("bottom", "-."),
+}
+
+
 def mark(name: str, place: int = 0) -> Mark:
-    """A method's look; of anything else by its place in the figure."""
+    """A method's look, alone or as "METHOD + EDITOR"; of anything else by its place in a figure."""
+    method, _, editor = name.partition(" + ")
+    if method in MARKS and editor in EDITORS:
+        fill, line = EDITORS[editor]
+        return replace(MARKS[method], fill=fill, line=line)
     return MARKS.get(name, OTHERS[place % len(OTHERS)])
 
 
@@ -96,8 +113,11 @@ def below(made: Figure, axes: Axes, columns: int = 3) -> None:
     made.legend(handles, names, loc="outside lower center", **options)
 
 
-def strip(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
-    """Every value of each group as a dot on the group's line, their mean with its interval."""
+def strip(axes: Axes, groups: Mapping[str, Sequence[float]], least: float = -math.inf) -> None:
+    """Every value of each group as a dot on the group's line, their mean with its interval.
+
+    ``least``: what no value can be below; intervals are drawn to there.
+    """
     for place, (name, found) in enumerate(groups.items()):
         look, y = mark(name, place), len(groups) - 1 - place
         apart = np.linspace(-0.22, 0.22, len(found)) if len(found) > 1 else np.zeros(len(found))
@@ -109,7 +129,7 @@ def strip(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
             middle["mean"],
             np.nan_to_num([middle["low"], middle["high"]], nan=middle["mean"]),
         )
-        wide = [[mean - ends[0]], [ends[1] - mean]]
+        wide = [[mean - max(ends[0], least)], [ends[1] - mean]]
         axes.errorbar(mean, y, xerr=wide, fmt=look.marker, color=look.colour, ecolor=INK, **bars)
     axes.set_yticks(range(len(groups)), list(groups)[::-1])
     axes.set_ylim(-0.6, len(groups) - 0.4)
@@ -118,7 +138,8 @@ def strip(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
 def curve(axes: Axes, x: Any, y: Any, name: str, place: int = 0, **options: Any) -> None:
     """A curve in a method's look, or by its place in the figure."""
     look = mark(name, place)
-    marks = {"marker": look.marker, "markersize": 5, "linewidth": 1.5}
+    marks = {"marker": look.marker, "markersize": 5, "linewidth": 1.5, "fillstyle": look.fill}
+    marks |= {"markerfacecoloralt": "white"} if look.fill not in ("full", "none") else {}
     axes.plot(
         x, y, **{"color": look.colour, "linestyle": look.line, "label": name, **marks, **options}
     )
