@@ -112,6 +112,8 @@ def check_named(judges: Any) -> None:
         ("--clip", judges.clip, lambda: judges.towers("clip")),
         ("--dino", judges.dino, judges.vit),
     ):
+        if place is not None and place[:1] in "/.~" and not Path(place).expanduser().is_dir():
+            raise InputError(f"{name} {place}: there is no such folder")
         try:
             if place is not None:
                 load()
