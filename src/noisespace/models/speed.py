@@ -10,6 +10,7 @@ import torch
 
 from noisespace.errors import InputError, RunError
 from noisespace.models.caching import Cached
+from noisespace.models.packed import packed
 
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
@@ -76,6 +77,8 @@ class Speed:
         own: dict[str, Any] = {}
         if self.compile:
             own["call"] = compiled(model.unet, place)
+        elif place.type == "cpu" and model.has_text and self.dtype == "float32":
+            own |= {} if (network := packed(model.unet)) is None else {"call": network}
         if self.dtype == "mixed":
             own["mixed"] = HALF[place.type]
         if self.offload:
