@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 import noisespace as ns
 from noisespace.batch import work
 from noisespace.batch.job import planned, run_job
+from noisespace.batch.lines import csv_lines
 from noisespace.batch.local import Order
+from noisespace.batch.places import beside
 from noisespace.batch.plan import row_seed
 from noisespace.batch.price import price
 from noisespace.batch.records import SPAN, known
@@ -459,6 +461,45 @@ def test_the_command_tells_all_faults(tmp_path):
     assert "line 2: is no JSON" in done.stderr
     assert len(json.loads(done.stdout)["faults"]) == 4
     assert not (tmp_path / "out").exists()
+
+
+def test_faults_after_a_broken_line_of_a_csv_are_told_too():
+    data = b'id,image,target\na,"1.png"x,dog\nb,2.png\n,3.png,dog\n'
+    found = list(csv_lines(data, "jobs.csv"))
+    assert found[0][1].startswith("is no CSV")
+    assert [fields for _, fields in found[1:]] == [
+        {"id": "b", "image": "2.png"},
+        {"image": "3.png", "target": "dog"},
+    ]
+
+
+def test_a_name_with_a_tilde_is_a_name(tmp_path):
+    assert beside(str(tmp_path / "jobs.jsonl"), "~$of nobody.png").endswith("~$of nobody.png")
+
+
+def test_a_retry_that_is_stopped_says_so(undisturbed, tmp_path, monkeypatch):
+    manifest, _ = undisturbed
+    ran = Worker.ran
+
+    def fails(self, model, choice, batch):
+        raise FloatingPointError("no number")
+
+    monkeypatch.setattr(Worker, "ran", fails)
+    assert go(manifest, tmp_path / "out").progress.failed == 7
+    monkeypatch.setattr(Worker, "ran", ran)
+
+    seen = []
+
+    def tell(now):
+        seen.append((now.fresh, now.goal, now.settled))
+        if now.fresh == 1 or now.fresh == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    done = go(manifest, tmp_path / "out", retry=True, tell=tell)
+    assert done.stopped
+    assert seen[0] == (0, 7, 0)
+    assert 0 < done.progress.failed < 7
+    assert not go(manifest, tmp_path / "out", retry=True).stopped
 
 
 def test_ray_that_is_missing_is_said(tmp_path, monkeypatch):

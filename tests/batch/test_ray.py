@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,7 +122,70 @@ class Cluster:
 )
 def test_an_actor_takes_a_share_of_what_the_cluster_has(has, asked, wanted):
     order = Order("out", SETTINGS, **{"device": "cpu", "workers": 0, **asked})
-    assert resources_of(order, Cluster(**has)) == wanted
+    assert resources_of(order, Cluster(**has), fixed=False) == wanted
+
+
+def test_an_actor_leaves_room_for_decoding_and_one_without_room_is_refused():
+    """On a cluster that does not grow Ray would wait for it for ever."""
+    many = Order("out", SETTINGS, "cpu", 0, threads=4)
+    assert resources_of(many, Cluster(CPU=4.0), fixed=True) == Resources(0.0, 3.75, 1)
+    assert resources_of(many, Cluster(CPU=1.0), fixed=True) == Resources(0.0, 0.75, 1)
+    with pytest.raises(InputError, match="--gpus 1: Ray has 0 here"):
+        resources_of(replace(many, device="auto", gpus=1.0), Cluster(CPU=4.0), fixed=True)
+
+
+def test_silence_of_ray_is_told_and_does_not_hold_a_stop_up(monkeypatch):
+    monkeypatch.setattr(ray_engine, "EVERY", 0.01)
+    monkeypatch.setattr(ray_engine, "LONG", 0.05)
+    looks = iter(range(100))
+
+    def never():
+        time.sleep(30)
+        yield {}
+
+    rows = ray_engine.polled(never, lambda: next(looks) > 20, Resources(0.0, 9.0, 1))
+    with pytest.warns(UserWarning, match="is there room for an actor with 9 CPUs"):
+        assert not list(rows)
+
+
+def test_what_fails_in_ray_is_raised_here():
+    def fails():
+        yield {"n": 1}
+        raise StoreError("the store is away")
+
+    seen = []
+    with pytest.raises(StoreError, match="is away"):
+        seen += ray_engine.polled(fails, lambda: False, Resources(0.0, 1.0, 1))
+
+
+def test_a_store_that_fails_blames_no_group(tmp_path, monkeypatch):
+    plan = planned(write(tmp_path / "in", rows_in(tmp_path / "in", 4)), SETTINGS)
+    out, batch = str(tmp_path / "out"), {"task": [written(Task(plan.groups[0]))]}
+
+    def away(task):
+        raise StoreError("the store is away")
+
+    monkeypatch.setattr(ray_engine, "decode", away)
+    for _ in range(5):
+        found = decoding(batch, out)
+        assert "is away" in found["away"][0]
+        assert not read(found["task"][0]).alone
+    assert not store(out).list("begun")
+
+
+def test_what_dies_of_writing_is_given_up(tmp_path):
+    plan = planned(write(tmp_path / "in", rows_in(tmp_path / "in", 4)), SETTINGS)
+    task, place = Task(plan.groups[0]), store(str(tmp_path / "out"))
+    names = [item.id for item in task.group.items]
+    for start in range(5):
+        marks = Marks(place, task)
+        found = marks.task()
+        assert (found.alone, found.poison) == (start >= 3, {})
+        for name in (*names, "") if found.alone else ():
+            marks.row(name)
+    found = Marks(place, task).task()
+    assert set(found.poison) == set(names)
+    assert "of what it made of this group" in found.poison[names[0]]
 
 
 def test_a_group_that_decoders_died_of_is_read_row_by_row_in_the_actor(tmp_path):
@@ -141,12 +205,14 @@ def test_a_group_that_decoders_died_of_is_read_row_by_row_in_the_actor(tmp_path)
 
 
 def test_a_local_folder_on_several_nodes_is_refused(monkeypatch):
-    check_shared("out", 1)
-    check_shared("s3://shop/out", 9)
+    check_shared(["out"], 1, False)
+    check_shared(["s3://shop/out"], 9, True)
     with pytest.raises(InputError, match="NOISESPACE_SHARED_OUT"):
-        check_shared("out", 2)
+        check_shared(["out"], 2, False)
+    with pytest.raises(InputError, match=r"^1\.png: on a cluster"):  # which may grow
+        check_shared(["s3://shop/out", "1.png"], 1, True)
     monkeypatch.setenv("NOISESPACE_SHARED_OUT", "1")
-    check_shared("out", 2)
+    check_shared(["out"], 2, True)
 
 
 def test_the_job_file_of_the_docs_is_one():

@@ -93,13 +93,24 @@ class Crew:
         """Gives every worker what it may hold."""
         for depth in range(1, AHEAD + 1):  # one each before anyone gets a second
             for hand in self._hands:
-                if len(hand.tasks) < depth:
-                    task = self._again.popleft() if self._again else next(self._source, None)
-                    if task is None:
-                        return
-                    hand.tasks.append(task)
-                    with suppress(OSError):  # it has died: heard at its pipe
-                        hand.pipe.send(task)
+                if len(hand.tasks) >= depth or self._suspect(hand.tasks):
+                    continue
+                task = self._next(behind=depth > 1)
+                if task is None:
+                    return
+                hand.tasks.append(task)
+                with suppress(OSError):  # it has died: heard at its pipe
+                    hand.pipe.send(task)
+
+    def _next(self, behind: bool) -> Task | None:
+        """What to do next. ``behind``: another one, where no suspect goes: both would be blamed."""
+        if self._again and not (behind and self._suspect(self._again)):
+            return self._again.popleft()
+        return next(self._source, None)
+
+    def _suspect(self, tasks: deque[Task]) -> bool:
+        """Whether the first of some tasks is one that a worker may have died of."""
+        return bool(tasks) and self._deaths[tasks[0].group.index] > 0
 
     def _heard(self, hand: Hand, ending: bool) -> Iterator[Told]:
         try:
@@ -145,7 +156,12 @@ class Crew:
     def _blamed(self, task: Task) -> Task:
         """A task that a worker may have died of."""
         self._deaths[task.group.index] += 1
-        return replace(task, alone=self._deaths[task.group.index] >= GROUP_DEATHS)
+        deaths = self._deaths[task.group.index]
+        if deaths < 2 * GROUP_DEATHS:
+            return replace(task, alone=deaths >= GROUP_DEATHS)
+        # of none of its images, one by one: of what it made of them
+        why = f"the worker died {deaths} times of what it made of this group"
+        return replace(task, alone=True, poison={item.id: why for item in task.group.items})
 
     def _blamed_row(self, task: Task, row: str, code: int | None) -> Task:
         """A task that a worker died of, while this row of it ran alone."""
@@ -160,9 +176,7 @@ class Crew:
         self._again.clear()
         for hand in self._hands:
             with suppress(OSError):
-                hand.pipe.send(None)
-            while len(hand.tasks) > 1:
-                hand.tasks.pop()
+                hand.pipe.send(None)  # it closes its pipe then, and what it holds is left
 
     def _close(self) -> None:
         """Ends the processes: those that are done by themselves, others at once."""

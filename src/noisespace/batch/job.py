@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,16 +13,18 @@ from noisespace.batch.local import Order, in_process, worker_of
 from noisespace.batch.manifest import ManifestError, Row, read_manifest
 from noisespace.batch.opened import JOB, PAGES, about, check_folder, open_job, read_job
 from noisespace.batch.page import templates, write_summary
-from noisespace.batch.places import check_reach, scheme
+from noisespace.batch.places import Held, check_reach, scheme
 from noisespace.batch.plan import Group, Plan, Settings, choice_of, groups_of
 from noisespace.batch.progress import Progress, followed
 from noisespace.batch.records import Known, known
 from noisespace.batch.specs import check_choice, parsed
 from noisespace.batch.stopping import stopping
-from noisespace.batch.stores import StoreError, store
+from noisespace.batch.stores import Store, StoreError, store
 from noisespace.batch.work import Task, Told
 from noisespace.bench.metrics import find
 from noisespace.errors import InputError
+from noisespace.models.loading import where
+from noisespace.parts import let_go
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,24 @@ def run_job(
                 place.remove(name)
         run = running(engine, order, model, tasks, lambda: stopped() or not held())
         del model  # processes have their own
-        last, halved = followed(run, place, plan, before, tell)
+        let_go()  # its memory is for them
+        stack.callback(tidied, place, held)
+        goal = sum(task.rows for task in tasks)
+        last, halved = followed(run, place, plan, before, goal, tell)
         if not held():
             raise StoreError(f"{place.name}: another job has taken this folder: this one stops")
         records.compact(place, len(plan.groups))
         after = known(place)
         done = replace(last, done=after.done, failed=after.failures)
         files = write_summary(place, done.total) if tasks or not place.has(PAGES[0]) else ()
-        return Outcome(done, done.done < done.total, halved, tuple(files))
+        return Outcome(done, last.fresh < goal, halved, tuple(files))
+
+
+def tidied(place: Store, held: Held) -> None:
+    """Removes what a worker that was ended left half-written."""
+    with suppress(StoreError, OSError):
+        if held():
+            place.tidy()
 
 
 @contextmanager
@@ -131,7 +143,8 @@ def running(
 
         return on_ray(order, tasks, stopped)
     workers = min(order.workers, len(tasks))
-    if workers == 1:
+    # a GPU that is lost is so for its whole process: then it is not this one
+    if workers == 1 and where(order.device).type != "cuda":
         return in_process(worker_of(order, model=model), tasks, stopped)
     return Crew(replace(order, workers=workers), tasks, stopped).run()
 

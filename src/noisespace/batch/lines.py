@@ -37,15 +37,19 @@ def csv_lines(data: bytes, place: str) -> Numbered:
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: is no UTF-8 ({error})") from None
     reader = csv.DictReader(StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            if None in cells:
-                yield reader.line_num, "has more cells than the head has names"
-                continue
-            given = {k: v for k, v in cells.items() if v not in (None, "") or k == "source"}
-            yield reader.line_num, {k: cell(k, v or "") for k, v in given.items()}
-    except csv.Error as error:
-        yield reader.line_num, f"is no CSV ({error})"
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, f"is no CSV ({error})"
+            continue
+        if None in cells:
+            yield reader.line_num, "has more cells than the head has names"
+            continue
+        given = {k: v for k, v in cells.items() if v not in (None, "") or k == "source"}
+        yield reader.line_num, {k: cell(k, v or "") for k, v in given.items()}
 
 
 def cell(name: str, text: str) -> Any:

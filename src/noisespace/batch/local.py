@@ -87,7 +87,10 @@ def in_process(worker: Worker, tasks: Iterable[Task], stopped: Stopped) -> Itera
     pool, died = ThreadPoolExecutor(DECODERS), True  # unless we hear of it
     try:
         while not stopped():
-            while len(waiting) < AHEAD and (task := next(source, None)) is not None:
+            # nothing is read behind what may kill this process, which would be blamed with it
+            while len(waiting) < AHEAD and not any(marks.suspect for marks in begun):
+                if (task := next(source, None)) is None:
+                    break
                 begun.append(Marks(worker.store, task, STARTS))
                 waiting.append(submitted(pool, begun[-1].task()))
             if not waiting:

@@ -35,6 +35,12 @@ class Marks:
         if self._starts < self._most and not self._task.alone:
             return self._task
         poison = {}
+        written = self._there(self._of(""))  # begun after the last image
+        self._made += written
+        if len(written) >= ROW_STARTS:
+            why = f"the worker died {len(written)} times of what it made of this group"
+            poison = {item.id: why for item in self._task.group.items}
+            return replace(self._task, alone=True, poison=poison)
         for item in self._task.group.items:
             found = self._there(self._of(item.id))
             self._made += found
@@ -42,12 +48,20 @@ class Marks:
                 poison[item.id] = f"the worker died of it {len(found)} times when it ran alone"
         return replace(self._task, alone=True, poison=poison)
 
+    @property
+    def suspect(self) -> bool:
+        """Whether it was begun before and never ended."""
+        return self._starts > 0
+
     def row(self, name: str) -> None:
-        """An image begins, alone; "" when the last one has ended. What ended killed nobody."""
+        """An image begins, alone; "" when the last has ended and what came of them is written.
+
+        What ended killed nobody.
+        """
         if self._now:
             self._store.remove(self._now)
             self._made.remove(self._now)
-        self._now = self._mark(self._of(name)) if name else ""
+        self._now = self._mark(self._of(name))
 
     def withdraw(self) -> None:
         """It was not begun after all, or ended without harm: what others left stays."""

@@ -51,7 +51,11 @@ def beside(manifest: str, place: str) -> str:
         return place
     if scheme(manifest):
         return posixpath.join(posixpath.dirname(manifest), place)
-    return str(Path(manifest).absolute().parent / Path(place).expanduser())
+    try:
+        own = Path(place).expanduser()
+    except RuntimeError:  # "~name" of nobody: a file's own name
+        own = Path(place)
+    return str(Path(manifest).absolute().parent / own)
 
 
 def system(place: str) -> tuple[Any, str]:

@@ -15,13 +15,14 @@ from noisespace.batch.work import Told
 
 @dataclass(frozen=True)
 class Progress:
-    """Rows in all, done (failed ones too) and failed; seconds and rows of this run."""
+    """Rows in all, done (failed ones too) and failed; of this run: seconds, rows, and its goal."""
 
     total: int
     done: int
     failed: int
     seconds: float = 0.0
     fresh: int = 0
+    goal: int = 0
 
     @property
     def rate(self) -> float:
@@ -31,7 +32,12 @@ class Progress:
     @property
     def left(self) -> float | None:
         """Seconds to the end, None where nobody can tell."""
-        return (self.total - self.done) / self.rate if self.rate else None
+        return (self.goal - self.fresh) / self.rate if self.rate else None
+
+    @property
+    def settled(self) -> int:
+        """Rows that are not to be done in this run any more."""
+        return self.total - (self.goal - self.fresh)
 
 
 def followed(
@@ -39,11 +45,15 @@ def followed(
     place: Store,
     plan: Plan,
     before: Known,
+    goal: int,
     tell: Callable[[Progress], None],
 ) -> tuple[Progress, int]:
-    """Counts what an engine finishes, tells it, and puts parts together as spans fill."""
+    """Counts what an engine finishes, tells it, and puts parts together as spans fill.
+
+    ``goal``: how many rows it shall finish.
+    """
     start, halved = time.monotonic(), 0
-    now = Progress(plan.rows, before.done, before.failures)
+    now = Progress(plan.rows, before.done, before.failures, goal=goal)
     spans: dict[int, int] = {}
     for group in before.attempts:
         spans[group // SPAN] = spans.get(group // SPAN, 0) + 1
@@ -52,9 +62,8 @@ def followed(
         first = one.group not in before.attempts
         seconds, fresh = time.monotonic() - start, now.fresh + one.rows
         again = 0 if first else one.rows  # they were failures before
-        now = Progress(
-            plan.rows, now.done + one.rows - again, now.failed + one.failed - again, seconds, fresh
-        )
+        done, failed = now.done + one.rows - again, now.failed + one.failed - again
+        now = Progress(plan.rows, done, failed, seconds, fresh, goal)
         halved += one.halved
         tell(now)
         span = one.group // SPAN

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from typing import Any
@@ -21,6 +22,7 @@ from noisespace.errors import InputError
 FOLDER = "records"
 TRIES = 3  # readings of a journal that somebody writes
 SPAN = 256  # groups of a shard
+REQUESTS = 16  # side by side
 PART = re.compile(r"part-(\d{8})-(\d{3})\.parquet")
 SHARD = re.compile(r"shard-(\d{6})\.parquet")
 
@@ -184,10 +186,10 @@ def compact(store: Store, groups: int) -> None:
         present |= {group for table in tables for group in table["group"].to_pylist()}
         if whole - present:
             continue
-        tables += [read_file(store, name) for name in some]
-        store.put(f"{FOLDER}/{shard}", parquet(latest(tables)))
-        for name in some:
-            store.remove(f"{FOLDER}/{name}")
+        with ThreadPoolExecutor(REQUESTS) as pool:  # a bucket answers each in its own time
+            tables += pool.map(lambda name: read_file(store, name), some)
+            store.put(f"{FOLDER}/{shard}", parquet(latest(tables)))
+            list(pool.map(lambda name: store.remove(f"{FOLDER}/{name}"), some))
 
 
 def latest(tables: Sequence[Any]) -> Any:

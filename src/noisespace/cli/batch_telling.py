@@ -50,7 +50,7 @@ def telling() -> Iterator[Callable[[Progress], None]]:
 
     def line(now: Progress) -> None:
         nonlocal last
-        ended = now.done == now.total
+        ended = now.fresh >= now.goal
         if now.fresh and (time.monotonic() - last >= EVERY or ended):
             last = time.monotonic()
             left = "" if now.left is None or ended else f", about {now.left:.0f} s left"
@@ -60,6 +60,6 @@ def telling() -> Iterator[Callable[[Progress], None]]:
 
         def both(now: Progress) -> None:
             bar.note(f"{now.rate:.2f} rows/s, {now.failed} failed")
-            bar(now.done, now.total)
+            bar(now.settled, now.total)
 
         yield both if bar.visible else line

@@ -7,7 +7,7 @@ an evaluation of two rows of a small network, whose weights outweigh its states.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ def packed(network: nn.Module) -> nn.Module | None:
     return sharing(network)
 
 
-def packable(part: nn.Module) -> bool:
+def packable(part: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether it is a plain convolution: no other class, whose forward may be another."""
     return (
         type(part) is nn.Conv2d
@@ -91,7 +91,7 @@ def works() -> bool:
 def sharing(part: nn.Module) -> nn.Module:
     """A module with the very parameters of another one, its convolutions packed."""
     if packable(part):
-        return PackedConv(part)  # type: ignore[arg-type]  # packable says that it is one
+        return PackedConv(part)
     own = copy.copy(part)
     children = {name: None if c is None else sharing(c) for name, c in part._modules.items()}
     own._modules = children  # type: ignore[assignment]
