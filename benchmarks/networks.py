@@ -11,6 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import noisespace as ns
 from noisespace.models.diffusers import Latent, fingerprint
+from noisespace.models.speed import Speed
 from noisespace.train.diffusion import SCHEDULE as STABLE
 
 SCHEDULE = {"num_train_timesteps": 1000, **STABLE}
@@ -99,7 +100,9 @@ def random_model(
         part.to(device, dtype).eval().requires_grad_(False)
     unet.to(memory_format=torch.channels_last)
     print_of = fingerprint(parts, SCHEDULE)
-    return Latent(unet, vae, parts["text_encoder"], tokenizer, SCHEDULE, False, name, {}, print_of)
+    text = parts["text_encoder"]
+    made = Latent(unet, vae, text, tokenizer, SCHEDULE, False, name, {}, print_of)
+    return Speed(dtype=str(dtype).removeprefix("torch.")).given(made, torch.device(device))
 
 
 def model_of(name: str) -> Any:

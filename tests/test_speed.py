@@ -1,5 +1,6 @@
 """What makes it fast stays: counts of evaluations and rows, and results within a tolerance."""
 
+import copy
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from noisespace.errors import InputError, RunError
 from noisespace.models.base import Around
 from noisespace.models.caching import Cached, Shallow, watched
 from noisespace.models.diffusers import Latent
+from noisespace.models.packed import Packed, pack_convolutions, works
 from noisespace.models.speed import Speed, by_layers
 from noisespace.parts import Room, batch_rows, fitted, in_batches
 from noisespace.train.draw import held_out_scene
@@ -627,3 +629,76 @@ def test_torch_compile_is_near(folder):
     expected = ns.edit(plain, code, OTHER, guidance=3.0).latents
     got = ns.edit(fast, code, OTHER, guidance=3.0).latents
     torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.fixture
+def packed(single):
+    """A network with packed convolutions, and the same one without."""
+    if not works():
+        pytest.skip("this build of torch has no such kernels")
+    own = copy.deepcopy(single.unet)
+    assert pack_convolutions(own)
+    return own, single.unet
+
+
+def seen(unet, rows, side=8):
+    """What a network gives, in inference mode."""
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, 4, side, side, generator=generator)
+    text = torch.randn(rows, 7, unet.config.cross_attention_dim, generator=generator)
+    with torch.inference_mode():
+        return unet(x, torch.tensor(500.0), encoder_hidden_states=text).sample
+
+
+def test_packed_weights_change_nothing(packed):
+    """For any rows and sizes, whatever was packed for."""
+    own, plain = packed
+    for rows, side in ((2, 8), (1, 8), (5, 8), (2, 16), (3, 4)):
+        wanted = seen(plain, rows, side)
+        assert (seen(own, rows, side) - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+    assert sum(type(part.forward) is Packed for part in own.modules()) > 5
+    assert own.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_packed_weights_follow_the_weights(packed):
+    own, plain = packed
+    seen(own, 2)
+    again = copy.deepcopy(own)
+    with torch.no_grad():
+        again.conv_in.weight.mul_(2)
+    want = copy.deepcopy(plain)
+    with torch.no_grad():
+        want.conv_in.weight.mul_(2)
+    assert torch.allclose(seen(again, 2), seen(want, 2), atol=1e-5)
+    assert not torch.allclose(seen(again, 2), seen(own, 2), atol=1e-3)
+    assert again.conv_in.forward.conv is again.conv_in
+    wide, text = again.double(), torch.ones(2, 7, again.config.cross_attention_dim).double()
+    with torch.inference_mode():  # no packed weights of another dtype
+        x = torch.ones(2, 4, 8, 8).double()
+        assert wide(x, torch.tensor(1.0), encoder_hidden_states=text).sample.dtype == x.dtype
+
+
+def test_gradients_are_those_of_the_convolutions(packed):
+    own, plain = packed
+    found = []
+    for unet in (own, plain):
+        x = torch.linspace(-1, 1, 512).reshape(2, 4, 8, 8).requires_grad_()
+        text = torch.ones(2, 7, unet.config.cross_attention_dim)
+        unet(x, torch.tensor(500.0), encoder_hidden_states=text).sample.square().sum().backward()
+        found.append(x.grad)
+    assert torch.equal(*found)
+
+
+def test_large_networks_are_not_kept_twice(single, monkeypatch):
+    monkeypatch.setattr("noisespace.models.packed.MOST", 1000)
+    own = copy.deepcopy(single.unet)
+    assert not pack_convolutions(own)
+    assert not any(type(part.forward) is Packed for part in own.modules())
+
+
+def test_a_loaded_model_is_packed():
+    model = ns.load("scenes", device="cpu")
+    assert type(model.unet.conv_in.forward) is Packed or not works()
+    for options in ({"dtype": "float64"}, {"compile": True}, {"dtype": "mixed"}):
+        own = ns.load("scenes", device="cpu", **options)
+        assert type(own.unet.conv_in.forward) is not Packed

@@ -27,9 +27,8 @@ class Latent:
     """A latent text-to-image model: the parts of a StableDiffusionPipeline. No state of its own.
 
     ``call``: what is called in the place of the U-Net where nobody looks inside it or
-    differentiates (compiled code, or convolutions with packed weights); ``mixed``: the dtype of
-    autocast; ``place``: the device that its parts visit, where they rest on another one; ``speed``:
-    what a record says of these.
+    differentiates (compiled code); ``mixed``: the dtype of autocast; ``place``: the device that its
+    parts visit, where they rest on another one; ``speed``: what a record says of these.
     """
 
     unet: Any

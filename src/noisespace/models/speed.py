@@ -10,7 +10,7 @@ import torch
 
 from noisespace.errors import InputError, RunError
 from noisespace.models.caching import Cached
-from noisespace.models.packed import packed
+from noisespace.models.packed import pack_convolutions
 
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
@@ -78,7 +78,7 @@ class Speed:
         if self.compile:
             own["call"] = compiled(model.unet, place)
         elif place.type == "cpu" and model.has_text and self.dtype == "float32":
-            own |= {} if (network := packed(model.unet)) is None else {"call": network}
+            pack_convolutions(model.unet)
         if self.dtype == "mixed":
             own["mixed"] = HALF[place.type]
         if self.offload:

@@ -27,7 +27,7 @@ def draw_steps(rows: list[Row], least: int) -> Figure:
         p = order(fine, means)
         middle = np.exp(np.mean(np.log(means))), np.exp(np.mean(np.log(fine)))
         line = [middle[0] * (middle[1] / n) ** p for n in fine]
-        label = f"fit to ddim's mean, from {least} steps on: order {p:.2f}"
+        label = f"ddim from {least} steps: order {p:.2f}"
         axes.plot([1 / n for n in fine], line, color=INK, linewidth=0.9, label=label)
     axes.set_xscale("log")
     axes.set_xticks([1 / n for n in steps], [f"1/{n}" for n in steps])
