@@ -636,9 +636,10 @@ def packed(single):
     """A network with packed convolutions, and the same one without."""
     if not works():
         pytest.skip("this build of torch has no such kernels")
-    own = copy.deepcopy(single.unet)
+    plain = copy.deepcopy(single.unet).to(memory_format=torch.channels_last)  # as load has it
+    own = copy.deepcopy(plain)
     assert pack_convolutions(own)
-    return own, single.unet
+    return own, plain
 
 
 def seen(unet, rows, side=8):
@@ -653,9 +654,13 @@ def seen(unet, rows, side=8):
 def test_packed_weights_change_nothing(packed):
     """For any rows and sizes, whatever was packed for."""
     own, plain = packed
-    for rows, side in ((2, 8), (1, 8), (5, 8), (2, 16), (3, 4)):
+    shapes = ((2, 8), (1, 8), (5, 8), (2, 16), (3, 4))
+    for rows, side in shapes:
         wanted = seen(plain, rows, side)
-        assert (seen(own, rows, side) - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+        assert (seen(own, rows, side) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    other = copy.deepcopy(own)
+    for rows, side in shapes[::-1]:  # whichever shape came first
+        assert torch.equal(seen(other, rows, side), seen(own, rows, side))
     assert sum(type(part.forward) is Packed for part in own.modules()) > 5
     assert own.state_dict().keys() == plain.state_dict().keys()
 
@@ -696,6 +701,7 @@ def test_large_networks_are_not_kept_twice(single, monkeypatch):
     assert not any(type(part.forward) is Packed for part in own.modules())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile's own imports
 def test_a_loaded_model_is_packed():
     model = ns.load("scenes", device="cpu")
     assert type(model.unet.conv_in.forward) is Packed or not works()

@@ -15,7 +15,9 @@ MOST = 2**28  # bytes of weights that are kept a second time
 
 
 class Packed:
-    """What a convolution is called with: its results, to the last bit, over packed weights.
+    """What a convolution is called with: its results over packed weights, to rounding.
+
+    (To the last bit for channels-last weights on the processors tried; whatever shape came first.)
 
     In inference mode alone, which is where a model evaluates its network for nobody's gradients.
     One row is left to the convolution itself, for which torch takes other kernels than oneDNN's.
