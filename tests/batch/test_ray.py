@@ -28,12 +28,13 @@ from batch_folders import (
     write,
 )
 
-from noisespace.batch import ray_engine
+from noisespace.batch import ray_cluster, ray_engine
 from noisespace.batch.crossing import packed, read, unpacked, written
 from noisespace.batch.job import planned
 from noisespace.batch.local import Order
 from noisespace.batch.marks import Marks
-from noisespace.batch.ray_engine import Editing, Resources, check_shared, decoding, resources_of
+from noisespace.batch.ray_cluster import Resources, check_shared, polled, resources_of
+from noisespace.batch.ray_engine import Editing, decoding
 from noisespace.batch.stores import StoreError, store
 from noisespace.batch.work import Task, decode
 from noisespace.batch.worker import Worker
@@ -135,15 +136,15 @@ def test_an_actor_leaves_room_for_decoding_and_one_without_room_is_refused():
 
 
 def test_silence_of_ray_is_told_and_does_not_hold_a_stop_up(monkeypatch):
-    monkeypatch.setattr(ray_engine, "EVERY", 0.01)
-    monkeypatch.setattr(ray_engine, "LONG", 0.05)
+    monkeypatch.setattr(ray_cluster, "EVERY", 0.01)
+    monkeypatch.setattr(ray_cluster, "LONG", 0.05)
     looks = iter(range(100))
 
     def never():
         time.sleep(30)
         yield {}
 
-    rows = ray_engine.polled(never, lambda: next(looks) > 20, Resources(0.0, 9.0, 1))
+    rows = polled(never, lambda: next(looks) > 20, Resources(0.0, 9.0, 1))
     with pytest.warns(UserWarning, match="is there room for an actor with 9 CPUs"):
         assert not list(rows)
 
@@ -155,7 +156,7 @@ def test_what_fails_in_ray_is_raised_here():
 
     seen = []
     with pytest.raises(StoreError, match="is away"):
-        seen += ray_engine.polled(fails, lambda: False, Resources(0.0, 1.0, 1))
+        seen += polled(fails, lambda: False, Resources(0.0, 1.0, 1))
 
 
 def test_a_store_that_fails_blames_no_group(tmp_path, monkeypatch):
@@ -263,40 +264,40 @@ def test_ray_gives_what_one_process_gives(settings, tmp_path, here):
     assert records(tmp_path / "ray")["r3"]["attempt"] == 2
 
 
-class Deadly(Editing):
+class Patched(Editing):
+    """An actor that does something else before it runs a batch."""
+
+    def before(self, batch):
+        raise NotImplementedError
+
+    def __call__(self, batch):
+        ran, before = Worker.ran, self.before
+
+        def own(self, model, choice, batch):
+            before(batch)
+            return ran(self, model, choice, batch)
+
+        Worker.ran = own
+        try:
+            return super().__call__(batch)
+        finally:
+            Worker.ran = ran
+
+
+class Deadly(Patched):
     """An actor that dies of one image, as of a fault in a library."""
 
-    def __call__(self, batch):
-        ran = Worker.ran
-
-        def dies(self, model, choice, batch):
-            if any(one.item.id == "r3" for one in batch):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return ran(self, model, choice, batch)
-
-        Worker.ran = dies
-        try:
-            return super().__call__(batch)
-        finally:
-            Worker.ran = ran
+    def before(self, batch):
+        if any(one.item.id == "r3" for one in batch):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Short(Editing):
+class Short(Patched):
     """An actor with room for one image at a time."""
 
-    def __call__(self, batch):
-        ran = Worker.ran
-
-        def short(self, model, choice, batch):
-            if len(batch) > 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return ran(self, model, choice, batch)
-
-        Worker.ran = short
-        try:
-            return super().__call__(batch)
-        finally:
-            Worker.ran = ran
+    def before(self, batch):
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 @pytest.mark.soak

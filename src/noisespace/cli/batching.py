@@ -128,7 +128,7 @@ def checked(manifest: str, order: Order, engine: str) -> Plan:
 
     arrow()  # what is missing is said before anything else is done
     if engine == "ray":
-        from noisespace.batch.ray_engine import import_ray
+        from noisespace.batch.ray_cluster import import_ray
 
         import_ray()
     return planned(manifest, order.settings)
