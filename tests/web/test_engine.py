@@ -223,6 +223,7 @@ def test_jobs_do_not_touch_each_other(engine, network):
     ways = ("prompt-to-prompt", "plug-and-play", "pix2pix-zero", None, "masactrl:step=1")
     jobs = [engine.submit(edit_of(editor=way), f"owner {i}") for i, way in enumerate(ways)]
     assert all(job.wait(LONG) for job in jobs)
+    assert [job.error for job in jobs] == [None] * len(ways)
     assert same(jobs[3].result.images[0], alone.images[0])
     assert len({job.result.images[0].tobytes() for job in jobs}) == len(ways)
     assert {*network.unet.attn_processors} == {*network.unet.attn_processors}
