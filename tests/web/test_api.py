@@ -24,7 +24,7 @@ from noisespace.web.access import Access
 from noisespace.web.engine import Engine
 from noisespace.web.limits import Limits
 from noisespace.web.server import create_app
-from noisespace.web.tokens import Once
+from noisespace.web.tokens import Failures, Once
 from noisespace.web.watching import Log
 
 HERE = "http://127.0.0.1:7860"
@@ -316,6 +316,73 @@ def test_who_guesses_behind_a_proxy_does_not_shut_others_out(engine):
     assert client.get("/api/models").status_code == 200
     stranger.cookies.set("noisespace_token", hashlib.sha256(TOKEN.encode()).hexdigest())
     assert stranger.get("/api/models").status_code == 429
+
+
+def test_a_link_with_the_token_leaves_the_address_bar_whoever_has_the_cookie(engine):
+    client = client_of(engine, SHARED)
+    for _ in range(2):  # the second time with the cookie of the first
+        link = client.get("/", params={"token": TOKEN}, follow_redirects=False)
+        assert (link.status_code, link.headers["location"]) == (303, "/")
+        assert "SameSite=Lax" in link.headers["set-cookie"]  # else a link on another site fails
+    assert client.get("/api/models", params={"token": "no"}).status_code == 200  # by the cookie
+
+
+def test_guesses_from_many_addresses_are_bounded_too():
+    now = [0.0]
+    failures = Failures(most=20, clock=lambda: now[0], together=50)
+    for k in range(50):
+        assert not failures.too_many("somebody else")
+        failures.add(f"192.0.2.{k}")
+    assert failures.too_many("somebody else")
+    now[0] = 61
+    assert not failures.too_many("somebody else")
+
+
+def test_behind_a_proxy_with_a_token_each_is_somebody(engine):
+    """The server itself listens to this machine alone then."""
+    client = client_of(engine, Access("127.0.0.1", ("photos.example",), TOKEN))
+    head = {"authorization": f"Bearer {TOKEN}"}
+    body = {"image": text_of(picture()), **WORK, "targets": [TARGET]}
+    job = client.post("/api/edit", json=body, headers=head)
+    assert "secure" not in job.headers["set-cookie"].lower()
+    assert len(client.get("/api/jobs", headers=head).json()) == 1
+    client.cookies.clear()
+    assert client.get("/api/jobs", headers=head).json() == []
+    client.cookies.clear()
+    safe = client.get("https://photos.example/api/jobs", headers=head)
+    assert "secure" in safe.headers["set-cookie"].lower()
+
+
+def test_the_description_says_how_one_is_known(engine):
+    def described(access):
+        head = {"authorization": f"Bearer {TOKEN}"}
+        return client_of(engine, access).get("/api/openapi.json", headers=head).json()
+
+    schema = described(SHARED)
+    schemes = schema["components"]["securitySchemes"]
+    assert {one["scheme"] for one in schemes.values()} == {"bearer", "basic"}
+    assert schema["security"] == [{name: []} for name in schemes]
+    assert schema["paths"]["/healthz"]["get"]["security"] == []
+    (session,) = [
+        one for one in schema["paths"]["/api/edit"]["post"]["parameters"] if one["in"] == "header"
+    ]
+    assert (session["name"], session["required"]) == ("X-Session", False)
+    assert session["schema"]["minLength"] == 16
+    assert "security" not in described(None)
+
+
+def test_pictures_of_one_request_are_bounded_in_sum_before_any_is_decoded(model, monkeypatch):
+    strokes = np.zeros((40, 40, 4), np.uint8)
+    strokes[:16] = 255
+    paint = {"strokes": text_of(strokes), "strength": 0.1}
+    image = {"image": text_of(picture(size=(40, 40))), "mask_image": text_of(strokes[..., :3])}
+    for pixels, status in (2000, 202), (1600, 400):
+        with Engine({"tiny": model}, Limits(pixels=pixels)) as engine:
+            if status == 400:
+                monkeypatch.setattr("noisespace.web.posted.picture_of", None)  # is not called
+            answer = edit(client_of(engine), **image, operations=[paint] * 5, size=32)
+            assert answer.status_code == status, answer.text
+    assert "in sum" in answer.json()["error"]
 
 
 def test_the_browser_that_is_opened_has_a_key_for_once(engine):

@@ -223,6 +223,7 @@ def test_jobs_do_not_touch_each_other(engine, network):
     ways = ("prompt-to-prompt", "plug-and-play", "pix2pix-zero", None, "masactrl:step=1")
     jobs = [engine.submit(edit_of(editor=way), f"owner {i}") for i, way in enumerate(ways)]
     assert all(job.wait(LONG) for job in jobs)
+    assert [job.error for job in jobs] == [None] * len(ways)
     assert same(jobs[3].result.images[0], alone.images[0])
     assert len({job.result.images[0].tobytes() for job in jobs}) == len(ways)
     assert {*network.unet.attn_processors} == {*network.unet.attn_processors}
@@ -293,6 +294,28 @@ def test_what_cannot_be_done_is_refused_before_it_waits(model, changes, message)
         with pytest.raises(InputError, match=message):
             engine.submit(edit_of(**changes), "anna")
         assert (model.calls, engine.jobs("anna")) == ([], [])
+
+
+def test_a_job_makes_no_more_than_the_server_keeps(model):
+    """Counted before it waits, since results have the size of what was given."""
+    image = picture(size=(64, 64))
+    with Engine({"tiny": model}, Limits(kept_bytes=3 * 64 * 64 * 3)) as engine:
+        code = done(engine, InvertRequest(**{**SETTINGS, "image": image})).code
+        calls = len(model.calls)
+        asked = {"image": image, "source": SOURCE, "steps": 6}
+        several = [f"a dog {k}" for k in range(4)]
+        for request in (
+            EditRequest(**asked, targets=(TARGET,), variants=4),
+            EditRequest(**asked, targets=several[:2], variants=2),
+            EditRequest(code=code, targets=several),
+            CompareRequest.methods(["ddim"] * 4, [None], **asked, target=TARGET),
+            AttentionRequest(**asked, words=["cat"] * 4),
+            AttentionRequest(code=code),  # all five words of the prompt
+        ):
+            with pytest.raises(InputError, match=r"would make [45] pictures of 64 x 64"):
+                engine.submit(request, "anna")
+        assert len(model.calls) == calls
+        assert len(done(engine, EditRequest(code=code, targets=several[:3])).images) == 3
 
 
 @pytest.mark.parametrize(

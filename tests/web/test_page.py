@@ -89,6 +89,24 @@ def test_a_reload_keeps_what_was_not_edited_yet(visit):
     expect(page.locator("#mask-used img")).to_be_visible()
 
 
+def test_a_reload_keeps_a_newer_photo_than_the_latest_edits(visit):
+    page = visit()
+    begin(page)
+    edited(page, "dited in")
+    array = picture(7, (64, 64))
+    paste(page, file_of(array))
+    expect(page.locator("#photo img")).to_be_visible()
+    unfold(page, "mask")
+    draw(page, "painter", said(page, "painted"))
+    page.reload()
+    page.wait_for_function("window.noisespace === true")
+    expect(page.locator("#photo img")).to_be_visible()
+    edited(page, "Inverted in")
+    files = unzipped(page)
+    assert (pixels(files["input.png"]) == array).all()
+    assert 0 < (pixels(files["mask.png"]) > 0).mean() < 0.5
+
+
 def test_a_pasted_picture_is_the_photo(visit):
     page = visit()
     for seed in (1, 2):  # the second takes the first one's place
@@ -117,6 +135,20 @@ def test_a_slider_that_is_let_go_edits_again(visit):
     expect(page.locator("#undo")).to_be_enabled()
     record = json.loads(unzipped(page)["records.json"])[0]
     assert record["guidance"] == float(number_of(page, "guidance").input_value())
+
+
+def test_a_slider_that_is_let_go_during_an_edit_is_not_lost(visit):
+    page = visit()
+    begin(page, 60)
+    page.get_by_label("Edit again whenever a slider is let go").check()
+    slider = page.locator("#guidance input[type=range]")
+    slider.focus()
+    for _ in range(2):  # the second while the first edit is under way
+        page.keyboard.press("ArrowRight")
+        slider.dispatch_event("pointerup")
+        expect(said(page)).to_contain_text(re.compile(r"step \d+ of \d+"))
+    wanted = float(number_of(page, "guidance").input_value())
+    expect(page.locator("#past input")).to_have_value(re.compile(f"2\\. .*guidance {wanted:g}$"))
 
 
 def test_cancel_stops_within_a_step(visit):
@@ -157,25 +189,63 @@ def test_two_tabs_of_one_browser_are_apart(visit):
     first = visit(refusals=True)  # gradio complains of its stream, which a reload ends
     begin(first)
     edited(first, "dited in")
-    second = first.context.new_page()
-    second.goto(first.url)
-    second.wait_for_function("window.noisespace === true")
+    second = opened_beside(first)
     expect(second.locator("#photo img")).to_have_count(0)
     paste(second, file_of(picture(1, (64, 64))))
     expect(second.locator("#photo img")).to_be_visible()
     number(first, "guidance", 5)
     edited(first, "Re-edited in")  # of its own photo
-    for page, photos, edits in ((first, 1, 2), (second, 1, 0)):
+    first.locator("#target textarea").fill("of the first")
+    second.locator("#target textarea").fill("of the second")
+    for page, photos, edits, target in (
+        (first, 1, 2, "of the first"),
+        (second, 1, 0, "of the second"),
+    ):
         page.reload()
         page.wait_for_function("window.noisespace === true")
         expect(page.locator("#photo img")).to_have_count(photos)
         expect(page.locator("#before-after img")).to_have_count(2 if edits else 0)
-    number(first, "guidance", 4.5)  # the browser keeps the session of who acted last
+        expect(page.locator("#target textarea")).to_have_value(target)
+    number(first, "guidance", 4.5)
+    third = opened_beside(second)  # a session of its own, and nothing of theirs
+    expect(third.locator("#photo img")).to_have_count(0)
+    expect(third.locator("#target textarea")).to_have_value("")
+    third.locator("#target textarea").fill("of the third")  # who acted last
     first.close()
-    third = second.context.new_page()
-    third.goto(second.url)
-    third.wait_for_function("window.noisespace === true")
-    expect(third.locator("#before-after img")).to_have_count(2)
+    fourth = opened_beside(second)  # finds what was closed, though another one acted last
+    expect(fourth.locator("#before-after img")).to_have_count(2)
+    expect(fourth.locator("#target textarea")).to_have_value("of the first")
+    expect(number_of(fourth, "guidance")).to_have_value("4.5")
+
+
+def test_tabs_are_apart_without_locks_too(visit):
+    """Browsers have no locks where a page comes by plain HTTP from another machine."""
+    context = visit(refusals=True).context
+    context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', {value: null})")
+    first, second = context.new_page(), context.new_page()
+    for page in (first, second):
+        arrive(page, context.pages[0].url)
+        assert page.evaluate("navigator.locks") is None
+        expect(page.locator("#photo img")).to_have_count(0)
+        paste(page, file_of(picture(1, (64, 64))))
+        expect(page.locator("#photo img")).to_be_visible()
+        page.locator("#target textarea").fill(f"of page {page is first}")
+    first.reload()
+    first.wait_for_function("window.noisespace === true")
+    expect(first.locator("#photo img")).to_be_visible()
+    expect(first.locator("#target textarea")).to_have_value("of page True")
+
+
+def opened_beside(page):
+    """Another tab of the same browser."""
+    other = page.context.new_page()
+    arrive(other, page.url)
+    return other
+
+
+def arrive(page, url):
+    page.goto(url)
+    page.wait_for_function("window.noisespace === true")
 
 
 def test_errors_are_sentences_on_the_page(visit, tmp_path):

@@ -203,10 +203,35 @@ def test_who_is_at_work_stays_and_who_is_away_goes_by_itself():
     assert [Path(paths[one]).is_file() for one in (busy, active, away)] == [True, True, False]
     again = away.write("y.png", b"y")  # a page that is still open: no error
     assert Path(again).is_file()
+    assert visitors.session("away") is away  # known again, so that it expires again
+    away.used -= 101
+    visitors.expire()
+    assert not Path(again).exists()
+    newer = visitors.session("away")  # after a reload; the page before it writes once more
+    again = away.write("z.png", b"z")
+    assert visitors.session("away") is newer
+    away.used -= 101
+    visitors.expire()
+    assert not Path(again).exists()
     visitors.forget("busy")
     assert not Path(paths[busy]).exists()
     for one in (active, away):
         one.close()
+
+
+def test_a_session_that_was_closed_is_as_new():
+    session = Session()
+    mask, layer = painted_things()
+    entry = edited(session, picture(), mask, [layer])
+    session.take(entry.photo)
+    session.add(entry)
+    session.mask, session.compared = mask, (Settings(),)
+    session.write("compared.png", b"x", of="compared")
+    session.close()
+    assert (session.photo, session.mask, session.entry) == (None, None, None)
+    assert (session.photos, session.strokes, session.compared) == ({}, {}, ())
+    session.drop("compared")
+    session.close()
 
 
 def test_photos_that_no_edit_is_of_go():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import time
+
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -13,7 +17,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from starlette.testclient import TestClient
+from watched import LONG, SOURCE, TARGET, file_of, picture
 
+from noisespace.web import posted as p
 from noisespace.web.engine import Engine
 from noisespace.web.limits import Limits
 from noisespace.web.server import create_app
@@ -67,6 +74,61 @@ def test_garbage_is_answered_as_described(described, mode):
             continue
         count += 1
     assert count >= 14
+
+
+IMAGE = base64.b64encode(file_of(picture())).decode()
+STROKES = base64.b64encode(file_of(np.full((32, 32, 4), 255, np.uint8))).decode()
+PAINT, COMBO = {"strokes": STROKES}, {"method": "ddim"}
+GIVEN = {"image": IMAGE, "source": SOURCE, "steps": 2}
+PLACES = {  # route: its body's model, a body that is taken, and the models inside of it
+    "invert": (p.InvertBody, GIVEN, {}),
+    "edit": (p.EditBody, {**GIVEN, "targets": [TARGET]}, {"operations": (p.PaintBody, PAINT)}),
+    "compare": (
+        p.CompareBody,
+        {**GIVEN, "target": TARGET, "combos": [COMBO]},
+        {"combos": (p.r.Combo, COMBO)},
+    ),
+    "attention": (p.AttentionBody, GIVEN, {}),
+    "mask": (p.MaskBody, {**GIVEN, "target": TARGET}, {}),
+    "operation": (p.OperationBody, {"operations": [PAINT]}, {"operations": (p.PaintBody, PAINT)}),
+}
+ODD = (None, "", "\0", -1, 1e308, [], {}, "x" * 10**5)
+
+
+def bodies(model, body, inside):
+    """A body with every odd thing in the place of each of its fields, and of those inside of it."""
+    for name in model.model_fields:
+        yield from ({**body, name: odd} for odd in ODD)
+    for name, (part, usual) in inside.items():
+        for field in part.model_fields:
+            yield from ({**body, name: [{**usual, field: odd}]} for odd in ODD)
+
+
+@pytest.mark.parametrize("route", PLACES)
+def test_every_field_takes_odd_things_or_says_what_is_wrong(network, route):
+    model, body, inside = PLACES[route]
+    with (
+        Engine({"tiny": network}, Limits(job_seconds=5)) as engine,
+        TestClient(create_app(engine), base_url=f"http://{HERE['host']}") as client,
+    ):
+        first = client.post("/api/invert", json=GIVEN).json()["id"]
+        code = client.get(f"/api/jobs/{first}", params={"wait": 30}).json()["result"]["code"]
+        body = {**body, "code": code} if route == "operation" else body
+        assert client.post(f"/api/{route}", json=body).status_code == 202  # as it is, it is taken
+        for odd in bodies(model, body, inside):
+            answer = client.post(f"/api/{route}", json=odd)
+            assert answer.status_code in (202, 400, 404, 413, 422), (odd, answer.text)
+            if answer.status_code == 202:
+                client.delete(f"/api/jobs/{answer.json()['id']}")
+                continue
+            (said,) = answer.json().values()
+            assert said, odd
+            assert "\n" not in said, odd
+            assert len(said) < 1000, odd
+        until = time.monotonic() + LONG
+        while engine.running or engine.waiting:
+            assert time.monotonic() < until, "a job goes on for nobody"
+            time.sleep(0.01)
 
 
 def test_these_checks_can_fail(network, monkeypatch):

@@ -14,13 +14,15 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from watched import SOURCE, TARGET, file_of, picture
 
-from noisespace.cli.serving import address, check_installed, parse_limits
+from noisespace.cli.serving import address, as_given, check_installed, parse_limits
 from noisespace.errors import InputError
 from noisespace.metadata import read_record
+from noisespace.web.access import Access
 from tiny import tiny_sd
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +98,18 @@ def test_it_serves_and_stops_and_its_clients_work(folder, tmp_path):
     assert "Traceback" not in log
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_its_files_go_with_it_however_it_is_ended(folder, tmp_path, name):
+    (tmp_path / "tmp").mkdir()
+    env = {"TMPDIR": str(tmp_path / "tmp")}
+    with running(folder, tmp_path / "log", env=env) as (process, _):
+        assert list((tmp_path / "tmp").glob("noisespace-*"))
+        process.send_signal(getattr(signal, name))
+        assert process.wait(PATIENCE) == 0
+    assert list((tmp_path / "tmp").glob("noisespace-*")) == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 def test_it_lets_others_in_with_the_token_of_the_environment(folder, tmp_path):
     token = "correct horse battery"
     env = {"NOISESPACE_TOKEN": token}
@@ -108,6 +122,13 @@ def test_it_lets_others_in_with_the_token_of_the_environment(folder, tmp_path):
         request = urllib.request.Request(said["url"] + "api/models", headers=head)
         with urllib.request.urlopen(request) as answer:
             assert answer.status == 200
+        # who guesses is one client, whatever it says of itself: no proxy is expected here
+        for k in range(21):
+            head = {"Authorization": "Bearer wrong", "X-Forwarded-For": f"192.0.2.{k}"}
+            request = urllib.request.Request(said["url"] + "api/models", headers=head)
+            with pytest.raises(urllib.error.HTTPError, match="429" if k == 20 else "401") as error:
+                urllib.request.urlopen(request)
+            error.value.close()
     assert token not in (tmp_path / "log").read_text()
 
 
@@ -137,6 +158,16 @@ def test_missing_packages_are_named(monkeypatch):
         check_installed(api_only=True)
     monkeypatch.undo()
     check_installed(api_only=False)
+
+
+def test_commands_of_the_page_name_a_models_folder_to_this_machine_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("sd", "scenes"):
+        (tmp_path / name).mkdir()
+    loaded = {given: SimpleNamespace(name=given) for given in ("sd", "scenes", "hub/name")}
+    assert as_given(loaded, Access()) == {"sd": str(tmp_path / "sd")}
+    for access in (Access(token="x" * 9), Access("0.0.0.0", token="x" * 9)):
+        assert as_given(loaded, access) == {"sd": ""}
 
 
 def test_limits_and_addresses():

@@ -150,6 +150,16 @@ def test_shell_and_python_quote_what_a_prompt_holds():
     assert repr(nasty) in sharing.python(settings)
 
 
+def test_a_folder_that_is_not_told_is_a_comment():
+    settings = Settings(model="sd", source="a cat", target="a dog")
+    assert "--model '/my models/sd'" in sharing.command(settings, model="/my models/sd")
+    note, command = sharing.command(settings, model="").split("\n")
+    assert note.startswith("# sd")
+    assert command == sharing.command(settings)
+    assert note in sharing.python(settings, model="").split("\n")
+    assert "#" not in sharing.python(settings)
+
+
 @pytest.mark.parametrize(
     "record",
     [{}, {"task": "sample"}, {"task": "edit"}, {"task": "edit", "model": 3, "source": []}],

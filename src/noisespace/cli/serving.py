@@ -7,8 +7,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli import options as o
+from noisespace.cli.listening import address, listening, stopping
 from noisespace.cli.outcome import finish, say
 from noisespace.errors import InputError
 
@@ -68,6 +68,7 @@ def serve(
     access = check_access(Access(host, tuple(allow_host or ()), token))
     limits, names = parse_limits(limit or []), list(dict.fromkeys(model or ["scenes"]))
     with (
+        stopping(),
         listening(host, port) as listener,
         tempfile.TemporaryDirectory(prefix="noisespace-") as tmp,
     ):
@@ -76,7 +77,7 @@ def serve(
         os.environ["GRADIO_TEMP_DIR"] = str(cache)  # all of it goes when the server ends
         speed = {"preset": preset, "compile": compiled, "offload": offload}
         loaded = {name: o.load_model(name, dtype, device, **speed) for name in names}
-        named = by_name(loaded)
+        models = by_name(loaded), as_given(loaded, access)
         place = address(host, listener.getsockname()[1])
         document = {"url": place, "models": [m.name for m in loaded.values()], "token": bool(token)}
 
@@ -86,7 +87,7 @@ def serve(
             if not no_browser and access.local:
                 open_browser(place + (f"?token={access.once.key()}" if token else ""))
 
-        run(listener, named, limits, (access, api_only, log_contents), ready)
+        run(listener, models, limits, (access, api_only, log_contents), ready)
 
 
 def by_name(loaded: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +98,18 @@ def by_name(loaded: dict[str, Any]) -> dict[str, Any]:
             raise InputError(f"--model {given}: another model is called {model.name} already")
         named[model.name] = model
     return named
+
+
+def as_given(loaded: dict[str, Any], access: Any) -> dict[str, str]:
+    """Models of folders, by name, as the page's commands shall write them.
+
+    Empty where others than this machine's people may ask: a path is none of their business.
+    """
+    from noisespace.models.loading import EMBEDDED
+
+    private = access.local and access.token is None
+    folders = {m.name: Path(g) for g, m in loaded.items() if g not in EMBEDDED and Path(g).is_dir()}
+    return {name: str(place.resolve()) if private else "" for name, place in folders.items()}
 
 
 def check_installed(api_only: bool) -> None:
@@ -128,44 +141,14 @@ def parse_limits(given: list[str]) -> Any:
     return Limits(**values)
 
 
-@contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that is bound before anything is loaded. Raises InputError where that fails."""
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise InputError(f"--host {host}: {error.strerror or error}") from None
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(place)
-            listener.listen()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise InputError(
-                f"{address(host, port)} cannot be used ({reason}): choose another --port, or 0 for "
-                "any free one"
-            ) from None
-        yield listener
-
-
-def address(host: str, port: int) -> str:
-    """The URL of a server that listens there."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{name}:{port}/"
-
-
 def run(
     listener: socket.socket,
-    models: dict[str, Any],
+    models: tuple[dict[str, Any], dict[str, str]],
     limits: Any,
     how: tuple[Any, bool, bool],
     ready: Callable[[], None],
 ) -> None:
-    """Serves until a signal; ``ready`` is called once it answers."""
+    """Serves models until a signal; ``ready`` is called once it answers."""
     import uvicorn
 
     from noisespace.web.engine import Engine
@@ -174,7 +157,8 @@ def run(
     from noisespace.web.watching import Log
 
     access, api_only, contents = how
-    with Engine(models, limits) as engine:
+    with Engine(models[0], limits) as engine:
+        engine.given = models[1]
         log = Log(contents=contents)
         app = create_app(engine, access, page=None if api_only else mount_page, log=log)
         config = uvicorn.Config(
@@ -183,6 +167,9 @@ def run(
             access_log=False,
             server_header=False,
             ws="none",
+            # who connects from this machine may not say that it is somebody else, unless a proxy
+            # is expected there
+            proxy_headers=bool(access.names),
             limit_concurrency=512,
             timeout_graceful_shutdown=5,
         )

@@ -1,10 +1,9 @@
-"""Between page and engine: settings become requests, a job is followed, its outcome is filed."""
+"""Between page and engine: settings become requests, and the outcome of a job is filed."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,12 @@ from noisespace.metadata import png_bytes
 from noisespace.result import digest
 from noisespace.web.carrying import files_of
 from noisespace.web.limits import Limits
-from noisespace.web.panel import panel, seconds, under_way
+from noisespace.web.panel import seconds
 from noisespace.web.records import PAINTED, Settings
 from noisespace.web.requests import EditRequest, picture_of
 from noisespace.web.session import Entry, Photo, Session
 from noisespace.web.sharing import archive, command, python
 from noisespace.web.strokes import with_strokes
-
-PACE = 0.1  # seconds between two pictures that are sent to a browser
 
 
 def sentence(error: BaseException) -> str:
@@ -61,6 +58,12 @@ def photo_now(session: Session | None) -> Photo:
     return session.photo
 
 
+def still(session: Session, photo: Photo) -> None:
+    """Raises InputError where another photo came onto the table during a job on this one."""
+    if session.photo is None or session.photo.image != photo.image:
+        raise InputError("Another photo is on the table by now: ask once more.")
+
+
 def pixels_of(photo: Photo) -> np.ndarray:
     return np.array(Image.open(photo.path))
 
@@ -94,53 +97,22 @@ def inversion(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names}
 
 
-def follow(engine: Any, session: Session, request: Any) -> Iterator[str]:
-    """Runs a job and yields what the page shows of it; returns its outcome.
-
-    A job that this session still has is cancelled first: its place is taken by this one. Raises
-    RunError for a job that failed or was cancelled; closing this cancels the job.
-    """
-    session.cancel()
-    job = engine.submit(request, session.owner)
-    session.job, last = job, 0.0
-    try:
-        for view in job.events(every=1.0):
-            now = time.monotonic()
-            if view.state in ("waiting", "running") and now - last >= PACE:
-                last = now
-                done = view.index / view.total if view.total else None
-                yield panel(under_way(view), done=done, picture=view.preview)
-    finally:
-        if session.job is job:
-            session.job = None
-        job.cancel()  # nobody looks any more; a finished job does not mind
-    if job.state == "done":
-        return job.result
-    raise RunError(job.error or "Cancelled.")
-
-
-def telling(job: Iterator[str], rest: Sequence[Any]) -> Generator[list[Any], None, Any]:
-    """A followed job for a handler whose first output is a panel; ``rest``: the others meanwhile.
-
-    Returns the outcome.
-    """
-    while True:
-        try:
-            said = next(job)
-        except StopIteration as end:
-            return end.value
-        yield [said, *rest]
-
-
 def file_edit(
-    session: Session, settings: Settings, photo: Photo, mask: np.ndarray | None, outcome: Any
+    session: Session,
+    settings: Settings,
+    used: tuple[Photo, np.ndarray | None, str],
+    outcome: Any,
 ) -> Entry:
-    """Writes the pictures of an edit, each with its record, and remembers it."""
+    """Writes the pictures of an edit, each with its record, and remembers it.
+
+    ``used``: the photo, the painted mask, and the model as the command line takes it.
+    """
+    photo, mask, model = used
     pictures = [
         session.write(f"edit-{k + 1}.png", outcome.png(k)) for k in range(len(outcome.images))
     ]
-    used = outcome.records[0]["model"]  # as the page's model was loaded
-    kept = {"dtype": "mixed" if "mixed" in used else used["dtype"]}
+    loaded = outcome.records[0]["model"]  # as the page's model was
+    kept = {"dtype": "mixed" if "mixed" in loaded else loaded["dtype"]}
     kept["source"] = outcome.source or settings.source
     own = settings.model_copy(update=kept)
     drawn = outcome.mask if mask is None or settings.mask != PAINTED else Image.fromarray(mask)
@@ -153,6 +125,7 @@ def file_edit(
         records=outcome.records,
         code=outcome.code or "",
         said=told(outcome),
+        model=model,
     )
     session.add(entry)
     return entry
@@ -184,8 +157,8 @@ def bundle(entry: Entry, code: Any, strokes: Mapping[str, str]) -> bytes:
         files.append((PAINTED, Path(entry.mask).read_bytes()))
     if code is not None:
         files.append(("code.safetensors", code.to_bytes()))
-    files.append(("edit.sh", f"{command(entry.settings)}\n".encode()))
-    files.append(("edit.py", python(entry.settings).encode()))
+    files.append(("edit.sh", f"{command(entry.settings, model=entry.model)}\n".encode()))
+    files.append(("edit.py", python(entry.settings, model=entry.model).encode()))
     return archive(files)
 
 

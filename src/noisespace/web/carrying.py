@@ -21,7 +21,7 @@ from noisespace.describe import pixels_hash
 from noisespace.errors import InputError
 from noisespace.images import unpack_layer
 from noisespace.web.fields import picture_of
-from noisespace.web.limits import Limits
+from noisespace.web.limits import TOGETHER, Limits
 from noisespace.web.paints import check_head
 from noisespace.web.records import PAINTED, strokes_in
 from noisespace.web.session import Entry
@@ -31,7 +31,6 @@ CHUNK, END = b"nsFL", b"IEND"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NAME = re.compile(rf"{re.escape(INPUT)}|{re.escape(PAINTED)}|paint-[0-9a-f]{{8}}\.png")
 MOST = 12  # files in one picture
-CARRIED = 6  # times the pixels of a photo that they may have in sum
 
 
 def with_files(png: bytes, files: Mapping[str, bytes]) -> bytes:
@@ -103,7 +102,7 @@ def carried(png: bytes, limits: Limits) -> Carried:
     """What a result carries. Raises InputError where a file in it is no picture or too large."""
     files = files_in(png)
     sizes = [check_head(data, "the result", ("PNG",), limits.pixels) for data in files.values()]
-    if sum(sizes) > CARRIED * limits.pixels:  # in sum, before any is decoded
+    if sum(sizes) > TOGETHER * limits.pixels:  # in sum, before any is decoded
         raise InputError("the result carries more pixels than may be held at once")
     photo, mask, layers = files.pop(INPUT, None), files.pop(PAINTED, None), files
     return Carried(

@@ -10,6 +10,7 @@ from PIL import Image
 from noisespace.errors import InputError
 from noisespace.web import requests as r
 from noisespace.web.choices import editor_of, mask_of, method_of
+from noisespace.web.limits import MIB
 
 
 def weight(request: Any) -> int:
@@ -41,6 +42,7 @@ def check_request(engine: Any, request: Any, owner: str) -> None:
         count = code.path.shape[1]
     if getattr(request, "image", None) is not None:
         check_image(model, request, limits)
+    check_results(model, code, request, limits)
     if count * len(getattr(request, "targets", ())) > limits.rows:
         raise InputError(f"seeds times targets may be at most {limits.rows} here")
     combos = getattr(request, "combos", ())
@@ -87,6 +89,32 @@ def check_image(model: Any, request: Any, limits: Any) -> None:
     if request.source_guidance is not None:
         check_guidance(model, request.source_guidance)
     generators(request.seeds)
+
+
+def check_results(model: Any, code: Any, request: Any, limits: Any) -> None:
+    """Refuses a job whose pictures would take more than all finished jobs may."""
+    height, width = size_of(model, code, request)
+    count = getattr(request, "variants", 1) if code is None else code.path.shape[1]
+    made = max(1, count * len(getattr(request, "targets", ())), len(getattr(request, "combos", ())))
+    if isinstance(request, r.AttentionRequest):
+        prompts = (request.source,) if code is None else code.info.prompts
+        made = len(request.words) or max((len(p.split()) for p in prompts), default=1) or 1
+    if made * height * width * 3 > limits.kept_bytes:
+        raise InputError(
+            f"this would make {made} pictures of {width} x {height}, more than the "
+            f"{limits.kept_bytes / MIB:g} MiB that this server keeps: ask for fewer, or give a "
+            "smaller picture"
+        )
+
+
+def size_of(model: Any, code: Any, request: Any) -> tuple[int, int]:
+    """Height and width of the pictures that a request makes: those of what was given once."""
+    if code is None:
+        return request.image.shape[:2]
+    if code.info.fit:
+        return code.info.fit[0]["original"]
+    height, width = code.path.shape[-2:]
+    return height * model.factor, width * model.factor
 
 
 def check_controls(model: Any, code: Any, request: Any) -> None:

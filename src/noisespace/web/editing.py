@@ -13,10 +13,14 @@ from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.carrying import carrying
 from noisespace.web.controls import usual
+from noisespace.web.following import follow, telling
+from noisespace.web.jobs import Gone
 from noisespace.web.panel import panel
 from noisespace.web.receiving import receive
 from noisespace.web.session import Entry, Session
 from noisespace.web.tabs.edit import EditTab
+
+AWAY = "The edits of this page are gone, since it was left alone for long: give the photo again."
 
 
 @dataclass(frozen=True)
@@ -40,29 +44,39 @@ class Editing:
             photo, mask = asking.photo_now(session), session.mask
             settings = self.tab.controls.read(values)
             request = asking.edit_request(session, settings, self.engine.limits)
-            job = asking.follow(self.engine, session, request)
-            outcome = yield from asking.telling(job, [*busy, *quiet])
-            entry = asking.file_edit(session, settings, photo, mask, outcome)
+            job = follow(self.engine, session, request)
+            outcome = yield from telling(job, [*busy, *quiet])
+            given = self.engine.given.get(settings.model, settings.model)
+            entry = asking.file_edit(session, settings, (photo, mask, given), outcome)
             said = panel(entry.said, "done")
             yield [said, *idle_buttons, *self.tab.view.show(session)]
         except Exception as error:
             yield [panel(asking.sentence(error), "error"), *idle_buttons, *quiet]
 
-    def again(self, session: Session, wanted: bool, *values: Any) -> Iterator[list[Any]]:
+    def again(self, session: Session | None, wanted: bool, *values: Any) -> Iterator[list[Any]]:
         """A slider was let go: edits anew where that is wished and a photo is there."""
-        if wanted and session.photo is not None:
+        if wanted and session is not None and session.photo is not None:
             yield from self.run(session, *values)
         else:
             yield [gr.skip()] * (3 + len(self.tab.view.outputs))
 
-    def cancel(self, session: Session) -> None:
+    def cancel(self, session: Session | None) -> None:
         """Stops within one step; the run itself says that it was cancelled."""
-        session.cancel()
+        if session is not None:  # else the page is still being loaded
+            session.cancel()
 
     def move(self, session: Session, to: Callable[[Any], Any]) -> list[Any]:
         """Undo, redo or a choice in the history: its results and its settings."""
-        session.history = to(session.history)
-        return self.current(session)
+        before = session.history
+        try:
+            session.history = to(before)
+            shown = self.current(session)
+        except Exception:
+            session.history = before
+            raise
+        if session.entry is None:
+            shown[1] = panel(AWAY, "error")
+        return shown
 
     def current(self, session: Session) -> list[Any]:
         """What the page shows of a session: photo, panel, settings, results."""
@@ -78,9 +92,14 @@ class Editing:
         return [entry.photo.path, said, *settings, *shown]
 
     def choose(self, session: Session, index: int) -> Any:
-        """A variant was chosen in the gallery: it is compared and downloaded."""
+        """A variant was chosen in the gallery: it is compared and downloaded.
+
+        Raises InputError where its edit is gone.
+        """
         entry = session.entry
-        if entry is None or index >= len(entry.pictures):
+        if entry is None:
+            raise InputError(AWAY)
+        if index >= len(entry.pictures):  # the reconstruction
             return gr.skip()
         session.history = session.history.change(replace(entry, chosen=index))
         return entry.photo.path, entry.pictures[index]
@@ -97,12 +116,19 @@ class Editing:
             return self.picture(session, entry, carry)
         if kind == "Record":
             return session.pass_on("record.json", asking.record_bytes(entry)), ""
-        code = self.engine.code(entry.code, session.owner) if entry.code else None
+        code = self.code(session, entry)
         if kind == "Zip":
             return session.pass_on("edit.zip", asking.bundle(entry, code, session.strokes)), ""
         if code is None:
             raise InputError("the code is no longer kept: edit once more")
         return session.pass_on("code.safetensors", code.to_bytes()), ""
+
+    def code(self, session: Session, entry: Entry) -> Any:
+        """The code of an edit; None where it is no longer kept."""
+        try:
+            return self.engine.code(entry.code, session.owner) if entry.code else None
+        except Gone:
+            return None
 
     def picture(self, session: Session, entry: Entry, carry: bool) -> tuple[str, str]:
         """The chosen picture's file, and what to say where it cannot carry all."""

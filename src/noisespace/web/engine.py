@@ -37,6 +37,7 @@ class Engine:
             raise InputError("an engine needs at least one model")
         self.models, self.limits = dict(models), limits or Limits()
         self.tidied: list[Callable[[], None]] = []
+        self.given: dict[str, str] = {}  # models as the command line takes them, where that differs
         self.codes = Codes(self.limits.cache_entries, self.limits.cache_bytes, self.limits.lifetime)
         self.observers: list[Observer] = []
         self._queue, self._jobs = Queue(), OrderedDict[str, Job]()

@@ -138,7 +138,7 @@ def wire(made: Form) -> None:
     def typed(text: str) -> list[Any]:
         """The text was changed by hand."""
         try:
-            return made.show(text)
+            return made.show(text or "")
         except InputError as error:
             gr.Warning(str(error))
             return [gr.skip()] * len(made.shown)

@@ -91,20 +91,22 @@ class Guard:
         if scope["type"] == "http" and scope["path"] == "/healthz":
             return None
         shown = asked_tokens(headers, scope.get("query_string", b""), COOKIE)
-        if any(one.kind == "cookie" and verify(one, token) for one in shown):
-            return None  # nobody guesses it: so who has it is not shut out by others of a proxy
-        if self.failures.too_many(client):
+        # Nobody guesses the cookie: so who has it is not shut out by others of a proxy.
+        known = any(one.kind == "cookie" and verify(one, token) for one in shown)
+        if not known and self.failures.too_many(client):
             return 429, "too many wrong tokens: wait a minute", [(b"retry-after", b"60")]
-        right = [one for one in shown if verify(one, token) or self.access.once.take(one)]
-        if right:
-            if right[0].kind != "query":
-                return None
-            # A link with the token is for once: from now on a cookie that no script can read.
-            cookie = f"{COOKIE}={sign(token)}; Path=/; HttpOnly; SameSite=Strict"
+        tried = [one for one in shown if one.kind != "cookie"]
+        right = [one for one in tried if verify(one, token) or self.access.once.take(one)]
+        if right and right[0].kind == "query":
+            # A link with the token is for once: from now on a cookie that no script can read. Lax,
+            # so that a link on another site's page works too; writes are guarded by their Origin.
+            cookie = f"{COOKIE}={sign(token)}; Path=/; HttpOnly; SameSite=Lax"
             cookie += "; Secure" if scope.get("scheme") == "https" else ""
             there = [(b"location", b"/"), (b"set-cookie", cookie.encode())]
             return 303, "go on", there
-        if any(one.kind != "cookie" for one in shown):  # an old cookie is no guess
+        if known or right:
+            return None
+        if tried:  # an old cookie is no guess
             self.failures.add(client)
         ask = [(b"www-authenticate", b'Basic realm="noisespace", charset="UTF-8"')]
         return 401, "this server asks for a token (as Bearer, or as the password of any user)", ask

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from noisespace.errors import InputError
 
 MIB = 2**20
+TOGETHER = 6  # times the pixels of a photo that all pictures of one request may have
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.controls import BY_HAND
 from noisespace.web.editing import Editing
+from noisespace.web.following import follow, telling
 from noisespace.web.paints import Paints
 from noisespace.web.panel import panel
 from noisespace.web.pieces import covered, layers_of, painted, share
@@ -54,8 +55,9 @@ class Masking:
                 target=settings.target,
                 mask=values[controls.inputs.index(controls.mask.spec)] or "diffedit",
             )  # fmt: skip
-            job = asking.follow(self.editing.engine, session, request)
-            outcome = yield from asking.telling(job, [BUSY, gr.skip()])
+            job = follow(self.editing.engine, session, request)
+            outcome = yield from telling(job, [BUSY, gr.skip()])
+            asking.still(session, photo)
             mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
             session.mask = session.found = mask
             session.redraw = True
@@ -79,11 +81,13 @@ class Masking:
             yield [gr.skip()] * 3
             return
         try:
-            image = asking.pixels_of(asking.photo_now(session))
+            photo = asking.photo_now(session)
             asked = asking.inversion(self.editing.tab.controls.read(values, target=False))
-            request = AttentionRequest(**asked, image=image, words=(word,))
-            job = asking.follow(self.editing.engine, session, request)
-            outcome = yield from asking.telling(job, [BUSY, gr.skip()])
+            asked["image"] = asking.pixels_of(photo)
+            request = AttentionRequest(**asked, words=(word,))
+            job = follow(self.editing.engine, session, request)
+            outcome = yield from telling(job, [BUSY, gr.skip()])
+            asking.still(session, photo)
             yield [panel(f"Where {word!r} looks.", "done"), IDLE, outcome.images[0]]
         except Exception as error:
             yield [panel(asking.sentence(error), "error"), IDLE, gr.skip()]

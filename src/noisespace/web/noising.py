@@ -14,11 +14,12 @@ from noisespace.errors import InputError
 from noisespace.metadata import png_bytes
 from noisespace.web import asking, maps, strokes
 from noisespace.web.editing import Editing
+from noisespace.web.following import follow, telling
 from noisespace.web.paints import Paints
 from noisespace.web.panel import panel, seconds
 from noisespace.web.pieces import canvas, layers_of, merged, share
 from noisespace.web.requests import InvertRequest, OperationRequest, Paint
-from noisespace.web.session import Session
+from noisespace.web.session import Photo, Session
 from noisespace.web.tabs.noise import START, NoiseTab
 
 
@@ -31,22 +32,27 @@ class Noising:
     paints: Paints
 
     def inverted(
-        self, session: Session, values: tuple[Any, ...], rest: list[Any]
+        self, session: Session, photo: Photo, values: tuple[Any, ...], rest: list[Any]
     ) -> Generator[list[Any], None, Any]:
-        """The outcome of inverting the photo: it is known where an edit was made of it."""
-        image = asking.pixels_of(asking.photo_now(session))
+        """The outcome of inverting a photo: it is known where an edit was made of it.
+
+        Raises InputError where another photo is on the table when it is done.
+        """
         asked = asking.inversion(self.editing.tab.controls.read(values, target=False))
-        job = asking.follow(self.editing.engine, session, InvertRequest(**asked, image=image))
-        return (yield from asking.telling(job, rest))
+        request = InvertRequest(**asked, image=asking.pixels_of(photo))
+        job = follow(self.editing.engine, session, request)
+        outcome = yield from telling(job, rest)
+        asking.still(session, photo)
+        return outcome
 
     def look(self, session: Session, *values: Any) -> Iterator[list[Any]]:
         """Maps of the code; yields the panel and all that is below it."""
         rest = [gr.skip()] * (len(self.tab.looks) - 1)
         try:
-            outcome = yield from self.inverted(session, values, rest)
+            photo = asking.photo_now(session)
+            outcome = yield from self.inverted(session, photo, values, rest)
             code = self.editing.engine.code(outcome.code, session.owner)
             variance, by_step = maps.variance(code)
-            photo = asking.photo_now(session)
             session.clicked = session.colour = None  # the canvas is drawn anew
             session.looked = photo.image
             yield [
@@ -128,21 +134,24 @@ class Noising:
         """One operation on the inverted photo, and its replay beside the photo."""
         rest = [gr.skip()]
         try:
-            known = yield from self.inverted(session, values, rest)
+            photo = asking.photo_now(session)
+            known = yield from self.inverted(session, photo, values, rest)
             model = self.editing.tab.controls.read(values, target=False).model
             request = OperationRequest(model=model, code=known.code, operations=(change,))
-            job = asking.follow(self.editing.engine, session, request)
-            outcome = yield from asking.telling(job, rest)
-            path = session.write("operated.png", png_bytes(outcome.reconstruction))
-            assert session.photo is not None
+            job = follow(self.editing.engine, session, request)
+            outcome = yield from telling(job, rest)
+            asking.still(session, photo)
+            session.drop("operated")
+            made = png_bytes(outcome.reconstruction)
+            path = session.write("operated.png", made, of="operated")
             said = panel(f"Done in {seconds(outcome.edit_seconds)}.", "done")
-            yield [said, (session.photo.path, path)]
+            yield [said, (photo.path, path)]
         except Exception as error:
             yield [panel(asking.sentence(error), "error"), gr.skip()]
 
 
 def shift_spec(dx: float, dy: float) -> str:
-    return f"shift:dx={round(dx)},dy={round(dy)}"
+    return f"shift:dx={round(dx or 0)},dy={round(dy or 0)}"  # an empty box is None
 
 
 def added(operations: str, one: str, what: str) -> list[Any]:

@@ -91,10 +91,24 @@
   };
 
   // One session a tab, found again by a reload. A lock that lives as long as the tab tells whether
-  // another one has it: a new tab takes over what a closed one left.
-  const TAB = "noisespace-visitor";
+  // another one has it: a new tab takes over what a closed one left, who acted last first.
+  const TAB = "noisespace-visitor", TABS = "noisespace-visitors", MOST_TABS = 8;
+  function visitors() { // [visitor, what is set there] each
+    try {
+      return JSON.parse(localStorage.getItem(TABS) ?? "[]").filter(Array.isArray);
+    } catch {
+      return [];
+    }
+  }
+  function remember(visitor, values) {
+    const rest = visitors().filter(([one]) => one !== visitor);
+    const kept = [[visitor, values], ...rest].slice(0, MOST_TABS);
+    localStorage.setItem(TABS, JSON.stringify(kept));
+  }
+  const valuesOf = (visitor) => visitors().find(([one]) => one === visitor)?.[1];
   function locked(visitor) {
-    if (!navigator.locks) return Promise.resolve(true); // not a secure place: there are no locks
+    // No secure place, no locks: nothing tells a closed tab, so that only this one's own is found.
+    if (!navigator.locks) return Promise.resolve(sessionStorage.getItem(TAB) === visitor);
     return new Promise((told) => {
       const hold = (lock) => {
         told(Boolean(lock));
@@ -104,20 +118,26 @@
     });
   }
   window.noisespaceTab = {
-    async claim(kept) {
+    async claim() {
       const own = sessionStorage.getItem(TAB);
-      const known = own || kept?.visitor || "";
-      let free = Boolean(known) && (await locked(known));
-      for (let tries = 0; own && !free && tries < 10; tries += 1) { // the page before the reload
-        await wait(100);
-        free = await locked(known);
+      for (const [visitor] of own ? [[own]] : visitors()) {
+        let free = await locked(visitor);
+        for (let tries = 0; own && !free && tries < 10; tries += 1) { // the page before the reload
+          await wait(100);
+          free = await locked(visitor);
+        }
+        if (free) return { visitor, values: valuesOf(visitor) };
       }
-      return { ...kept, visitor: free ? known : "" };
+      return { visitor: "" };
     },
     hold(visitor) {
       if (!visitor) return;
       sessionStorage.setItem(TAB, visitor);
+      remember(visitor, valuesOf(visitor));
       locked(visitor);
+    },
+    keep(visitor, values) { // what is set, as it is set, once it has said what was there before
+      if (window.noisespace && visitor) remember(visitor, values);
     },
   };
 

@@ -17,6 +17,7 @@ from noisespace.web.masking import Masking
 from noisespace.web.noising import Noising
 from noisespace.web.painting import wire_masks, wire_noise
 from noisespace.web.paints import Paints
+from noisespace.web.panel import idle
 from noisespace.web.pieces import again
 from noisespace.web.tabs import compare as compare_tab
 from noisespace.web.tabs import edit as edit_tab
@@ -29,9 +30,9 @@ __all__ = ["build", "look"]
 COPIES = 900  # seconds that gradio keeps what it has shown
 WAITING = 128  # events that gradio itself lets wait; jobs have the engine's own queue
 # The browser itself keeps what is set, once the page has said what was kept before.
-KEEP = "(kept, ...values) => (window.noisespace ? {...kept, values} : kept)"
+KEEP = "(kept, ...values) => window.noisespaceTab.keep(kept?.visitor, values)"
 # Each tab has a session of its own (page.js): the one that it had, or that a closed tab left.
-CLAIM = "(kept) => window.noisespaceTab.claim(kept)"
+CLAIM = "() => window.noisespaceTab.claim()"
 ARRIVED = "(kept) => { window.noisespace = true; window.noisespaceTab.hold(kept?.visitor); }"
 
 
@@ -91,7 +92,7 @@ def wire_visit(
     event = page.load(arriving(editing, visitors), kept, shown, js=CLAIM, **QUIET)
     event.then(None, kept, None, js=ARRIVED)
     changes = [part.change for part in lasting]
-    gr.on(changes, None, [kept, *lasting], kept, js=KEEP, api_visibility="private")
+    gr.on(changes, None, [kept, *lasting], None, js=KEEP, api_visibility="private")
     return event
 
 
@@ -104,19 +105,22 @@ def arriving(editing: Editing, visitors: Visitors) -> Callable[[Any], list[Any]]
         known = str(kept.get("visitor", ""))
         visitor = known if len(known) == 32 else secrets.token_hex(16)
         session = visitors.session(visitor)
-        mask = session.mask
+        photo, mask = session.photo, session.mask
         try:
             shown = editing.current(session)
         except Exception:  # a file of it has gone: nobody is kept out for that
             visitors.forget(visitor)
-            session, mask = visitors.session(visitor), None
+            session, photo, mask = visitors.session(visitor), None, None
             shown = editing.current(session)
+        if session.photo != photo:  # another one than the latest edit's was on the table
+            session.take(photo)
+            shown[:2] = photo and photo.path, idle()
         session.looked = ""  # the tab Noise space begins empty
         session.mask = session.found = mask  # it may have been painted since the latest edit
         carry = gr.skip()
         if (values := lasting_values(kept.get("values"), controls, editing.engine)) is not None:
             shown[2 : 2 + len(controls.outputs)], carry = values
-        return [session, {**kept, "visitor": visitor}, carry, *shown]
+        return [session, {"visitor": visitor}, carry, *shown]
 
     return load
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from noisespace.web.handlers import safe
 from noisespace.web.masking import Masking
 from noisespace.web.noising import Noising
 from noisespace.web.pieces import again
@@ -16,10 +17,12 @@ def wire_masks(masking: Masking, session: gr.State) -> None:
     tab = masking.editing.tab
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     told = [controls.mode, tab.painted]
-    tab.painter.input(masking.painted, [session, tab.painter], told, **RAW)
+    painted = safe(masking.painted, told, tab.painted)
+    tab.painter.input(painted, [session, tab.painter], told, **RAW)
     found = [tab.panel, tab.cancel, controls.mode]
     again(tab.find.click(masking.find, inputs, found, **WORK), *tab.masks, session)
-    gr.on([controls.source.change], masking.words, controls.source, tab.words, **QUIET)
+    words = safe(masking.words, [tab.words])
+    gr.on([controls.source.change], words, controls.source, tab.words, **QUIET)
     look_at = [session, tab.words, *controls.inputs]
     tab.words.input(masking.look, look_at, [tab.panel, tab.cancel, tab.attention], **WORK)
 
@@ -28,17 +31,21 @@ def wire_noise(noising: Noising, session: gr.State) -> None:
     """Maps, shift and colour."""
     tab, controls = noising.tab, noising.editing.tab.controls
     tab.look.click(noising.look, [session, *controls.inputs], tab.looks, **WORK)
-    tab.cancel.click(noising.editing.cancel, session, None, **QUIET)
+    tab.cancel.click(safe(noising.editing.cancel), session, None, **QUIET)
 
     def clicked(own: Session, event: gr.SelectData) -> list[object]:
         return noising.click(own, int(event.index[0]), int(event.index[1]))
 
-    tab.photo.select(clicked, session, [tab.panel, tab.dx, tab.dy], **QUIET)
+    at = [tab.panel, tab.dx, tab.dy]
+    tab.photo.select(safe(clicked, at, tab.panel), session, at, **QUIET)
     done, by = [tab.panel, tab.slider], [tab.dx, tab.dy]
     into = [controls.operations, tab.panel]
     tab.shift.click(noising.shift, [session, *by, *controls.inputs], done, **WORK)
-    tab.keep.click(noising.keep, [controls.operations, *by], into, **QUIET)
-    tab.canvas.input(noising.painted, [session, tab.canvas], tab.panel, **RAW)
+    keep = safe(noising.keep, into, tab.panel)
+    tab.keep.click(keep, [controls.operations, *by], into, **QUIET)
+    painted = safe(noising.painted, [tab.panel], tab.panel)
+    tab.canvas.input(painted, [session, tab.canvas], tab.panel, **RAW)
     tab.colour.click(noising.colour, [session, tab.strength, *controls.inputs], done, **WORK)
     kept = [session, controls.operations, tab.strength]
-    tab.keep_colour.click(noising.keep_colour, kept, into, **QUIET)
+    keep_colour = safe(noising.keep_colour, into, tab.panel)
+    tab.keep_colour.click(keep_colour, kept, into, **QUIET)

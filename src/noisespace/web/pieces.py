@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from noisespace.errors import InputError
+from noisespace.web.handlers import safe
 from noisespace.web.paints import Paints, layer
 from noisespace.web.panel import panel
 from noisespace.web.session import Photo, Session
@@ -119,7 +120,8 @@ def again(event: Any, editor: gr.ImageEditor, told: gr.HTML, session: gr.State) 
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     away = event.then(None, js=TURN).then(put_away, session, editor, **quiet)
-    drawn = away.then(None, js=PAUSE).then(draw, session, [editor, told], **quiet)
+    anew = safe(draw, [editor, told], told)
+    drawn = away.then(None, js=PAUSE).then(anew, session, [editor, told], **quiet)
     drawn.then(None, js=READY)
 
 

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from noisespace.decode import FORMATS
 from noisespace.errors import InputError
 from noisespace.images import unpack_layer
 from noisespace.web import requests as r
 from noisespace.web.fields import Key, MaskSpec, Operation, Part, Share, picture_of
-from noisespace.web.limits import Limits
+from noisespace.web.limits import TOGETHER, Limits
+from noisespace.web.paints import check_head
 
 File = Annotated[
     str,
@@ -112,21 +114,40 @@ def data_of(text: str, name: str, limits: Limits) -> bytes:
 
 def request_of(body: Any, uploaded: bytes | None, limits: Limits) -> Any:
     """The request that a body means, its files decoded under the limits."""
-    given = body.model_dump(exclude=FILES)
+    given, operations = body.model_dump(exclude=FILES), getattr(body, "operations", ())
     if isinstance(body, Posted):
-        image, named = body.image, getattr(body, "code", None)
-        if sum(one is not None for one in (image, uploaded, named)) != 1:
+        named = (body.image, uploaded, getattr(body, "code", None))
+        if sum(one is not None for one in named) != 1:
             raise InputError("give one of image, upload or (where it may be) code")
-        data = uploaded if image is None else data_of(image, "image", limits)
-        if data is not None:
-            given["image"] = picture_of(data, limits)
-    if isinstance(body, WithMask) and body.mask_image is not None:
-        if body.mask is not None:
-            raise InputError("give either mask or mask_image")
-        given["mask"] = grey(picture_of(data_of(body.mask_image, "mask_image", limits), limits))
-    if operations := getattr(body, "operations", ()):
-        given["operations"] = tuple(painted(o, limits) for o in operations)
+    if getattr(body, "mask", None) is not None and getattr(body, "mask_image", None) is not None:
+        raise InputError("give either mask or mask_image")
+    files = files_of(body, uploaded, limits)
+    if len(files) > 1:  # in sum, before any is decoded; one alone is bounded when it is decoded
+        heads = [check_head(data, name, FORMATS, limits.pixels) for name, data in files.items()]
+        if sum(heads) > TOGETHER * limits.pixels:
+            raise InputError("the pictures of this request have too many pixels in sum")
+    if "image" in files:
+        given["image"] = picture_of(files["image"], limits)
+    if "mask_image" in files:
+        given["mask"] = grey(picture_of(files["mask_image"], limits))
+    if operations:
+        given["operations"] = tuple(
+            one if isinstance(one, str) else painted(one, files[f"strokes {at}"], limits)
+            for at, one in enumerate(operations, 1)
+        )
     return KINDS[type(body)](**given)
+
+
+def files_of(body: Any, uploaded: bytes | None, limits: Limits) -> dict[str, bytes]:
+    """The files of a body by what they are; nothing is decoded. Raises InputError for no base64."""
+    found = {} if uploaded is None else {"image": uploaded}
+    for name in ("image", "mask_image"):
+        if (text := getattr(body, name, None)) is not None:
+            found[name] = data_of(text, name, limits)
+    for at, one in enumerate(getattr(body, "operations", ()), 1):
+        if isinstance(one, PaintBody):
+            found[f"strokes {at}"] = data_of(one.strokes, "strokes", limits)
+    return found
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
@@ -136,10 +157,7 @@ def grey(picture: np.ndarray) -> np.ndarray:
     return as_grey(picture)
 
 
-def painted(operation: str | PaintBody, limits: Limits) -> Any:
+def painted(operation: PaintBody, data: bytes, limits: Limits) -> Any:
     """An operation with its strokes decoded."""
-    if isinstance(operation, str):
-        return operation
-    data = data_of(operation.strokes, "strokes", limits)
     layer = unpack_layer(data, "strokes", max_pixels=limits.pixels)
     return r.Paint(strokes=layer, strength=operation.strength, window=operation.window)

@@ -65,7 +65,7 @@ def create_app(
     )
     app.include_router(routes(Api(engine, uploads, access, metrics)))
     handle_errors(app)
-    describe_limits(app, engine)
+    describe(app, engine, access)
     # The last one added stands first: whoever is refused is counted too, and no body was read.
     paints = Paints()
     if page is not None:
@@ -131,8 +131,11 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
 
 
-def describe_limits(app: FastAPI, engine: Engine) -> None:
-    """Puts this server's own limits into its description."""
+SCHEMES = {name: {"type": "http", "scheme": name} for name in ("bearer", "basic")}
+
+
+def describe(app: FastAPI, engine: Engine, access: Access) -> None:
+    """Puts this server's own limits, and how its token is shown, into its description."""
     make, limits = app.openapi, engine.limits
     own = {
         "variants": ("maximum", min(64, limits.variants)),
@@ -152,6 +155,10 @@ def describe_limits(app: FastAPI, engine: Engine) -> None:
                     for one in kinds:
                         if one.get("type") in ("integer", "string", "array"):
                             one[key] = value
+        if access.token is not None:
+            schema["components"]["securitySchemes"] = SCHEMES
+            schema["security"] = [{name: []} for name in SCHEMES]
+            schema["paths"]["/healthz"]["get"]["security"] = []
         return schema
 
     app.openapi = described  # FastAPI's way of changing it

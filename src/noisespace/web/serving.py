@@ -6,13 +6,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import Path, Request, Response
+from fastapi import Header, Path, Request, Response
 
 from noisespace.web import answers as a
 from noisespace.web import posted as p
 from noisespace.web.access import Access
 from noisespace.web.engine import Engine
-from noisespace.web.sessions import owner_of
+from noisespace.web.sessions import HEADER, LONGEST, SHORTEST, owner_of
 from noisespace.web.uploads import Uploads
 from noisespace.web.watching import Metrics
 
@@ -32,6 +32,15 @@ PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="A job's id.")]
+# Only described here: `owner_of` reads it, and says in a sentence what is wrong with it.
+Secret = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        description="A secret of your own: whose the jobs, uploads and codes are.",
+        json_schema_extra={"minLength": SHORTEST, "maxLength": LONGEST},
+    ),
+]
 Index = Annotated[int, Path(ge=0, le=10_000)]
 
 
@@ -47,7 +56,7 @@ class Api:
         default_factory=lambda: threading.BoundedSemaphore(2), repr=False
     )
 
-    def owner(self, request: Request, response: Response) -> str:
+    def owner(self, request: Request, response: Response, session: Secret = None) -> str:
         return owner_of(request, response, self.access)
 
     def submit(self, body: Any, owner: str) -> a.JobAnswer:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Entry:
     code: str  # the engine's key
     said: str  # how long it took
     chosen: int = 0
+    model: str | None = None  # as the command line takes it; see `sharing.command`
 
     @property
     def paths(self) -> list[str]:
@@ -78,7 +79,9 @@ class Session:
         self.strokes: dict[str, str] = {}  # paths of painted colour by name, oldest first
         self.colour: Any = None  # what is painted in the tab Noise space, RGBA
         self.history: History[Entry] = History()
+        self.readmit: Callable[[Session], None] = lambda session: None  # of whoever keeps sessions
         self._passing: deque[Path] = deque()
+        self._shown: dict[str, list[str]] = {}  # paths by what shows them
         self._folder: Path | None = None
         self._count = 0
 
@@ -127,17 +130,28 @@ class Session:
             self._passing.popleft().unlink(missing_ok=True)
         return path
 
-    def write(self, name: str, data: bytes) -> str:
-        """A file of this session, in a folder of its own so that the name may be used again."""
+    def write(self, name: str, data: bytes, of: str = "") -> str:
+        """A file of this session, in a folder of its own so that the name may be used again.
+
+        ``of``: what shows it, for `drop`.
+        """
+        self.used = time.monotonic()
         if self._folder is None:
             # gradio empties its own folder of all that has been there for a while
             self._folder = Path(tempfile.mkdtemp(prefix="noisespace-page-", dir=beside()))
-        self.used = time.monotonic()
+            self.readmit(self)  # a page that was away for a lifetime: its files shall go again
         self._count += 1
         path = self._folder / str(self._count) / name
         path.parent.mkdir()
         path.write_bytes(data)
+        if of:
+            self._shown.setdefault(of, []).append(str(path))
         return str(path)
+
+    def drop(self, of: str) -> None:
+        """Deletes the files of what shows something else now; the browser has its own copies."""
+        for path in self._shown.pop(of, []):
+            Path(path).unlink(missing_ok=True)
 
     def cancel(self) -> bool:
         """Stops the job under way, if there is one."""
@@ -148,9 +162,15 @@ class Session:
         return True
 
     def close(self) -> None:
-        """The visitor has gone: no job goes on for nobody, no file stays."""
+        """The visitor has gone: no job goes on for nobody, no file stays.
+
+        What is left is as new, since a page that is still open may go on with it.
+        """
         self.cancel()
-        self.mask = self.found = self.colour = None
+        self.photo = self.mask = self.found = self.colour = None
+        self.photos, self.strokes, self.compared = {}, {}, ()
+        self.history, self._shown = History(), {}
+        self._passing.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -15,15 +15,22 @@ from noisespace.specs import parse_choice
 from noisespace.web.records import PAINTED, Settings
 
 INPUT = "input.png"
+FOLDER = "# {}: the model's folder"  # where a server does not tell it
 
 
-def command(settings: Settings, image: str = INPUT, out: str = "edit.png") -> str:
-    """The command line that writes the same pictures."""
+def command(
+    settings: Settings, image: str = INPUT, out: str = "edit.png", model: str | None = None
+) -> str:
+    """The command line that writes the same pictures.
+
+    ``model``: as ``--model`` takes it, None where its name does; "" for a folder that is not told,
+    which a comment says then.
+    """
     words = ["noisespace", "edit", image]
     options: list[tuple[str, Any, Any]] = [  # name, value, what it is when not given
         ("--source", settings.source, None),
         ("--target", settings.target, None),
-        ("--model", settings.model, "scenes"),
+        ("--model", model or settings.model, "scenes"),
         ("--method", settings.method, "edit-friendly"),
         ("--editor", settings.editor, ""),
         ("--mask", settings.mask, ""),
@@ -41,11 +48,12 @@ def command(settings: Settings, image: str = INPUT, out: str = "edit.png") -> st
         if value != usual:
             text = str(value)
             words += [f"{name}={text}"] if text.startswith("-") else [name, text]
-    return " ".join(map(shlex.quote, words))
+    written = " ".join(map(shlex.quote, words))
+    return f"{FOLDER.format(settings.model)}\n{written}" if model == "" else written
 
 
-def python(settings: Settings, image: str = INPUT) -> str:
-    """The Python that makes the same pictures."""
+def python(settings: Settings, image: str = INPUT, model: str | None = None) -> str:
+    """The Python that makes the same pictures; ``model`` as for `command`."""
     many = settings.variants > 1
     count = f" * {settings.variants}" if many else ""
     photo = f"[{image!r}]{count}" if many else repr(image)
@@ -74,7 +82,8 @@ def python(settings: Settings, image: str = INPUT) -> str:
     lines = [
         "import noisespace as ns",
         "",
-        f"model = ns.load({settings.model!r}{dtype})",
+        *([FOLDER.format(settings.model)] if model == "" else []),
+        f"model = ns.load({model or settings.model!r}{dtype})",
         f"code = ns.invert(model, {photo}, {source}, {method}{_options(invert)})",
         *operations,
         f"result = ns.edit(model, code, {target}{_options(edit)})",

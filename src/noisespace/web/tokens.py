@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -92,19 +92,28 @@ class Once:
 
 
 class Failures:
-    """Wrong tokens by client: after ``most`` in a minute it has to wait. Bounded in memory."""
+    """Wrong tokens by client: after ``most`` in a minute it has to wait. Bounded in memory.
 
-    def __init__(self, most: int = 20, clock: Callable[[], float] = time.monotonic) -> None:
+    After ``together`` of all clients, everybody has to: an address can be changed, or made up.
+    """
+
+    def __init__(
+        self, most: int = 20, clock: Callable[[], float] = time.monotonic, together: int = 200
+    ) -> None:
         self._most, self._clock = most, clock
         self._seen: OrderedDict[str, list[float]] = OrderedDict()
+        self._all: deque[float] = deque(maxlen=together)
 
     def too_many(self, client: str) -> bool:
-        recent = [t for t in self._seen.get(client, ()) if t > self._clock() - 60]
-        return len(recent) >= self._most
+        since = self._clock() - 60
+        if len(self._all) == self._all.maxlen and self._all[0] > since:
+            return True
+        return sum(t > since for t in self._seen.get(client, ())) >= self._most
 
     def add(self, client: str) -> None:
         times = self._seen.setdefault(client, [])
         times.append(self._clock())
+        self._all.append(times[-1])
         del times[: -self._most]
         self._seen.move_to_end(client)
         while len(self._seen) > 4096:

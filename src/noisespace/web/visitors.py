@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 
@@ -23,10 +24,18 @@ class Visitors:
         """The session of a secret; a new one where there is none."""
         with self._lock:
             session = self._kept.get(visitor) or Session(visitor)
-            session.used = time.monotonic()
+            session.used, session.readmit = time.monotonic(), self.readmit
             self._kept[visitor] = session
         self.expire()
         return session
+
+    def readmit(self, session: Session) -> None:
+        """Keeps a session that was closed while its page was open: it has files again."""
+        with self._lock:
+            if all(session is not one for one in self._kept.values()):
+                taken = session.owner in self._kept  # by the same visitor's page after a reload
+                name = secrets.token_hex(16) if taken else session.owner
+                self._kept[name] = session
 
     def forget(self, visitor: str) -> None:
         """Closes a session that cannot be shown any more."""

@@ -10,6 +10,7 @@ import gradio as gr
 from noisespace.web.asking import sentence
 from noisespace.web.comparing import Comparing
 from noisespace.web.editing import Editing
+from noisespace.web.handlers import safe
 from noisespace.web.panel import panel
 from noisespace.web.session import Session
 from noisespace.web.tabs.edit import EditTab
@@ -21,6 +22,8 @@ WORK: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
 }
+# What is asked for while it works is done after that: no slider that was let go is lost.
+AFTER: dict[str, Any] = {**WORK, "trigger_mode": "always_last"}
 RAW: dict[str, Any] = {**QUIET, "preprocess": False}  # nothing is decoded by gradio
 CLICK = "() => setTimeout(() => document.querySelector('#download-now')?.click(), 300)"
 
@@ -44,38 +47,40 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> list[Any]:
         changes.append(picked.then(editing.take, [session, tab.photo], taken, **RAW))
     done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
     starts = [tab.run.click, controls.target.submit, controls.source.submit]
-    gr.on(starts, editing.run, inputs, done, **WORK)
-    tab.cancel.click(editing.cancel, session, None, **QUIET)
+    gr.on(starts, editing.run, inputs, done, **AFTER)
+    tab.cancel.click(safe(editing.cancel), session, None, **QUIET)
     slides = [part.release for part in controls.numbers if isinstance(part, gr.Slider)]
     for made in (controls.method, controls.editor):
         drawn = [part for parts in made.parts.values() for _, part in parts]
         slides += [part.release for part in drawn if isinstance(part, gr.Slider)]
-    gr.on(slides, editing.again, [session, tab.follow, *controls.inputs], done, **WORK)
-    gr.on(
-        [controls.method.menu.input, controls.model.input],
-        editing.defaults,
-        [controls.model, controls.method.menu],
-        list(controls.numbers[:3]),
-        **QUIET,
-    )
+    gr.on(slides, editing.again, [session, tab.follow, *controls.inputs], done, **AFTER)
+    own, chosen = list(controls.numbers[:3]), [controls.model, controls.method.menu]
+    asked = [controls.method.menu.input, controls.model.input]
+    gr.on(asked, safe(editing.defaults, own), chosen, own, **QUIET)
     return changes
 
 
 def wire_history(editing: Editing, tab: EditTab, session: gr.State) -> list[Any]:
     """Undo, redo, the list of edits and the variants; the events that may change the photo."""
     view, shown = tab.view, current(tab)
+
+    def moving(to: Callable[..., Any]) -> Callable[..., Any]:
+        def move(own: Session, *more: Any) -> list[Any]:
+            return editing.move(own, lambda history: to(history, *more))
+
+        return safe(move, shown, tab.panel)
+
     changes = [
-        view.undo.click(lambda s: editing.move(s, lambda h: h.undo()), session, shown, **QUIET),
-        view.redo.click(lambda s: editing.move(s, lambda h: h.redo()), session, shown, **QUIET),
-        view.past.input(
-            lambda s, k: editing.move(s, lambda h: h.go(k)), [session, view.past], shown, **QUIET
-        ),
+        view.undo.click(moving(lambda h: h.undo()), session, shown, **QUIET),
+        view.redo.click(moving(lambda h: h.redo()), session, shown, **QUIET),
+        view.past.input(moving(lambda h, k: h.go(k)), [session, view.past], shown, **QUIET),
     ]
 
-    def chosen(own: Session, event: gr.SelectData) -> Any:
-        return editing.choose(own, int(event.index))
+    def chosen(own: Session, event: gr.SelectData) -> list[Any]:
+        return [editing.choose(own, int(event.index)), gr.skip()]
 
-    view.gallery.select(chosen, session, view.slider, **QUIET)
+    into = [view.slider, tab.panel]
+    view.gallery.select(safe(chosen, into, tab.panel), session, into, **QUIET)
     return changes
 
 
@@ -108,9 +113,10 @@ def wire_compare(comparing: Comparing, session: gr.State) -> None:
     tab.run.click(comparing.methods, both, tab.outputs, **WORK)
     both = [session, tab.skips, tab.guidances, *controls.inputs]
     tab.grid_run.click(comparing.grid, both, tab.outputs, **WORK)
-    tab.cancel.click(comparing.editing.cancel, session, None, **QUIET)
+    tab.cancel.click(safe(comparing.editing.cancel), session, None, **QUIET)
 
     def chosen(own: Session, event: gr.SelectData) -> list[Any]:
         return comparing.take(own, int(event.index))
 
-    tab.grid.select(chosen, session, [tab.panel, *controls.outputs], **QUIET)
+    into = [tab.panel, *controls.outputs]
+    tab.grid.select(safe(chosen, into, tab.panel), session, into, **QUIET)

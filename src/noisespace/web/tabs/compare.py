@@ -11,7 +11,12 @@ from noisespace.specs import EDITORS, NAMES
 from noisespace.web.panel import panel
 
 USUAL = ["ddim", "negative-prompt", "cycle-diffusion", "edit-friendly"]
-START = "Takes the photo and the prompts of the tab Edit. A click on a picture takes its settings."
+START = (
+    "Takes the photo and the prompts of the tab Edit, and its steps and guidances where you have "
+    "set them; else each inversion has its own. A click on a picture takes its settings."
+)
+HEADERS = ["method", "editor", "steps", "guidance", "guidance of the inversion",
+           "PSNR to the input (dB)", "seconds"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,6 @@ def draw() -> CompareTab:
         allow_preview=False, object_fit="contain", interactive=False, buttons=[],
     )  # fmt: skip
     table = gr.Dataframe(
-        headers=["method", "editor", "guidance", "PSNR to the input (dB)", "seconds"],
-        label="Figures", interactive=False, elem_id="compare-table", wrap=True,
+        headers=HEADERS, label="Figures", interactive=False, elem_id="compare-table", wrap=True,
     )  # fmt: skip
     return CompareTab(methods, editors, run, skips, guidances, grid_run, cancel, said, grid, table)
