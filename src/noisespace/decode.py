@@ -70,7 +70,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{str(path)!r}: cannot be read: {reason}") from None
     if not data:
-        raise InputError(f"{path}: is empty, expected an image file")
+        raise InputError(f"{path}: is empty, expected a file with something in it")
     if len(data) > max_bytes:
         raise InputError(
             f"{path}: is larger than {max_bytes / 2**20:g} MiB, the limit; make it smaller"

@@ -23,11 +23,22 @@ def json_lines(data: bytes, place: str) -> Numbered:
         if not line.strip():
             continue
         try:
-            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            value = json.loads(text, object_pairs_hook=once)
         except (ValueError, RecursionError) as error:
             yield number, f"is no JSON ({error})"
             continue
         yield number, value if isinstance(value, dict) else "is no JSON object"
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object each of whose keys is there once. ValueError where one is not."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return found
 
 
 def csv_lines(data: bytes, place: str) -> Numbered:
@@ -68,9 +79,9 @@ def parquet_lines(data: bytes, place: str) -> Numbered:
 
     pa = arrow()
     try:
-        file = pa.parquet.ParquetFile(BytesIO(data))
+        file = pa.parquet.ParquetFile(BytesIO(data), pre_buffer=False)
         number = 0
-        for part in file.iter_batches():
+        for part in file.iter_batches(use_threads=False):
             for row in part.to_pylist():
                 number += 1
                 yield number, row

@@ -56,6 +56,11 @@ class Row(BaseModel):
     steps: Annotated[StrictInt, Field(ge=1, le=10000)] | None = None
     size: Word | None = None
 
+    @validated("id", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value  # as tables count their rows
+
     @validated("id")
     @classmethod
     def _printable(cls, value: str) -> str:
@@ -99,8 +104,9 @@ def read_manifest(
     word = "row" if kind == ".parquet" else "line"
     for line, found in lines:
         row, wrong = (None, [found]) if isinstance(found, str) else one(found, check)
-        if row is not None and (first := seen.setdefault(row.id, line)) != line:
-            wrong = [f"the id {row.id!r} is there already, on {word} {first}"]
+        name = str(found.get("id", "")) if isinstance(found, dict) else ""
+        if name and (first := seen.setdefault(name, line)) != line:
+            wrong = [*wrong, f"the id {name!r} is there already, on {word} {first}"]
         faults += [f"{word} {line}: {fault}" for fault in wrong]
         if row is not None and not wrong:
             rows.append((line, placed(row, place)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -75,11 +75,18 @@ def pared(value: Any) -> Any:
 
 
 def told(before: Any, now: Any) -> str:
-    """The first difference of two settings, in words."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return f"{before!r}, now {now!r}"
-    keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    return f"{keys[0]} was {str(before.get(keys[0]))[:80]}, now {str(now.get(keys[0]))[:80]}"
+    """What differs of two settings, in words."""
+    return "; ".join(differences(before, now)) or f"{before!r}, now {now!r}"
+
+
+def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Each value that differs, down to the ones that are no mappings."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                yield from differences(before.get(key), now.get(key), key)
+    elif name:
+        yield f"{name} was {str(before)[:80]}, now {str(now)[:80]}"
 
 
 def read_job(place: Store) -> dict[str, Any] | None:

@@ -31,6 +31,14 @@ def templates() -> Any:
     return jinja2
 
 
+def unnamed(row: dict[str, Any]) -> str:
+    """Why a row failed, without the names of its files: many rows have the same reason."""
+    said = row["reason"]
+    for place in filter(None, (row["image"], row["mask"])):
+        said = said.replace(place, "...")
+    return said
+
+
 def write_summary(store: Store, total: int) -> list[str]:
     """Writes both and returns their names."""
     dead: list[dict[str, Any]] = []
@@ -43,7 +51,7 @@ def write_summary(store: Store, total: int) -> list[str]:
         methods[row["method"]] += 1
         if row["status"] != "ok":
             dead.append({name: row[name] for name in COLUMNS})
-            reasons[row["reason"].replace(row["image"], "...")] += 1
+            reasons[unnamed(row)] += 1
         elif len(good) < SHOWN:
             good.append(row)
     lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in dead)

@@ -64,6 +64,8 @@ def probe(group: Group, order: Order, model: Any, count: int) -> dict[str, float
     side = model.resolution
     rng = np.random.default_rng(0)
     mask = np.full((side, side), 255, np.uint8) if choice.mask == PAINTED else None
+    if mask is not None:
+        mask[: side // 4] = 0  # a full one is no mask, which is warned of
     pairs = [
         Ready(item, (rng.random((side, side, 3)) * 255).astype(np.uint8), mask)
         for item in group.items[:count]

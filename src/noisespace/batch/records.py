@@ -112,7 +112,9 @@ def read_file(store: Store, name: str, columns: list[str] | None = None) -> Any:
     if data is None:
         raise GoneError(f"{store.name}/{FOLDER}/{name}: has gone while the job was read; try again")
     try:
-        return pa.parquet.read_table(BytesIO(data), columns=columns)
+        # its threads, which may outlive a short process, would abort it at its end
+        options = {"use_threads": False, "pre_buffer": False}
+        return pa.parquet.read_table(BytesIO(data), columns=columns, **options)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{store.name}/{FOLDER}/{name}: cannot be read ({str(error).splitlines()[0]}); remove "

@@ -127,7 +127,9 @@ def read_table(out: str | Path) -> Any:
     tables = []
     for path in part_files(folder):
         try:
-            tables.append(pa.parquet.read_table(BytesIO(path.read_bytes())))
+            # its threads, which may outlive a short process, would abort it at its end
+            options = {"use_threads": False, "pre_buffer": False}
+            tables.append(pa.parquet.read_table(BytesIO(path.read_bytes()), **options))
         except (OSError, pa.ArrowException) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
