@@ -10,6 +10,7 @@ from batch_folders import write
 
 from noisespace.batch.job import planned
 from noisespace.batch.manifest import ManifestError, read_manifest
+from noisespace.batch.opened import told
 from noisespace.batch.plan import Settings, digest, groups_of, row_seed
 from noisespace.errors import InputError
 
@@ -129,3 +130,28 @@ def test_a_seed_is_of_the_job_and_the_id(tmp_path):
     seeds = {item.id: item.seed for group in groups for item in group.items}
     assert seeds == {"a": row_seed(3, "a"), "b": 5, "c": row_seed(3, "c")}
     assert len({row_seed(s, n) for s in range(10) for n in "abcdefghij"}) == 100
+
+
+def test_what_is_there_twice_is_a_fault(tmp_path):
+    """Keys of an object, and ids, also of rows that have other faults."""
+    path = tmp_path / "jobs.jsonl"
+    row = '"image": "1.png", "source": "a", "target": "b"'
+    path.write_text(
+        f'{{"id": "a", {row}, "colour": "x"}}\n{{"id": "a", {row}}}\n{{"id": 7, {row}}}\n'
+        f'{{"id": "7", {row}}}\n{{"id": "c", {row}, "target": "c"}}\n'
+    )
+    with pytest.raises(ManifestError) as found:
+        read_manifest(str(path))
+    assert [fault.split(":")[0] for fault in found.value.faults] == [
+        f"line {k}" for k in (1, 2, 4, 5)
+    ]
+    words = " ".join(found.value.faults)
+    assert "the id 'a' is there already, on line 1" in words
+    assert "the id '7' is there already, on line 3" in words
+    assert "'target' is there twice" in words
+
+
+def test_settings_that_differ_are_named():
+    before = {"batch": 8, "choice": {"steps": 6, "method": "ddim"}, "seed": 0}
+    now = {"seed": 0, "choice": {"method": "ddim", "steps": 7}, "batch": 4}
+    assert told(before, now) == "batch was 8, now 4; steps was 6, now 7"

@@ -47,7 +47,7 @@ def wire_edit(editing: Editing, tab: EditTab, session: gr.State) -> list[Any]:
         changes.append(picked.then(editing.take, [session, tab.photo], taken, **RAW))
     done = [tab.panel, tab.run, tab.cancel, *tab.view.outputs]
     starts = [tab.run.click, controls.target.submit, controls.source.submit]
-    gr.on(starts, editing.run, inputs, done, **AFTER)
+    gr.on(starts, editing.run, inputs, done, **WORK)  # once: a second click of two is no wish
     tab.cancel.click(safe(editing.cancel), session, None, **QUIET)
     slides = [part.release for part in controls.numbers if isinstance(part, gr.Slider)]
     for made in (controls.method, controls.editor):
