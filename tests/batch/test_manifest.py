@@ -154,4 +154,4 @@ def test_what_is_there_twice_is_a_fault(tmp_path):
 def test_settings_that_differ_are_named():
     before = {"batch": 8, "choice": {"steps": 6, "method": "ddim"}, "seed": 0}
     now = {"seed": 0, "choice": {"method": "ddim", "steps": 7}, "batch": 4}
-    assert told(before, now) == "batch was 8, now 4; steps was 6, now 7"
+    assert told(before, now) == "batch was 8, now 4; choice.steps was 6, now 7"

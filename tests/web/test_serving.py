@@ -37,6 +37,11 @@ def folder(tmp_path_factory):
     return folder
 
 
+def hears():
+    """Tests may run under nohup; then what they start would ignore a terminal that is closed."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def running(folder, log, *options, env=None):
     """A server process with what it said when it was ready."""
@@ -48,6 +53,7 @@ def running(folder, log, *options, env=None):
             stderr=errors,
             text=True,
             env={**os.environ, **(env or {})},
+            preexec_fn=hears,
         )
     try:
         assert process.stdout is not None

@@ -84,7 +84,7 @@ def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
-                yield from differences(before.get(key), now.get(key), key)
+                yield from differences(before.get(key), now.get(key), f"{name}.{key}".strip("."))
     elif name:
         yield f"{name} was {str(before)[:80]}, now {str(now)[:80]}"
 
