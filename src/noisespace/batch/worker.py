@@ -134,7 +134,7 @@ class Worker:
 
     def edited(self, choice: Choice, batch: Sequence[Ready]) -> dict[str, Done]:
         """What every image of a batch gave."""
-        made, cost = costing(self.model, lambda model: self.ran(model, choice, batch))
+        made, cost = costing(self.model, lambda model: self.ran(model, choice, batch), memory=False)
         return {
             one.item.id: self.done(choice, made, index, one, cost, len(batch))
             for index, one in enumerate(batch)

@@ -66,17 +66,20 @@ class Counted(Around):
         return counted
 
 
-def costing(model: Model, work: Callable[[Any], T]) -> tuple[T, Cost]:
-    """What ``work(model)`` returns, and what it took."""
+def costing(model: Model, work: Callable[[Any], T], memory: bool = True) -> tuple[T, Cost]:
+    """What ``work(model)`` returns, and what it took.
+
+    Without ``memory`` that is not looked at, which on a CPU has what was freed given back first.
+    """
     tally, device = Tally(), model.device
-    held = reset_peak(device)
+    held = reset_peak(device) if memory else None
     wait(device)
     start = time.perf_counter()
     done = work(Counted(model, tally))
     wait(device)
-    seconds, most = time.perf_counter() - start, peak(device)
-    memory = None if most is None or held is None else max(0.0, most - held)
-    return done, Cost(seconds, tally.rows, memory)
+    seconds, most = time.perf_counter() - start, peak(device) if memory else None
+    grown = None if most is None or held is None else max(0.0, most - held)
+    return done, Cost(seconds, tally.rows, grown)
 
 
 def wait(device: torch.device) -> None:
