@@ -29,8 +29,8 @@ class Packed:
         self._packed: Tensor | None = None
         self._of: tuple[int, int] | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
-        conv = self.conv
+    def __call__(self, input: Tensor) -> Tensor:  # as torch names it
+        x, conv = input, self.conv
         if not torch.is_inference_mode_enabled() or len(x) == 1 or not fits(conv, x):
             return nn.Conv2d.forward(conv, x)
         now = conv.weight._version, conv.weight.data_ptr()
