@@ -19,6 +19,7 @@ from driving import (
     pixels,
     reproduces,
     said,
+    strokes,
     unfold,
     unzipped,
 )
@@ -69,6 +70,7 @@ def test_a_first_visit_from_example_to_files(visit, tmp_path, monkeypatch):
     reproduces(files, tmp_path, monkeypatch)
 
 
+@strokes
 def test_a_reload_keeps_what_was_not_edited_yet(visit):
     page = visit()
     begin(page)
@@ -89,6 +91,7 @@ def test_a_reload_keeps_what_was_not_edited_yet(visit):
     expect(page.locator("#mask-used img")).to_be_visible()
 
 
+@strokes
 def test_a_reload_keeps_a_newer_photo_than_the_latest_edits(visit):
     page = visit()
     begin(page)

@@ -16,6 +16,7 @@ from driving import (
     reproduces,
     said,
     share,
+    strokes,
     tab,
     unfold,
     unzipped,
@@ -26,6 +27,7 @@ from noisespace.web.carrying import files_in
 pytestmark = needed()
 
 
+@strokes
 def test_a_painted_mask_keeps_the_rest(visit):
     page = visit()
     begin(page)
@@ -46,6 +48,7 @@ def test_a_painted_mask_keeps_the_rest(visit):
     assert apart[mask > 0].mean() > 2 * apart[~near].mean()
 
 
+@strokes
 def test_a_found_mask_is_mended_by_paint(visit):
     page = visit()
     begin(page)
@@ -113,6 +116,7 @@ def test_a_dropped_result_restores_all_settings(visit, tmp_path):
         assert fetched(other, "image") == result.read_bytes()
 
 
+@strokes
 def test_colour_and_mask_travel_with_the_result(visit, tmp_path, monkeypatch):
     page = visit()
     begin(page)
