@@ -21,6 +21,15 @@ from watched import file_of, picture
 pytestmark = needed()
 
 
+def looked(page):
+    """Looks at the noise of the photo; what the tab says."""
+    tab(page, "Noise space")
+    page.click("#look")
+    told = said(page, "noise-panel")
+    expect(told).to_contain_text("noise maps by EditFriendly")
+    return told
+
+
 def test_a_comparison_hands_its_settings_over(visit):
     page = visit()
     begin(page)
@@ -71,10 +80,7 @@ def test_methods_are_compared_and_one_is_taken(visit):
 def test_the_noise_is_shown_shifted_and_coloured(visit):
     page = visit()
     begin(page)
-    tab(page, "Noise space")
-    page.click("#look")
-    told = said(page, "noise-panel")
-    expect(told).to_contain_text("noise maps by EditFriendly")
+    told = looked(page)
     for place in ("#variance img", "#noise-maps img"):
         expect(page.locator(place).first).to_be_visible()
     photo = page.locator("#shift-photo img")
@@ -110,10 +116,7 @@ def test_the_noise_is_shown_shifted_and_coloured(visit):
 def test_the_noise_of_another_photo_is_not_shown(visit):
     page = visit()
     begin(page)
-    tab(page, "Noise space")
-    page.click("#look")
-    told = said(page, "noise-panel")
-    expect(told).to_contain_text("noise maps by EditFriendly")
+    told = looked(page)
     tab(page, "Edit")
     paste(page, file_of(picture(3, (64, 64))))
     expect(page.locator("#photo img")).to_be_visible()

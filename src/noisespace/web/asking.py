@@ -23,6 +23,8 @@ from noisespace.web.session import Entry, Photo, Session
 from noisespace.web.sharing import archive, command, python
 from noisespace.web.strokes import with_strokes
 
+LOADING = "The page is still being loaded: try again in a moment."
+
 
 def sentence(error: BaseException) -> str:
     """What went wrong, for the page: one sentence, whatever was raised."""
@@ -52,7 +54,7 @@ def photo_of(session: Session, data: bytes, limits: Limits, name: str = "the pho
 def photo_now(session: Session | None) -> Photo:
     """The photo on the table. Raises InputError where there is none."""
     if session is None:
-        raise InputError("The page is still being loaded: try again in a moment.")
+        raise InputError(LOADING)
     if session.photo is None:
         raise InputError("Give a photo first: drop one, paste one or take an example (tab Edit).")
     return session.photo

@@ -9,10 +9,8 @@ from typing import Any
 import gradio as gr
 
 from noisespace.errors import InputError
-from noisespace.web.asking import sentence
+from noisespace.web.asking import LOADING, sentence
 from noisespace.web.panel import panel
-
-LOADING = "The page is still being loaded: try again in a moment."
 
 
 def safe(

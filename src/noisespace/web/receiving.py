@@ -28,7 +28,7 @@ def receive(
     """What photo, panel and controls become when a picture was given."""
     nothing = [gr.skip()] * len(controls.outputs)
     if session is None:
-        return [None, panel("The page is still being loaded: try again.", "error"), *nothing]
+        return [None, panel(asking.LOADING, "error"), *nothing]
     try:
         path = path_of(given)
         if path is None:
