@@ -80,22 +80,27 @@ def unfold(page, name):
     page.locator(f"#{name} button.label-wrap").first.click()
 
 
-def draw(page, editor, told, place=(0.5, 0.5)):
-    """A stroke in an editor, from a place within it, until ``told`` says that it has come.
+def stroke(page, editor, place=(0.5, 0.5)):
+    """A stroke in an editor, from a place within it."""
+    canvas = page.locator(f"#{editor} canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] * place[0], box["y"] + box["height"] * place[1]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y + 10, steps=5)
+    page.mouse.up()
 
-    An editor that is just being drawn anew takes no stroke: then another one is tried.
+
+def draw(page, editor, told, place=(0.5, 0.5)):
+    """A stroke, tried until ``told`` says that it has come.
+
+    An editor that is just being drawn anew takes none.
     """
     page.wait_for_timeout(3000)  # it is drawn anew for a new picture
     before = told.inner_text()
     for _ in range(8):
-        canvas = page.locator(f"#{editor} canvas").first
-        canvas.scroll_into_view_if_needed()
-        box = canvas.bounding_box()
-        x, y = box["x"] + box["width"] * place[0], box["y"] + box["height"] * place[1]
-        page.mouse.move(x, y)
-        page.mouse.down()
-        page.mouse.move(x + 20, y + 10, steps=5)
-        page.mouse.up()
+        stroke(page, editor, place)
         for _ in range(30):
             if told.inner_text() != before:
                 return

@@ -221,6 +221,28 @@ def test_two_tabs_of_one_browser_are_apart(visit):
     expect(number_of(fourth, "guidance")).to_have_value("4.5")
 
 
+def test_a_tab_writes_nothing_of_another(visit):
+    """Two that write at once, each all of it, would lose what the other one has just written."""
+    first = visit()
+    second = opened_beside(first)
+    for page in (first, second):
+        page.evaluate("""() => {
+          window.written = [];
+          const set = Storage.prototype.setItem;
+          Storage.prototype.setItem = function (name, value) {
+            window.written.push(`${name}: ${value}`);
+            set.call(this, name, value);
+          };
+        }""")
+    names = []
+    for page, text in ((first, "of the first"), (second, "of the second")):
+        page.locator("#target textarea").fill(text)
+        page.wait_for_function("text => window.written.some((one) => one.includes(text))", arg=text)
+        kept = [one for one in page.evaluate("window.written") if "noisespace-visitor" in one]
+        names.append({one.partition(":")[0] for one in kept})
+    assert len(names[0]) == len(names[1]) == 1 and names[0] != names[1]
+
+
 def test_tabs_are_apart_without_locks_too(visit):
     """Browsers have no locks where a page comes by plain HTTP from another machine."""
     context = visit(refusals=True).context

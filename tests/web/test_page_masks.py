@@ -1,6 +1,7 @@
 """The page in a real browser: masks by hand and found, words, results that restore all."""
 
 import numpy as np
+import pytest
 from driving import (
     STEPS,
     begin,
@@ -16,6 +17,7 @@ from driving import (
     reproduces,
     said,
     share,
+    stroke,
     strokes,
     tab,
     unfold,
@@ -46,6 +48,34 @@ def test_a_painted_mask_keeps_the_rest(visit):
     apart = np.abs(picture - photo).mean(-1)
     assert apart[~near].mean() < 6  # the autoencoder's error
     assert apart[mask > 0].mean() > 2 * apart[~near].mean()
+
+
+@strokes
+def test_every_stroke_counts_at_once(visit):
+    """Also those that come while one before them is on its way; and the editor's own undo."""
+    page = visit()
+    begin(page)
+    unfold(page, "mask")
+    told = said(page, "painted")
+    places = [(0.25, 0.3), (0.75, 0.3), (0.25, 0.7), (0.75, 0.7)]
+    draw(page, "painter", told, places[0])
+    one = share(told)
+    draw(page, "painter", told, places[1])
+    assert share(told) == pytest.approx(2 * one, rel=0.2)  # no stroke late
+    for place in places[2:]:
+        stroke(page, "painter", place)
+    shares(page, told, 4 * one)
+    page.locator("#painter").get_by_label("Undo").click()
+    shares(page, told, 3 * one)
+
+
+def shares(page, told, wanted):
+    """Waits until the page says that so much is painted."""
+    for _ in range(100):
+        if share(told) == pytest.approx(wanted, rel=0.2):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{share(told)} is painted, not {wanted}")
 
 
 @strokes

@@ -8,6 +8,7 @@ import sys
 from noisespace.cli.allocator import keep_memory
 from noisespace.cli.app import app
 from noisespace.cli.outcome import say
+from noisespace.cli.starting import begin
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     keep_memory()
+    begin()
     try:
         code = app(prog_name="noisespace", standalone_mode=False)
     except Exception as error:

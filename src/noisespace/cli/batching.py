@@ -18,6 +18,7 @@ from noisespace.cli.outcome import (
     finish,
     say,
 )
+from noisespace.cli.starting import begun
 from noisespace.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def batch(
     from noisespace.batch.plan import Choice, Settings
     from noisespace.models.speed import Speed
 
+    begun()
     o.parse_size(size)
     named = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     choice = Choice(method, editor, guidance, source_guidance, steps, size)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from noisespace.cli.outcome import say
+from noisespace.cli.starting import begun
 from noisespace.errors import InputError
 from noisespace.specs import EDITORS, MASKS, NAMES
 
@@ -108,6 +109,7 @@ def load_model(name: str, dtype: str, device: str, **speed: Any) -> Any:
     from noisespace.models.loading import load
 
     model = load(name, dtype, device, **speed)
+    begun()
     kind = str(model.dtype).removeprefix("torch.")
     say(f"model: {model.name} ({model.fingerprint[:12]}), {kind} on {model.device}")
     return model

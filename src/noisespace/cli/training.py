@@ -10,6 +10,7 @@ import typer
 
 from noisespace.cli import options as o
 from noisespace.cli.outcome import finish
+from noisespace.cli.starting import begun
 from noisespace.errors import InputError
 
 
@@ -62,6 +63,7 @@ def train(
     from noisespace.train.processes import processes
     from noisespace.train.run import run, run_alone
 
+    begun()
     load_config(config, data, **overrides)
     main = processes().is_main_process  # it alone writes and tells the end
     if snapshot:

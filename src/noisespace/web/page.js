@@ -92,20 +92,28 @@
 
   // One session a tab, found again by a reload. A lock that lives as long as the tab tells whether
   // another one has it: a new tab takes over what a closed one left, who acted last first.
-  const TAB = "noisespace-visitor", TABS = "noisespace-visitors", MOST_TABS = 8;
-  function visitors() { // [visitor, what is set there] each
+  const TAB = "noisespace-visitor", MOST_TABS = 8;
+  // An entry a visitor: tabs write at the same time, and one list of all would lose what another
+  // one has just written.
+  const nameOf = (visitor) => `${TAB} ${visitor}`;
+  function entryOf(visitor) { // {at, values}
     try {
-      return JSON.parse(localStorage.getItem(TABS) ?? "[]").filter(Array.isArray);
+      return JSON.parse(localStorage.getItem(nameOf(visitor))) ?? {};
     } catch {
-      return [];
+      return {};
     }
   }
-  function remember(visitor, values) {
-    const rest = visitors().filter(([one]) => one !== visitor);
-    const kept = [[visitor, values], ...rest].slice(0, MOST_TABS);
-    localStorage.setItem(TABS, JSON.stringify(kept));
+  function visitors() { // who acted last first
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${TAB} `));
+    const found = names.map((name) => name.slice(TAB.length + 1));
+    const at = new Map(found.map((one) => [one, Number(entryOf(one).at) || 0]));
+    return found.sort((one, other) => at.get(other) - at.get(one));
   }
-  const valuesOf = (visitor) => visitors().find(([one]) => one === visitor)?.[1];
+  function remember(visitor, values) {
+    localStorage.setItem(nameOf(visitor), JSON.stringify({ at: Date.now(), values }));
+    for (const one of visitors().slice(MOST_TABS)) localStorage.removeItem(nameOf(one));
+  }
+  const valuesOf = (visitor) => entryOf(visitor).values;
   function locked(visitor) {
     // No secure place, no locks: nothing tells a closed tab, so that only this one's own is found.
     if (!navigator.locks) return Promise.resolve(sessionStorage.getItem(TAB) === visitor);
@@ -114,13 +122,13 @@
         told(Boolean(lock));
         return lock ? new Promise(() => {}) : undefined;
       };
-      navigator.locks.request(`${TAB} ${visitor}`, { ifAvailable: true }, hold).catch(() => told(true));
+      navigator.locks.request(nameOf(visitor), { ifAvailable: true }, hold).catch(() => told(true));
     });
   }
   window.noisespaceTab = {
     async claim() {
       const own = sessionStorage.getItem(TAB);
-      for (const [visitor] of own ? [[own]] : visitors()) {
+      for (const visitor of own ? [own] : visitors()) {
         let free = await locked(visitor);
         for (let tries = 0; own && !free && tries < 10; tries += 1) { // the page before the reload
           await wait(100);

@@ -11,6 +11,10 @@ from noisespace.web.pieces import again
 from noisespace.web.session import Session
 from noisespace.web.wiring import QUIET, RAW, WORK
 
+# "change" and not "input": that one comes before the strokes have been sent, with those before
+# them. A stroke that comes while an earlier one is worked on is taken after it, not dropped.
+STROKES = {**RAW, "trigger_mode": "always_last"}
+
 
 def wire_masks(masking: Masking, session: gr.State) -> None:
     """Masks by hand and found, and where a word looks."""
@@ -18,7 +22,7 @@ def wire_masks(masking: Masking, session: gr.State) -> None:
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
     told = [controls.mode, tab.painted]
     painted = safe(masking.painted, told, tab.painted)
-    tab.painter.input(painted, [session, tab.painter], told, **RAW)
+    tab.painter.change(painted, [session, tab.painter], told, **STROKES)
     found = [tab.panel, tab.cancel, controls.mode]
     again(tab.find.click(masking.find, inputs, found, **WORK), *tab.masks, session)
     words = safe(masking.words, [tab.words])
@@ -44,7 +48,7 @@ def wire_noise(noising: Noising, session: gr.State) -> None:
     keep = safe(noising.keep, into, tab.panel)
     tab.keep.click(keep, [controls.operations, *by], into, **QUIET)
     painted = safe(noising.painted, [tab.panel], tab.panel)
-    tab.canvas.input(painted, [session, tab.canvas], tab.panel, **RAW)
+    tab.canvas.change(painted, [session, tab.canvas], tab.panel, **STROKES)
     tab.colour.click(noising.colour, [session, tab.strength, *controls.inputs], done, **WORK)
     kept = [session, controls.operations, tab.strength]
     keep_colour = safe(noising.keep_colour, into, tab.panel)
