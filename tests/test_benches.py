@@ -44,6 +44,16 @@ def test_sizes_are_those_of_the_names():
     assert 2500 < counts["sdxl"] < 2600
 
 
+def test_flops_are_counted_with_packed_weights_too():
+    unet = ns.load("scenes", device="cpu").unet
+    x, text = torch.zeros(2, 4, 16, 16), torch.zeros(2, 32, unet.config.cross_attention_dim)
+    counts = []
+    for mode in (torch.no_grad, torch.inference_mode):  # packed in the second one alone
+        with mode():
+            counts.append(machine.flops_of(lambda: unet(x, 500, encoder_hidden_states=text)))
+    assert counts[0] == counts[1] > 1e9
+
+
 def test_the_textbook_gives_the_library_s_results():
     """The same edit in the public order: what is timed against each other is the same work."""
     model = ns.load("scenes", device="cpu")

@@ -20,10 +20,6 @@ PATIENCE = 60_000  # milliseconds; a machine may be loaded
 STEPS = "5"
 
 
-# Painting in the browser: beside much other work an editor of masks took no stroke in some runs
-strokes = pytest.mark.soak
-
-
 def needed() -> list[pytest.MarkDecorator]:
     """Marks of tests that need a browser, gradio and the embedded model."""
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -81,7 +77,7 @@ def unfold(page, name):
 
 
 def stroke(page, editor, place=(0.5, 0.5)):
-    """A stroke in an editor, from a place within it."""
+    """A stroke on a board, from a place within it."""
     canvas = page.locator(f"#{editor} canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -95,9 +91,8 @@ def stroke(page, editor, place=(0.5, 0.5)):
 def draw(page, editor, told, place=(0.5, 0.5)):
     """A stroke, tried until ``told`` says that it has come.
 
-    An editor that is just being drawn anew takes none.
+    One on a board that is just being drawn anew is of no account.
     """
-    page.wait_for_timeout(3000)  # it is drawn anew for a new picture
     before = told.inner_text()
     for _ in range(8):
         stroke(page, editor, place)

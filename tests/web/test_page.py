@@ -19,7 +19,6 @@ from driving import (
     pixels,
     reproduces,
     said,
-    strokes,
     unfold,
     unzipped,
 )
@@ -70,7 +69,6 @@ def test_a_first_visit_from_example_to_files(visit, tmp_path, monkeypatch):
     reproduces(files, tmp_path, monkeypatch)
 
 
-@strokes
 def test_a_reload_keeps_what_was_not_edited_yet(visit):
     page = visit()
     begin(page)
@@ -91,7 +89,6 @@ def test_a_reload_keeps_what_was_not_edited_yet(visit):
     expect(page.locator("#mask-used img")).to_be_visible()
 
 
-@strokes
 def test_a_reload_keeps_a_newer_photo_than_the_latest_edits(visit):
     page = visit()
     begin(page)
@@ -240,7 +237,8 @@ def test_a_tab_writes_nothing_of_another(visit):
         page.wait_for_function("text => window.written.some((one) => one.includes(text))", arg=text)
         kept = [one for one in page.evaluate("window.written") if "noisespace-visitor" in one]
         names.append({one.partition(":")[0] for one in kept})
-    assert len(names[0]) == len(names[1]) == 1 and names[0] != names[1]
+    assert len(names[0]) == len(names[1]) == 1
+    assert names[0] != names[1]
 
 
 def test_tabs_are_apart_without_locks_too(visit):

@@ -1,7 +1,10 @@
-"""Attacks on what gradio takes from a browser: events, uploads, and paint of the mask editor."""
+"""Attacks on what the page takes from a browser: events, uploads, and strokes on its boards."""
 
 import asyncio
+import base64
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -12,15 +15,16 @@ from starlette.testclient import TestClient
 from watched import file_of, picture
 
 from noisespace.errors import InputError
+from noisespace.web.boards import PAINT, Board
 from noisespace.web.engine import Engine
 from noisespace.web.limits import MIB, Limits
 from noisespace.web.multipart import FormPart, parts_of
-from noisespace.web.paints import BYTES, Paints, check_head
+from noisespace.web.paints import BYTES, check_head
 from noisespace.web.server import create_app
+from noisespace.web.session import Session
 
 pytestmark = needed()
 HERE = "http://127.0.0.1:7860"
-PAINT = "/gradio_api/component_server/"
 UPLOAD = "/gradio_api/upload"
 
 
@@ -46,134 +50,94 @@ def stroke():
     return file_of(layer)
 
 
-def painted(client, editor, data=None, files=None, **changes):
-    """What the editor of masks posts for one layer."""
-    fields = {"component_id": str(editor), "fn_name": "accept_blobs", "session_hash": "abc"}
-    fields |= {"id": "k3x", "type": "layer", "index": "0", **changes}
-    fields = {name: value for name, value in fields.items() if value is not None}
-    given = files or [("file", ("layer_0.png", stroke() if data is None else data))]
-    return client.post(PAINT, data=fields, files=given)
+def strokes(data=None, board=1, **changes):
+    """What a board of the page sends, as text."""
+    png = base64.b64encode(stroke() if data is None else data).decode()
+    return json.dumps({"board": board, "png": png, **changes})
 
 
-def test_paint_of_the_pages_own_editors_is_taken(served, config):
+@pytest.fixture
+def board():
+    """A board that was drawn once, and whose it is."""
+    session = Session()
+    shown = SimpleNamespace(elem_id="painter")
+    board = Board(shown, None, "Paint", ((PAINT, "Orange"),))
+    session.boards = {"painter": 1}
+    return lambda sent: board.read(session, sent)
+
+
+def test_strokes_of_the_pages_own_boards_are_taken(board):
     """The attacks below can fail: the same way in, with what the page sends."""
-    for place in ("painter", "colours"):
-        answer = painted(served, component(config, place))
-        assert (answer.status_code, answer.content) == (200, b"null")
-    answer = painted(served, component(config, "painter"), type="background", index="null")
-    assert answer.status_code == 200
+    assert board(strokes()).size == (64, 64)
+    assert board(strokes(board=0)) is None  # of the board before
 
 
 @pytest.mark.parametrize(
     "make",
     [
         lambda: png_header(60_000, 60_000),
-        lambda: png_header(2049, 2049),
+        lambda: png_header(1025, 1025),
         text_bomb,
         lambda: SVG,
         lambda: HTML,
         lambda: EPS,
         lambda: b"",
+        lambda: stroke()[:60],
         lambda: file_of(picture(), "GIF"),
         lambda: file_of(picture(), "TIFF"),
         lambda: bytes(BYTES + 1),
     ],
-    ids=["bomb", "wide", "text", "svg", "html", "eps", "empty", "gif", "tiff", "large"],
+    ids=["bomb", "wide", "text", "svg", "html", "eps", "empty", "cut", "gif", "tiff", "large"],
 )
-def test_what_is_no_paint_is_refused(served, config, make):
-    answer = painted(served, component(config, "painter"), make())
-    assert answer.status_code == 400
-    assert "\n" not in answer.json()["error"]
+def test_what_is_no_paint_is_refused(board, make):
+    with pytest.raises(InputError) as refused:
+        board(strokes(make()))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "sent",
     [
-        {"component_id": "1"},
-        {"component_id": "-1"},
-        {"component_id": "../../etc/passwd"},
-        {"fn_name": "preprocess"},
-        {"fn_name": "__init__"},
-        {"index": "1000000000"},
-        {"index": "-1"},
-        {"type": "mask"},
-        {"id": "../../../tmp/x"},
-        {"id": "x" * 1000},
-        {"id": ""},
-        {"session_hash": None},
-        {"more": "1"},
+        "", "{", "null", "[]", None, 7, {"board": 1}, "[" * 100_000, strokes(more=1),
+        strokes(board="1"), strokes(board=1.5), strokes(png=None), strokes(png="~~~~"),
+        strokes(png="data:image/png;base64,AAAA"), strokes(png="http://evil.example/a.png"),
     ],
-    ids=str,
-)
-def test_foreign_components_functions_and_fields_are_refused(served, config, changes):
-    answer = painted(served, component(config, "painter"), **changes)
-    assert answer.status_code == 400
-    assert answer.json()["error"]
+    ids=lambda sent: str(sent)[:20],
+)  # fmt: skip
+def test_garbage_in_place_of_strokes_is_refused(board, sent):
+    with pytest.raises(InputError, match="paint once more"):
+        board(sent)
 
 
-def test_forms_in_crowds_and_in_ruins_are_refused(served, config):
-    client, editor = served, component(config, "painter")
-    many = [("file", (f"layer_{k}.png", stroke())) for k in range(500)]
-    assert "more than" in painted(client, editor, files=many).json()["error"]
-    assert painted(client, editor, files=many[:2]).status_code == 400
-    body = {"data": {}, "component_id": editor, "fn_name": "accept_blobs", "session_hash": "a"}
-    assert client.post(PAINT, json=body).status_code == 400
+def test_an_event_with_too_much_paint_is_refused(served, config):
+    painter = component(config, "painter-strokes")
+    event = next(d for d in config["dependencies"] if [painter, "change"] in d["targets"])
+    for size, status in ((1, 200), (3 * MIB, 413)):
+        body = {"data": [None, "x" * size], "fn_index": event["id"], "session_hash": "abc"}
+        assert served.post("/gradio_api/run/predict", json=body).status_code == status
+
+
+def test_forms_in_crowds_and_in_ruins_are_refused(served):
+    client = served
+    many = [("files", (f"photo-{k}.png", stroke())) for k in range(500)]
+    assert "more than" in client.post(UPLOAD, files=many).json()["error"]
+    assert client.post(UPLOAD, json={"files": []}).status_code == 400
     kind = "multipart/form-data; boundary=xyz"
     whole = b'--xyz\r\ncontent-disposition: form-data; name="id"\r\n\r\n1\r\n--xyz--\r\n'
     for broken in (
         b"", b"--xyz", whole[:-8], b"garbage", whole.replace(b"name=", b"nome="),
         whole.replace(b'"id"', b'"' + b"x" * 5000 + b'"'), b"\0" * 1000,
     ):  # fmt: skip
-        for path in (PAINT, UPLOAD):
-            answer = client.post(path, content=broken, headers={"content-type": kind})
-            assert answer.status_code == 400, (path, broken)
-            assert answer.json()["error"]
+        answer = client.post(UPLOAD, content=broken, headers={"content-type": kind})
+        assert answer.status_code == 400, broken
+        assert answer.json()["error"]
     for wrong in (
         "multipart/form-data",
         "text/plain",
         f"multipart/form-data; boundary={'x' * 999}",
     ):
-        answer = client.post(PAINT, content=whole, headers={"content-type": wrong})
+        answer = client.post(UPLOAD, content=whole, headers={"content-type": wrong})
         assert answer.status_code == 400
-
-
-def layer_parts(key, data, index=0, editor=7):
-    fields = {"component_id": str(editor), "fn_name": "accept_blobs", "session_hash": "a"}
-    fields |= {"id": key, "type": "layer", "index": str(index)}
-    parts = [FormPart(name, None, value.encode()) for name, value in fields.items()]
-    return [*parts, FormPart("file", "layer.png", data)]
-
-
-def test_paint_is_bounded_and_taken_once():
-    clock = [0.0]
-    paints = Paints(most=3, bytes=10**6, seconds=60, clock=lambda: clock[0])
-    paints.editors = frozenset({7, 8})
-    for k in range(10):
-        paints.put(layer_parts(f"id{k}", stroke()))
-    assert len(paints) == 3
-    assert paints.take(7, "id0") == []
-    assert paints.take(8, "id9") == []  # another editor's
-    assert [one.size for one in paints.take(7, "id9")] == [(64, 64)]
-    assert paints.take(7, "id9") == []
-    for k in (1, 0):
-        paints.put(layer_parts("two", stroke(), k))
-    assert len(paints.take(7, "two")) == 2
-    clock[0] = 100
-    paints.put(layer_parts("new", stroke()))
-    assert len(paints) == 1
-    small = Paints(bytes=3 * len(stroke()))
-    small.editors = frozenset({7})
-    for k in range(10):
-        small.put(layer_parts(f"id{k}", stroke()))
-    assert len(small) == 3
-
-
-def test_damaged_paint_is_a_sentence():
-    paints = Paints()
-    paints.editors = frozenset({7})
-    paints.put(layer_parts("cut", stroke()[:60]))
-    with pytest.raises(InputError, match="paint once more"):
-        paints.take(7, "cut")
 
 
 def test_forms_come_apart_as_they_were_put_together():
@@ -240,7 +204,7 @@ def test_files_do_not_fill_the_disk(network, monkeypatch, tmp_path):
         assert sent(client, stroke()).status_code == 503
 
 
-def paged(app, engine, paints):
+def paged(app, engine):
     """In place of the page: says what reached it."""
 
     @app.post("/gradio_api/{path:path}")
@@ -279,7 +243,8 @@ OTHERS = (
     "proxy=http://evil.example/", "vibe-edit", "vibe-edit/", "vibe-code", "undo-vibe-edit",
     "process_recording", "call/predict", "call/v2/predict", "api/predict", "stream/abc",
     "stream/abc/close", "runs", "monitoring", "custom_component/1/client/component/x.js",
-    "deep_link", "openapi.json", "token", "user", "login", "dev/reload", "queue/status",
+    "deep_link", "component_server", "openapi.json", "token", "user", "login", "dev/reload",
+    "queue/status",
 )  # fmt: skip
 
 
@@ -304,22 +269,19 @@ def test_an_event_reads_no_file_of_the_server(served, config, tmp_path):
         assert "is uploaded here" in answer.json()["error"]
 
 
-def test_a_crowd_of_painters_is_held_within_bounds(served, config):
-    """200 at once: all are answered, and what is kept stays bounded."""
-    client, editor = served, component(config, "painter")
+def test_a_crowd_of_painters_is_answered(served, config):
+    """200 at once, each a canvas full of noise."""
+    painter = component(config, "painter-strokes")
+    event = next(d for d in config["dependencies"] if [painter, "change"] in d["targets"])
     noise = np.random.default_rng(0).integers(0, 255, (512, 512, 4), dtype=np.uint8)
     data = file_of(noise)  # one MiB
-    assert len(data) > MIB / 2
+    assert MIB / 2 < len(data) < BYTES
+    body = {"data": [None, strokes(data)], "fn_index": event["id"], "session_hash": "abc"}
 
     async def go():
-        async with httpx.AsyncClient(base_url=client.base_url, timeout=120) as crowd:
-
-            async def one(k):
-                fields = {"component_id": str(editor), "fn_name": "accept_blobs", "id": f"id{k}"}
-                fields |= {"session_hash": "a", "type": "layer", "index": "0"}
-                return await crowd.post(PAINT, data=fields, files={"file": ("a.png", data)})
-
-            return await asyncio.gather(*(one(k) for k in range(200)))
+        async with httpx.AsyncClient(base_url=served.base_url, timeout=120) as crowd:
+            posts = (crowd.post("/gradio_api/run/predict", json=body) for _ in range(200))
+            return await asyncio.gather(*posts)
 
     answers = asyncio.run(go())
     assert {answer.status_code for answer in answers} <= {200, 503}

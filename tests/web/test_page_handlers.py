@@ -28,7 +28,6 @@ from noisespace.web.limits import Limits
 from noisespace.web.masking import Masking
 from noisespace.web.noising import Noising
 from noisespace.web.page import arriving, build
-from noisespace.web.paints import Paints
 from noisespace.web.requests import EditRequest, InvertRequest
 from noisespace.web.session import Session
 from noisespace.web.tabs import compare, edit, noise
@@ -59,9 +58,9 @@ class Page:
                 return edit.draw(["tiny"], start, []), noise.draw(), compare.draw()
 
         tab, looks, cells = made(drawn)
-        self.editing, paints = Editing(engine, tab), Paints()
-        self.masking = Masking(self.editing, paints)
-        self.noising = Noising(self.editing, looks, paints)
+        self.editing = Editing(engine, tab)
+        self.masking = Masking(self.editing)
+        self.noising = Noising(self.editing, looks)
         self.comparing = Comparing(self.editing, cells)
         self.session = Session("a" * 32)
         self.take(0)
@@ -199,7 +198,7 @@ def test_edits_of_the_page_push_no_result_of_a_program_out(model):
 
 def test_a_slider_that_is_let_go_during_an_edit_edits_after_it(engine):
     """A second click of two on the button is no second edit."""
-    built = made(lambda: build(engine, Paints()))
+    built = made(lambda: build(engine))
     modes = {fn.name: fn.trigger_mode for fn in built.fns.values() if fn.name in ("run", "again")}
     assert modes == {"run": "once", "again": "always_last"}
 
@@ -311,7 +310,7 @@ def test_handlers_raise_nothing():
 
 def test_no_event_that_comes_before_the_page_is_a_traceback(engine):
     """Every handler of the page, given nothing at all."""
-    built, count = made(lambda: build(engine, Paints())), 0
+    built, count = made(lambda: build(engine)), 0
     for fn in built.fns.values():
         if fn.fn is None or fn.fn.__module__.startswith("gradio"):
             continue

@@ -18,7 +18,6 @@ from driving import (
     said,
     share,
     stroke,
-    strokes,
     tab,
     unfold,
     unzipped,
@@ -29,7 +28,6 @@ from noisespace.web.carrying import files_in
 pytestmark = needed()
 
 
-@strokes
 def test_a_painted_mask_keeps_the_rest(visit):
     page = visit()
     begin(page)
@@ -50,14 +48,13 @@ def test_a_painted_mask_keeps_the_rest(visit):
     assert apart[mask > 0].mean() > 2 * apart[~near].mean()
 
 
-@strokes
 def test_every_stroke_counts_at_once(visit):
-    """Also those that come while one before them is on its way; and the editor's own undo."""
+    """Also those that come while one before them is on its way; undo, erasing and clearing too."""
     page = visit()
     begin(page)
     unfold(page, "mask")
     told = said(page, "painted")
-    places = [(0.25, 0.3), (0.75, 0.3), (0.25, 0.7), (0.75, 0.7)]
+    places = [(0.2, 0.3), (0.6, 0.3), (0.2, 0.7), (0.6, 0.7)]
     draw(page, "painter", told, places[0])
     one = share(told)
     draw(page, "painter", told, places[1])
@@ -65,8 +62,30 @@ def test_every_stroke_counts_at_once(visit):
     for place in places[2:]:
         stroke(page, "painter", place)
     shares(page, told, 4 * one)
-    page.locator("#painter").get_by_label("Undo").click()
+    board = page.get_by_role("group", name="Orange: the edit may act there")
+    board.get_by_role("button", name="Undo").click()
     shares(page, told, 3 * one)
+    for ink in ("Erase", "Blue"):  # there is nothing below that blue could take away
+        board.get_by_role("button", name=ink).click()
+        stroke(page, "painter", places[0])
+        shares(page, told, 2 * one)
+        board.get_by_role("button", name="Undo").click()
+        shares(page, told, 3 * one)
+    board.get_by_role("button", name="Clear").click()
+    expect(told).to_have_text("Nothing is painted.")
+    board.get_by_role("button", name="Undo").click()
+    shares(page, told, 3 * one)
+
+
+def test_a_finger_paints_on_a_phone(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    begin(page)
+    unfold(page, "mask")
+    canvas = page.locator("#painter canvas")
+    canvas.scroll_into_view_if_needed()
+    canvas.tap()
+    expect(said(page, "painted")).to_contain_text("The mask covers")
+    assert 0 < share(said(page, "painted")) < 0.02  # a dot
 
 
 def shares(page, told, wanted):
@@ -78,7 +97,6 @@ def shares(page, told, wanted):
     raise AssertionError(f"{share(told)} is painted, not {wanted}")
 
 
-@strokes
 def test_a_found_mask_is_mended_by_paint(visit):
     page = visit()
     begin(page)
@@ -146,7 +164,6 @@ def test_a_dropped_result_restores_all_settings(visit, tmp_path):
         assert fetched(other, "image") == result.read_bytes()
 
 
-@strokes
 def test_colour_and_mask_travel_with_the_result(visit, tmp_path, monkeypatch):
     page = visit()
     begin(page)

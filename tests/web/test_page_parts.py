@@ -17,14 +17,13 @@ from noisespace.errors import InputError
 from noisespace.metadata import png_bytes
 from noisespace.result import digest
 from noisespace.web import asking, carrying, maps, records
+from noisespace.web.boards import KEEP
 from noisespace.web.comparing import Comparing
 from noisespace.web.history import History
 from noisespace.web.jobs import PARTS, View
 from noisespace.web.limits import Limits
-from noisespace.web.multipart import FormPart
-from noisespace.web.paints import Paints
 from noisespace.web.panel import data_uri, panel, seconds, under_way
-from noisespace.web.pieces import KEEP, layers_of, merged, painted
+from noisespace.web.pieces import colour_of, painted
 from noisespace.web.receiving import settle
 from noisespace.web.records import Settings
 from noisespace.web.requests import InvertRequest
@@ -116,51 +115,25 @@ def test_sentences_name_the_field_and_not_the_traceback():
 
 def test_paint_becomes_a_mask_of_the_photos_size():
     layer = Image.new("RGBA", (512, 256))
-    assert painted([layer], (32, 16)) is None
+    assert painted(layer, (32, 16)) is None
     layer.paste((255, 0, 0, 200), (0, 0, 256, 256))
-    mask = painted([layer], (32, 16))
+    mask = painted(layer, (32, 16))
     assert mask is not None
     assert mask.shape == (16, 32)
     assert (mask[:, :15] == 255).all()
     assert (mask[:, 17:] == 0).all()
     taken = Image.new("RGBA", (512, 256), KEEP)
-    assert painted([taken], (32, 16), mask) is None
+    assert painted(taken, (32, 16), mask) is None
     taken.putalpha(0)
-    assert (painted([taken], (32, 16), mask) == mask).all()
-
-
-def test_layers_come_by_id_or_as_uploads(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    editor, paints = SimpleNamespace(_id=7), Paints()
-    paints.editors = frozenset({7})
-    layer = Image.new("RGBA", (8, 8))
-    layer.paste((255, 0, 0, 255), (0, 0, 4, 4))
-    data = layer_bytes(layer)
-    fields = {"component_id": "7", "fn_name": "accept_blobs", "session_hash": "a", "id": "k"}
-    fields |= {"type": "layer", "index": "0"}
-    parts = [FormPart(name, None, value.encode()) for name, value in fields.items()]
-    paints.put([*parts, FormPart("file", "a.png", data)])
-    (tmp_path / "a.png").write_bytes(data)
-    uploaded = {"layers": [{"path": str(tmp_path / "a.png")}], "id": None}
-    for given in ({"id": "k"}, uploaded):
-        (one,) = layers_of(given, editor, paints)
-        assert (np.asarray(one) == np.asarray(layer)).all()
-    assert layers_of({"id": "k"}, editor, paints) == []  # it was taken
-    assert layers_of(None, editor, paints) == []
-    for other in ("/etc/passwd", f"{tmp_path}/../x.png", "http://evil.example/a.png"):
-        with pytest.raises(InputError, match="never named by a path"):
-            layers_of({"layers": [{"path": other}]}, editor, paints)
-    (tmp_path / "a.png").write_bytes(SVG)
-    with pytest.raises(InputError, match="not an image"):
-        layers_of(uploaded, editor, paints)
+    assert (painted(taken, (32, 16), mask) == mask).all()
 
 
 def test_colour_is_brought_to_the_photos_size():
-    below, above = Image.new("RGBA", (8, 8)), Image.new("RGBA", (8, 8))
-    assert merged([below, above], (4, 4)) is None
-    below.paste((255, 0, 0, 255), (0, 0, 8, 4))
-    above.paste((0, 0, 255, 255), (0, 0, 4, 4))
-    whole = merged([below, above], (4, 4))
+    strokes = Image.new("RGBA", (8, 8))
+    assert colour_of(strokes, (4, 4)) is None
+    strokes.paste((255, 0, 0, 255), (0, 0, 8, 4))
+    strokes.paste((0, 0, 255, 255), (0, 0, 4, 4))
+    whole = colour_of(strokes, (4, 4))
     assert whole is not None
     assert whole.getpixel((0, 0)) == (0, 0, 255, 255)
     assert whole.getpixel((3, 0)) == (255, 0, 0, 255)

@@ -12,7 +12,6 @@ from driving import (
     number_of,
     paste,
     said,
-    strokes,
     tab,
     unfold,
 )
@@ -76,7 +75,6 @@ def test_methods_are_compared_and_one_is_taken(visit):
     edited(page, "Re-edited in")
 
 
-@strokes
 def test_the_noise_is_shown_shifted_and_coloured(visit):
     page = visit()
     begin(page)
@@ -112,7 +110,6 @@ def test_the_noise_is_shown_shifted_and_coloured(visit):
     assert f"--operation shift:dx={moved:.0f},dy=0" in command
 
 
-@strokes
 def test_the_noise_of_another_photo_is_not_shown(visit):
     page = visit()
     begin(page)

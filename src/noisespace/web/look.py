@@ -38,6 +38,21 @@ CSS = """
 #words label input { position: absolute; opacity: 0; }
 #words label.selected, #words label:has(:checked) { background: var(--color-accent); color: #fff; }
 #words label:has(:focus-visible) { outline: 2px solid var(--color-accent); outline-offset: 2px; }
+.board-tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 6px 0; }
+.board-tools button { margin: 0; border: 1px solid var(--border-color-primary); border-radius: 6px;
+  padding: 2px 10px; background: var(--button-secondary-background-fill); cursor: pointer; }
+.board-tools button[aria-pressed=true] { outline: 2px solid var(--color-accent); }
+.board-tools button:disabled { opacity: .5; cursor: default; }
+.board-tools span { display: inline-block; width: .9em; height: .9em; margin-right: .4em;
+  border: 1px solid var(--border-color-primary); border-radius: 50%; vertical-align: -.1em; }
+.board-tools label { display: flex; gap: 6px; align-items: center; }
+.board-tools input[type=range] { width: 110px; }
+.board-tools input[type=color] { width: 34px; height: 28px; padding: 1px; }
+.board-canvas { position: relative; width: 100%; margin: 0 auto; }
+.board-canvas img, .board-canvas canvas { position: absolute; inset: 0; width: 100%;
+  height: 100%; margin: 0; }
+.board-canvas canvas { cursor: crosshair; touch-action: none; }
+.board-label, .board-empty { margin: 0; opacity: .85; }
 #painted .panel { padding: 4px 12px; border: 0; }
 #past input { text-overflow: ellipsis; padding-right: 2em; }
 #panel, #compare-panel, #noise-panel { padding: 0; }
@@ -58,7 +73,8 @@ CSS = """
 
 def look(most: int) -> dict[str, Any]:
     """What ``gr.mount_gradio_app`` takes beside the blocks. ``most``: bytes of a photo."""
-    script = Path(__file__).with_name("page.js").read_text().replace("MOST_BYTES", str(most))
+    own = (Path(__file__).with_name(name).read_text() for name in ("page.js", "painter.js"))
+    script = "\n".join(own).replace("MOST_BYTES", str(most))
     theme = gr.themes.Default(
         primary_hue="teal",
         secondary_hue="slate",

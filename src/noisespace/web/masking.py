@@ -14,9 +14,8 @@ from noisespace.web import asking
 from noisespace.web.controls import BY_HAND
 from noisespace.web.editing import Editing
 from noisespace.web.following import follow, telling
-from noisespace.web.paints import Paints
 from noisespace.web.panel import panel
-from noisespace.web.pieces import covered, layers_of, painted, share
+from noisespace.web.pieces import covered, painted, share
 from noisespace.web.requests import AttentionRequest, MaskRequest
 from noisespace.web.session import Session
 
@@ -28,19 +27,29 @@ class Masking:
     """The handlers of the editor of masks and of the words."""
 
     editing: Editing
-    paints: Paints
 
     def painted(self, session: Session, given: Any) -> list[Any]:
         """Paint was put on the photo: it is the mask, and the edit acts there."""
         if session.photo is None:
             return [gr.skip(), gr.skip()]
         try:
-            layers = layers_of(given, self.editing.tab.painter, self.paints)
-            session.mask = painted(layers, session.photo.size, session.found)
+            strokes = self.editing.tab.painter.read(session, given)
         except InputError as error:
             return [gr.skip(), panel(str(error), "error")]
+        if strokes is None:  # of a board that was drawn anew since
+            return [gr.skip(), gr.skip()]
+        session.mask = painted(strokes, session.photo.size, session.found)
         mode = gr.skip() if session.mask is None else BY_HAND
         return [mode, covered(session.mask)]
+
+    def draw(self, session: Session | None) -> list[Any]:
+        """The board anew, where that is asked for, and what it says is covered."""
+        if session is None or not session.redraw:
+            return [gr.skip(), gr.skip()]
+        session.redraw = False
+        session.found = session.mask  # what is painted after this comes on top of it
+        board = self.editing.tab.painter.draw(session, session.photo, session.mask)
+        return [board, covered(session.mask)]
 
     def find(self, session: Session, *values: Any) -> Iterator[list[Any]]:
         """Finds a mask and shows it as a tint, so that it can be mended by hand.

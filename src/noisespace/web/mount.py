@@ -7,10 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 
 from noisespace.web.engine import Engine
-from noisespace.web.paints import Paints
 
 
-def mount_page(app: FastAPI, engine: Engine, paints: Paints) -> Any:
+def mount_page(app: FastAPI, engine: Engine) -> Any:
     """Mounts the page at ``/``; it has no files to give but its own, and reports to nobody.
 
     ``GRADIO_ANALYTICS_ENABLED`` must be "False" before gradio is imported, which happens here.
@@ -21,7 +20,7 @@ def mount_page(app: FastAPI, engine: Engine, paints: Paints) -> Any:
 
     return gradio.mount_gradio_app(
         app,
-        build(engine, paints, lifetime=int(engine.limits.lifetime)),
+        build(engine, lifetime=int(engine.limits.lifetime)),
         path="/",
         allowed_paths=[],
         max_file_size=engine.limits.upload_bytes,

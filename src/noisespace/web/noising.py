@@ -15,9 +15,8 @@ from noisespace.metadata import png_bytes
 from noisespace.web import asking, maps, strokes
 from noisespace.web.editing import Editing
 from noisespace.web.following import follow, telling
-from noisespace.web.paints import Paints
 from noisespace.web.panel import panel, seconds
-from noisespace.web.pieces import canvas, layers_of, merged, share
+from noisespace.web.pieces import colour_of, share
 from noisespace.web.requests import InvertRequest, OperationRequest, Paint
 from noisespace.web.session import Photo, Session
 from noisespace.web.tabs.noise import START, NoiseTab
@@ -29,7 +28,6 @@ class Noising:
 
     editing: Editing
     tab: NoiseTab
-    paints: Paints
 
     def inverted(
         self, session: Session, photo: Photo, values: tuple[Any, ...], rest: list[Any]
@@ -62,7 +60,7 @@ class Noising:
                 table(by_step),
                 maps.strip(code),
                 photo.path,
-                canvas(photo),
+                self.tab.canvas.draw(session, photo),
             ]
         except Exception as error:
             yield [panel(asking.sentence(error), "error"), *rest]
@@ -74,7 +72,9 @@ class Noising:
         if session is None or session.looked in ("", now):
             return [gr.skip()] * len(shown)
         session.looked, session.clicked = "", None
-        return [panel(START), *[None] * (len(shown) - 1)]
+        values = dict.fromkeys(shown) | {self.tab.panel: panel(START)}
+        values[self.tab.canvas.shown] = self.tab.canvas.draw(session, None)
+        return list(values.values())
 
     def click(self, session: Session, x: int, y: int) -> list[Any]:
         """A click on the photo: the first is where from, the second where to."""
@@ -100,14 +100,15 @@ class Noising:
         """Colour was put on the photo."""
         if session.photo is None:
             return gr.skip()
-        before = session.colour
         try:
-            layers = layers_of(given, self.tab.canvas, self.paints)
-            session.colour = merged(layers, session.photo.size)
+            strokes = self.tab.canvas.read(session, given)
         except InputError as error:
             return panel(str(error), "error")
-        if session.colour is None:  # the editor says so too when a photo comes into it
-            return gr.skip() if before is None else panel("Nothing is painted.")
+        if strokes is None:  # of a board that was drawn anew since
+            return gr.skip()
+        session.colour = colour_of(strokes, session.photo.size)
+        if session.colour is None:
+            return panel("Nothing is painted.")
         covered = share(np.asarray(session.colour)[..., 3])
         return panel(f"Colour covers {covered} of the photo: show it, or use it in edits.")
 

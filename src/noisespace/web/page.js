@@ -18,7 +18,7 @@
   }
 
   const send = window.fetch.bind(window);
-  const ours = /\/gradio_api\/(upload|component_server|queue\/join|run\/|cancel)/;
+  const ours = /\/gradio_api\/(upload|queue\/join|run\/|cancel)/;
   window.fetch = async (asked, ...options) => {
     const url = String(asked?.url ?? asked);
     if (!ours.test(url)) return send(asked, ...options);
@@ -61,34 +61,7 @@
   window.addEventListener("change", check, true);
   window.addEventListener("drop", check, true);
 
-  // Who draws the editor of masks anew takes turns: gradio's editor fails where it is taken off the
-  // page before its canvas is there.
   const wait = (ms) => new Promise((later) => setTimeout(later, ms));
-  const ends = [];
-  let last = Promise.resolve();
-  window.noisespaceEditor = {
-    async turn() {
-      const before = last;
-      let own;
-      last = new Promise((end) => { own = end; });
-      ends.push(own);
-      await Promise.race([before, wait(10000)]); // an answer that never came holds nobody for long
-      while (ends.length && ends[0] !== own) ends.shift()(); // and no turn after this one
-    },
-    async pause() { // until the browser has taken it off: a picture given before that is lost
-      await wait(250);
-      for (let tries = 0; tries < 30 && document.querySelector("#painter"); tries += 1) await wait(50);
-    },
-    async ready() {
-      for (let tries = 0, gone = 0; tries < 200 && gone < 20; tries += 1) {
-        const editor = document.querySelector("#painter");
-        if (editor?.querySelector("canvas")) break;
-        gone = editor ? 0 : gone + 1; // it may still be on its way
-        await wait(50);
-      }
-      ends.shift()?.();
-    },
-  };
 
   // One session a tab, found again by a reload. A lock that lives as long as the tab tells whether
   // another one has it: a new tab takes over what a closed one left, who acted last first.

@@ -15,10 +15,8 @@ from noisespace.web.examples import examples_of
 from noisespace.web.look import look
 from noisespace.web.masking import Masking
 from noisespace.web.noising import Noising
-from noisespace.web.painting import wire_masks, wire_noise
-from noisespace.web.paints import Paints
+from noisespace.web.painting import draw_again, wire_masks, wire_noise
 from noisespace.web.panel import idle
-from noisespace.web.pieces import again
 from noisespace.web.tabs import compare as compare_tab
 from noisespace.web.tabs import edit as edit_tab
 from noisespace.web.tabs import noise as noise_tab
@@ -36,11 +34,8 @@ CLAIM = "() => window.noisespaceTab.claim()"
 ARRIVED = "(kept) => { window.noisespace = true; window.noisespaceTab.hold(kept?.visitor); }"
 
 
-def build(engine: Any, paints: Paints, *, lifetime: int = 3600) -> gr.Blocks:
-    """The page on an engine. ``lifetime``: seconds after which files of the page are deleted.
-
-    ``paints``: where the server puts what is painted; it is told the page's editors.
-    """
+def build(engine: Any, *, lifetime: int = 3600) -> gr.Blocks:
+    """The page on an engine. ``lifetime``: seconds after which files of the page are deleted."""
     models, visitors = list(engine.models), Visitors(lifetime)
     engine.tidied.append(visitors.expire)
     start = usual(engine.models[models[0]], "edit-friendly")
@@ -64,17 +59,17 @@ def build(engine: Any, paints: Paints, *, lifetime: int = 3600) -> gr.Blocks:
             with gr.Tab("Noise space", id="noise"):
                 noise = noise_tab.draw()
         fetch = gr.DownloadButton("file", visible="hidden", elem_id="download-now")
-        paints.editors = frozenset({tab.painter._id, noise.canvas._id})
         editing = Editing(engine, tab)
         changes = [*wire_edit(editing, tab, session), *wire_history(editing, tab, session)]
-        wire_masks(Masking(editing, paints), session)
+        masking = Masking(editing)
+        wire_masks(masking, session)
         wire_files(editing, tab, session, fetch)
         wire_compare(Comparing(editing, comparison), session)
-        noising = Noising(editing, noise, paints)
+        noising = Noising(editing, noise)
         wire_noise(noising, session)
         changes.append(wire_visit(page, editing, visitors, session, kept))
         for event in changes:
-            again(event, *tab.masks, session)
+            draw_again(event, masking, session)
             event.then(noising.clear, session, [*noise.looks, noise.slider], **QUIET)
     return page.queue(max_size=WAITING, api_open=False)
 

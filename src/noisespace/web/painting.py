@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from noisespace.web.handlers import safe
 from noisespace.web.masking import Masking
 from noisespace.web.noising import Noising
-from noisespace.web.pieces import again
 from noisespace.web.session import Session
 from noisespace.web.wiring import QUIET, RAW, WORK
 
-# "change" and not "input": that one comes before the strokes have been sent, with those before
-# them. A stroke that comes while an earlier one is worked on is taken after it, not dropped.
+# a stroke that comes while an earlier one is worked on is taken after it, not dropped
 STROKES = {**RAW, "trigger_mode": "always_last"}
 
 
@@ -20,15 +20,22 @@ def wire_masks(masking: Masking, session: gr.State) -> None:
     """Masks by hand and found, and where a word looks."""
     tab = masking.editing.tab
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
-    told = [controls.mode, tab.painted]
+    told, strokes = [controls.mode, tab.painted], tab.painter.strokes
     painted = safe(masking.painted, told, tab.painted)
-    tab.painter.change(painted, [session, tab.painter], told, **STROKES)
+    strokes.change(painted, [session, strokes], told, **STROKES)
     found = [tab.panel, tab.cancel, controls.mode]
-    again(tab.find.click(masking.find, inputs, found, **WORK), *tab.masks, session)
+    draw_again(tab.find.click(masking.find, inputs, found, **WORK), masking, session)
     words = safe(masking.words, [tab.words])
     gr.on([controls.source.change], words, controls.source, tab.words, **QUIET)
     look_at = [session, tab.words, *controls.inputs]
     tab.words.input(masking.look, look_at, [tab.panel, tab.cancel, tab.attention], **WORK)
+
+
+def draw_again(event: Any, masking: Masking, session: gr.State) -> None:
+    """After an event that may ask for it (`Session.redraw`), the board of masks is drawn anew."""
+    tab = masking.editing.tab
+    into = [tab.painter.shown, tab.painted]
+    event.then(safe(masking.draw, into, tab.painted), session, into, **QUIET)
 
 
 def wire_noise(noising: Noising, session: gr.State) -> None:
@@ -48,7 +55,8 @@ def wire_noise(noising: Noising, session: gr.State) -> None:
     keep = safe(noising.keep, into, tab.panel)
     tab.keep.click(keep, [controls.operations, *by], into, **QUIET)
     painted = safe(noising.painted, [tab.panel], tab.panel)
-    tab.canvas.change(painted, [session, tab.canvas], tab.panel, **STROKES)
+    strokes = tab.canvas.strokes
+    strokes.change(painted, [session, strokes], tab.panel, **STROKES)
     tab.colour.click(noising.colour, [session, tab.strength, *controls.inputs], done, **WORK)
     kept = [session, controls.operations, tab.strength]
     keep_colour = safe(noising.keep_colour, into, tab.panel)

@@ -21,7 +21,6 @@ from noisespace.web.engine import Engine
 from noisespace.web.guard import Guard
 from noisespace.web.jobs import Busy, Gone
 from noisespace.web.limits import MIB
-from noisespace.web.paints import Paints
 from noisespace.web.routes import routes
 from noisespace.web.sentences import first_error
 from noisespace.web.serving import Api
@@ -35,7 +34,7 @@ Post a picture to `/api/uploads` (or give it as base64), post a job, ask for the
 done, fetch its files. Every refusal is JSON, `{"error": "one sentence"}`. Who shares a server sends
 a secret of their own as `X-Session`, so that jobs are theirs alone.
 """
-Mount = Callable[[FastAPI, Engine, Paints], Any]
+Mount = Callable[[FastAPI, Engine], Any]
 
 
 def create_app(
@@ -67,15 +66,14 @@ def create_app(
     handle_errors(app)
     describe(app, engine, access)
     # The last one added stands first: whoever is refused is counted too, and no body was read.
-    paints = Paints()
     if page is not None:
-        app.add_middleware(Strict, limits=limits, paints=paints)
+        app.add_middleware(Strict, limits=limits)
     together = max(2 * limits.upload_bytes, 128 * MIB)
     app.add_middleware(Bodies, each=limits.upload_bytes * 4 // 3 + MIB, together=together)
     app.add_middleware(Guard, access=access)
     app.add_middleware(Watched, metrics=metrics, log=log)
     if page is not None:
-        page(app, engine, paints)
+        page(app, engine)
     return app
 
 

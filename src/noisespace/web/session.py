@@ -73,8 +73,8 @@ class Session:
         self.looked = ""  # the photo whose noise is shown, by its sha256
         self.clicked: tuple[int, int] | None = None  # where a shift begins
         self.mask: np.ndarray | None = None  # as painted on the photo
-        self.redraw = False  # whether the editor of masks has to be drawn anew
-        self.away = False  # whether it is off the page for that
+        self.redraw = False  # whether the board of masks has to be drawn anew
+        self.boards: dict[str, int] = {}  # how often each board was drawn
         self.found: np.ndarray | None = None  # what that was begun with
         self.strokes: dict[str, str] = {}  # paths of painted colour by name, oldest first
         self.colour: Any = None  # what is painted in the tab Noise space, RGBA

@@ -14,7 +14,7 @@ from noisespace.web.folders import folder_size, upload_folder
 from noisespace.web.guard import App, Message, Receive, Scope, Send, headers_of, respond
 from noisespace.web.limits import Limits
 from noisespace.web.multipart import parts_of
-from noisespace.web.paints import PARTS, Paints, check_head
+from noisespace.web.paints import check_head
 
 PREFIX = "/gradio_api/"
 LINK = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]+:|//)")
@@ -28,15 +28,15 @@ EVENT = 2 * 2**20  # bytes of a JSON body
 
 
 class Strict:
-    """Takes paint and uploads apart and refuses what is no picture, before gradio looks at them.
+    """Takes uploads apart and refuses what is no picture, before gradio looks at them.
 
     An event that names a URL, or a file that lies elsewhere, is refused: a file in it is {"path":
     ...} of something that was uploaded; of a URL gradio would fetch what is there, and it hands
-    some paths on as they come. ``paints`` get what is painted.
+    some paths on as they come.
     """
 
-    def __init__(self, app: App, limits: Limits, paints: Paints) -> None:
-        self.app, self.limits, self.paints = app, limits, paints
+    def __init__(self, app: App, limits: Limits) -> None:
+        self.app, self.limits = app, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -44,9 +44,7 @@ class Strict:
             await self.app(scope, receive, send)
             return
         rest, writes = path.removeprefix(PREFIX), scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if rest.rstrip("/") == "component_server" and writes:
-            await self.paint(scope, receive, send)
-        elif rest.rstrip("/") == "upload" and writes:
+        if rest.rstrip("/") == "upload" and writes:
             await self.upload(scope, receive, send)
         elif writes and WRITE.fullmatch(rest):
             await self.event(scope, receive, send)
@@ -54,18 +52,6 @@ class Strict:
             await self.app(scope, receive, send)
         else:
             await respond(send, 404, "there is no such thing here")
-
-    async def paint(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Layers of a mask editor: kept here, for the event that follows."""
-        body = await whole(receive)
-        try:
-            await asyncio.to_thread(self.painted, body, content_type(scope))
-        except InputError as error:
-            await respond(send, 400, str(error))
-            return
-        head = [(b"content-type", b"application/json"), (b"content-length", b"4")]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
-        await send({"type": "http.response.body", "body": b"null"})
 
     async def upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A photo: what is none never reaches the disk."""
@@ -82,9 +68,6 @@ class Strict:
             return
         await self.app(scope, again(body, receive), send)
 
-    def painted(self, body: bytes, kind: str) -> None:
-        self.paints.put(parts_of(body, kind, PARTS))
-
     def uploaded(self, body: bytes, kind: str) -> None:
         """Raises InputError for what is no upload of a photo."""
         for part in parts_of(body, kind, FILES):
@@ -97,7 +80,7 @@ class Strict:
     async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reads an event (its size is bounded before), looks at its files, and passes it on."""
         body = await whole(receive)
-        if len(body) > EVENT:  # it holds words and paths; much JSON would hold the server up
+        if len(body) > EVENT:  # words, paths, strokes; much JSON would hold the server up
             await respond(send, 413, "an event is larger than any of the page's is")
             return
         try:

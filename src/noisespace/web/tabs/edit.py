@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 
 from noisespace.web import controls as c
+from noisespace.web.boards import KEEP, PAINT, Board, draw_board
 from noisespace.web.controls import Controls
 from noisespace.web.panel import idle
 from noisespace.web.panel import panel as panel_of
-from noisespace.web.pieces import painter, upload
+from noisespace.web.pieces import upload
 from noisespace.web.showing import View, draw_view
 
 
@@ -21,7 +22,7 @@ class EditTab:
 
     photo: gr.Image
     controls: Controls
-    painter: gr.ImageEditor
+    painter: Board
     painted: gr.HTML
     find: gr.Button
     run: gr.Button
@@ -32,11 +33,6 @@ class EditTab:
     words: gr.Radio
     attention: gr.Image
     examples: Any  # gr.Examples, None where there are none
-
-    @property
-    def masks(self) -> tuple[gr.ImageEditor, gr.HTML]:
-        """The editor of masks, and what it says."""
-        return self.painter, self.painted
 
 
 def draw(models: list[str], start: tuple[int, float, float], examples: list[list[str]]) -> EditTab:
@@ -92,7 +88,7 @@ def difference(source: str, target: str) -> str:
 
 def settings(
     models: list[str], start: tuple[int, float, float], prompts: tuple[Any, Any]
-) -> tuple[Controls, gr.ImageEditor, gr.HTML, gr.Button]:
+) -> tuple[Controls, Board, gr.HTML, gr.Button]:
     """The settings below the prompts: numbers, mask, method and editor with their fields."""
     with gr.Accordion("Strength and seeds", open=True):
         numbers = c.draw_numbers(start)
@@ -105,9 +101,8 @@ def settings(
         editor = c.draw_editor()
     with gr.Accordion("Mask", open=False, elem_id="mask"):
         mode = c.draw_mode()
-        canvas = painter(
-            "Orange: the edit may act there; blue: it may not", "painter", visible=False
-        )
+        inks = ((PAINT, "Orange"), (KEEP, "Blue"))
+        canvas = draw_board("painter", "Orange: the edit may act there; blue: it may not", inks)
         told = gr.HTML(panel_of("Nothing is painted."), elem_id="painted")
         find = gr.Button("Find it now, to mend it by paint", elem_id="find-mask")
         mask = c.draw_mask()

@@ -7,11 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from noisespace.web.boards import Board, draw_board
 from noisespace.web.panel import panel
-from noisespace.web.pieces import painter
 
 START = "Takes the photo and the inversion of the tab Edit (edit-friendly has the most to show)."
-COLOURS = ["#d62728", "#1f77b4", "#2ca02c", "#ffd700", "#ffffff", "#000000"]
+COLOURS = (
+    ("#d62728", "Red"), ("#1f77b4", "Blue"), ("#2ca02c", "Green"), ("#ffd700", "Yellow"),
+    ("#ffffff", "White"), ("#000000", "Black"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class NoiseTab:
     dy: gr.Slider
     shift: gr.Button
     keep: gr.Button
-    canvas: gr.ImageEditor
+    canvas: Board
     strength: gr.Slider
     colour: gr.Button
     keep_colour: gr.Button
@@ -40,7 +43,7 @@ class NoiseTab:
     def looks(self) -> list[Any]:
         """What `Noising.look` sets."""
         pictures = [self.variance, self.correlation, self.steps, self.maps]
-        return [self.panel, *pictures, self.photo, self.canvas]
+        return [self.panel, *pictures, self.photo, self.canvas.shown]
 
 
 def draw() -> NoiseTab:
@@ -75,7 +78,7 @@ def draw() -> NoiseTab:
                 shift = gr.Button("Show the shifted photo", elem_id="shift")
                 keep = gr.Button("Use the shift in edits", elem_id="keep-shift")
         with gr.Column(min_width=300):
-            canvas = painter("Colour: paint where it shall be", "colours", COLOURS)
+            canvas = draw_board("colours", "Colour: paint where it shall be", COLOURS, free=True)
             strength = gr.Slider(
                 0, 0.3, value=0.05, step=0.01, label="strength", elem_id="colour-strength",
                 info="how much of the colour is added at each step",
