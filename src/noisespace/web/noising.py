@@ -74,6 +74,7 @@ class Noising:
         session.looked, session.clicked = "", None
         values = dict.fromkeys(shown) | {self.tab.panel: panel(START)}
         values[self.tab.canvas.shown] = self.tab.canvas.draw(session, None)
+        values[self.tab.steps] = table([])  # taken away while it is drawn, gradio's plot fails
         return list(values.values())
 
     def click(self, session: Session, x: int, y: int) -> list[Any]:
@@ -172,4 +173,5 @@ def table(by_step: Any) -> Any:
     """The variances as what the plot takes."""
     import pandas
 
-    return pandas.DataFrame({"step": range(1, len(by_step) + 1), "variance": by_step.astype(float)})
+    values = [float(value) for value in by_step]
+    return pandas.DataFrame({"step": range(1, len(values) + 1), "variance": values})
