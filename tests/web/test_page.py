@@ -283,6 +283,8 @@ def test_errors_are_sentences_on_the_page(visit, tmp_path):
     drop(page, bad)
     expect(said(page)).to_contain_text("photo.png has 33.0 MiB; a picture may have 32.0 MiB here")
     begin(page)
+    unfold(page, "mask")
+    page.wait_for_selector("#painter .board")  # the last of what a photo changes on the page
     page.locator("#method-spec textarea").fill("edit-friendly:skip=2.5")
     page.locator("#method-spec textarea").blur()
     edited(page, "skip")
