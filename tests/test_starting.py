@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from noisespace.cli.app import app
-from noisespace.cli.starting import begun
+from noisespace.cli.starting import begin, begun
 
 LINES = """
 import gc
@@ -40,14 +40,30 @@ def test_a_command_with_a_model_collects(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["batch", "missing.jsonl", "--out", "out"], ["train", "missing.json"]]
+    "arguments",
+    [
+        ["batch", "missing.jsonl", "--out", "out"],
+        ["train", "missing.json"],
+        ["bench", "--methods", "ddim", "--data", "missing", "--out", "out"],
+    ],
 )
 def test_commands_that_load_no_model_themselves_collect(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    gc.disable()
+    begin()
     try:
         assert CliRunner().invoke(app, arguments).exit_code == 2
         assert gc.isenabled()
     finally:
         begun()
         gc.unfreeze()
+
+
+def test_a_program_that_calls_commands_keeps_its_own_way():
+    before = gc.get_freeze_count()
+    gc.disable()
+    try:
+        begun()
+        assert not gc.isenabled()
+        assert gc.get_freeze_count() == before
+    finally:
+        gc.enable()

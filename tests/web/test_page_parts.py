@@ -22,8 +22,9 @@ from noisespace.web.comparing import Comparing
 from noisespace.web.history import History
 from noisespace.web.jobs import PARTS, View
 from noisespace.web.limits import Limits
+from noisespace.web.noising import colour_now
 from noisespace.web.panel import data_uri, panel, seconds, under_way
-from noisespace.web.pieces import colour_of, painted
+from noisespace.web.pieces import painted
 from noisespace.web.receiving import settle
 from noisespace.web.records import Settings
 from noisespace.web.requests import InvertRequest
@@ -126,15 +127,20 @@ def test_paint_becomes_a_mask_of_the_photos_size():
     assert painted(taken, (32, 16), mask) is None
     taken.putalpha(0)
     assert (painted(taken, (32, 16), mask) == mask).all()
+    large = painted(layer, (2048, 1024))  # of a photo larger than the canvas
+    assert large is not None
+    assert (large[:, :1024] == 255).all()
+    assert not large[:, 1024:].any()
 
 
 def test_colour_is_brought_to_the_photos_size():
-    strokes = Image.new("RGBA", (8, 8))
-    assert colour_of(strokes, (4, 4)) is None
-    strokes.paste((255, 0, 0, 255), (0, 0, 8, 4))
-    strokes.paste((0, 0, 255, 255), (0, 0, 4, 4))
-    whole = colour_of(strokes, (4, 4))
-    assert whole is not None
+    session = Session()
+    with pytest.raises(InputError, match="then paint"):
+        colour_now(session)
+    session.photo, session.colour = Photo("", "", (4, 4)), Image.new("RGBA", (8, 8))
+    session.colour.paste((255, 0, 0, 255), (0, 0, 8, 4))
+    session.colour.paste((0, 0, 255, 255), (0, 0, 4, 4))
+    whole = colour_now(session)
     assert whole.getpixel((0, 0)) == (0, 0, 255, 255)
     assert whole.getpixel((3, 0)) == (255, 0, 0, 255)
     assert whole.getpixel((0, 3)) == (0, 0, 0, 0)

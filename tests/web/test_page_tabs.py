@@ -12,6 +12,7 @@ from driving import (
     number_of,
     paste,
     said,
+    stroke,
     tab,
     unfold,
 )
@@ -99,8 +100,17 @@ def test_the_noise_is_shown_shifted_and_coloured(visit):
     expect(told).to_contain_text("Colour covers")
     page.click("#colour")
     expect(told).to_contain_text("Done in")
+    free = page.locator("#colours input[type=color]")
+    free.evaluate("(one) => { one.value = '#00ff00'; one.click(); }")
+    stroke(page, "colours", (0.2, 0.2))
+    green = "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+    green += " for (let k = 0; k < d.length; k += 4) if (d[k + 1] > 250 && d[k] < 5) return true; }"
+    assert page.locator("#colours canvas").evaluate(green)
     page.click("#look")  # once more: the canvas is empty again, and takes paint
     expect(told).to_contain_text("noise maps by EditFriendly")
+    page.wait_for_timeout(500)
+    empty = "c => !c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
+    assert page.locator("#colours canvas").evaluate(empty)
     draw(page, "colours", told)
     expect(told).to_contain_text("Colour covers")
     tab(page, "Edit")

@@ -9,6 +9,7 @@ import typer
 
 from noisespace.cli import options as o
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, progress, say
+from noisespace.cli.starting import begun
 from noisespace.errors import InputError
 
 METHODS = "nothing; autoencoder; ddim; negative-prompt; cycle-diffusion; edit-friendly"
@@ -83,6 +84,7 @@ def bench(
     named = [] if metrics is None else [n.strip() for n in metrics.split(",") if n.strip()]
     for name in named:
         find(name)
+    begun()  # a data set may have many images
     cases = read_cases(data, limit, seed, captions=known_captions(captions))
     loaded = o.load_model(model, dtype, device)
     towers = model if getattr(loaded, "towers", None) is not None else None

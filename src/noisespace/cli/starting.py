@@ -10,14 +10,24 @@ from __future__ import annotations
 import atexit
 import gc
 
+_waiting = False  # whether this process has begun and is not there yet
+
 
 def begin() -> None:
     """Nothing is collected until `begun`, nor at the end what the system takes back anyway."""
+    global _waiting
+    _waiting = True
     gc.disable()
     atexit.register(gc.freeze)
 
 
 def begun() -> None:
-    """What is there by now stays; what comes after it is collected as usual."""
-    gc.freeze()
-    gc.enable()
+    """What is there by now stays; what comes after it is collected as usual.
+
+    Nothing happens where no `begin` was, in a program that calls the commands itself.
+    """
+    global _waiting
+    if _waiting:
+        _waiting = False
+        gc.freeze()
+        gc.enable()

@@ -13,6 +13,7 @@ import typer
 
 from noisespace.cli import options as o
 from noisespace.cli.outcome import Clock, finish, progress, say
+from noisespace.cli.starting import begun
 from noisespace.errors import InputError
 from noisespace.study import STUDIES, WITHOUT_MODEL, WITHOUT_TEXT, known, load
 
@@ -63,6 +64,7 @@ def study(
     loaded = None
     if set(names) - set(WITHOUT_MODEL):
         loaded = loaded_for(names, model, device)
+    begun()
     # every folder is looked into before the first study runs
     budgets = [kept_in(out, each, budget, loaded, resume, force) for each in names]
     done = [one(*pair, loaded, out, clock) for pair in zip(names, budgets, strict=True)]

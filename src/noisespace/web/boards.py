@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import html
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,6 +25,7 @@ from noisespace.web.session import Photo, Session
 
 PAINT, KEEP = "#e8590c", "#1864ab"  # what a mask is painted with, and taken away
 CANVAS = 512  # pixels of the longer side of what is painted on
+GATE = threading.BoundedSemaphore(2)  # so many photos and strokes are decoded at once
 EMPTY = "The photo comes here, to be painted on."
 
 
@@ -45,10 +47,11 @@ class Board:
 
         What is painted is added to the mask or taken from it, by its colour.
         """
-        number = session.boards[self.place] = session.boards.get(self.place, 0) + 1
         if photo is None:
             return f'<p class="board-empty">{EMPTY}</p>'
-        below = picture(photo, mask)
+        with GATE:
+            below = picture(photo, mask)
+        number = session.refuse_strokes(self.place)
         tools = "".join(ink(*one, pressed=k == 0) for k, one in enumerate(self.inks))
         return BOARD.format(
             place=self.place, number=number, label=html.escape(self.label), inks=tools,
@@ -59,14 +62,19 @@ class Board:
     def read(self, session: Session, sent: object) -> Image.Image | None:
         """The strokes that a browser sent, RGBA; None where they are of a board before this one.
 
-        Raises InputError for what is none.
+        Raises InputError for what is none, and where there is no photo.
         """
+        if session.photo is None:
+            raise InputError("there is no photo (any more) to paint on: give it again")
         try:
             strokes = Strokes.model_validate_json(str(sent))
             data = base64.b64decode(strokes.png, validate=True)
         except (ValidationError, ValueError):
             raise InputError("this is not what the page's boards send: paint once more") from None
-        return layer(data) if strokes.board == session.boards.get(self.place) else None
+        if strokes.board != session.boards.get(self.place):
+            return None
+        with GATE:
+            return layer(data, size_of(session.photo))
 
     @property
     def place(self) -> str:
@@ -95,7 +103,7 @@ def draw_board(
 BOARD = """
 <div class="board" role="group" aria-label="{label}" data-into="{place}-strokes"
  data-number="{number}"><p class="board-label">{label}</p>
-<div class="board-tools" role="toolbar" aria-label="what to paint with">{inks}{free}
+<div class="board-tools" role="group" aria-label="what to paint with">{inks}{free}
 <button type="button" data-does="ink" data-ink="" aria-pressed="false">Erase</button>
 <label>size <input type="range" class="board-size" min="4" max="96" value="24"></label>
 <button type="button" data-does="undo" disabled>Undo</button>
@@ -104,7 +112,10 @@ BOARD = """
 <img src="{source}" alt="" draggable="false"><canvas width="{width}" height="{height}"
  role="img" aria-label="{label}: paint here by mouse, pen or finger"></canvas></div></div>
 """
-FREE = '<input type="color" class="board-free" value="#9467bd" aria-label="another colour">'
+FREE = (
+    '<input type="color" data-does="ink" data-ink="free" value="#9467bd"'
+    ' aria-label="another colour">'
+)
 
 
 def ink(colour: str, name: str, *, pressed: bool) -> str:
@@ -116,13 +127,18 @@ def ink(colour: str, name: str, *, pressed: bool) -> str:
     )
 
 
+def size_of(photo: Photo) -> tuple[int, int]:
+    """The width and height of a photo's canvas."""
+    width, height = photo.size
+    by = CANVAS / max(width, height)
+    return max(1, round(width * by)), max(1, round(height * by))
+
+
 def picture(photo: Photo, mask: np.ndarray | None) -> Image.Image:
     """What lies below the canvas: the photo, enlarged where it is small, and the mask's tint."""
-    whole = Image.open(photo.path).convert("RGB")
-    by = CANVAS / max(whole.size)
-    size = (max(1, round(whole.width * by)), max(1, round(whole.height * by)))
-    kind = Image.Resampling.NEAREST if by > 2 else Image.Resampling.LANCZOS
-    below = whole.resize(size, kind)
+    size = size_of(photo)
+    kind = Image.Resampling.NEAREST if size[0] > 2 * photo.size[0] else Image.Resampling.LANCZOS
+    below = Image.open(photo.path).convert("RGB").resize(size, kind)
     if mask is not None:
         inside = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
         tint = Image.blend(below, Image.new("RGB", size, PAINT), 0.6)

@@ -80,7 +80,7 @@ class Editing:
 
     def current(self, session: Session) -> list[Any]:
         """What the page shows of a session: photo, panel, settings, results."""
-        session.redraw = True
+        session.draw_again()
         entry, controls = session.entry, self.tab.controls
         shown = self.tab.view.show(session)
         if entry is None:

@@ -41,7 +41,9 @@ CSS = """
 .board-tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 6px 0; }
 .board-tools button { margin: 0; border: 1px solid var(--border-color-primary); border-radius: 6px;
   padding: 2px 10px; background: var(--button-secondary-background-fill); cursor: pointer; }
-.board-tools button[aria-pressed=true] { outline: 2px solid var(--color-accent); }
+.board-tools button[aria-pressed=true], .board-tools .chosen {
+  box-shadow: 0 0 0 2px var(--color-accent); }
+.board-tools :focus-visible { outline: 2px dashed currentColor; outline-offset: 3px; }
 .board-tools button:disabled { opacity: .5; cursor: default; }
 .board-tools span { display: inline-block; width: .9em; height: .9em; margin-right: .4em;
   border: 1px solid var(--border-color-primary); border-radius: 50%; vertical-align: -.1em; }

@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from noisespace.errors import InputError
 from noisespace.web import asking
 from noisespace.web.controls import BY_HAND
 from noisespace.web.editing import Editing
@@ -24,23 +23,24 @@ BUSY, IDLE = gr.update(interactive=True), gr.update(interactive=False)  # the bu
 
 @dataclass(frozen=True)
 class Masking:
-    """The handlers of the editor of masks and of the words."""
+    """The handlers of the board of masks and of the words."""
 
     editing: Editing
 
-    def painted(self, session: Session, given: Any) -> list[Any]:
-        """Paint was put on the photo: it is the mask, and the edit acts there."""
-        if session.photo is None:
-            return [gr.skip(), gr.skip()]
-        try:
-            strokes = self.editing.tab.painter.read(session, given)
-        except InputError as error:
-            return [gr.skip(), panel(str(error), "error")]
-        if strokes is None:  # of a board that was drawn anew since
-            return [gr.skip(), gr.skip()]
+    def painted(self, session: Session, sent: Any) -> list[Any]:
+        """Strokes were made: they are the mask, and the edit acts there.
+
+        Gives the mode, what is said, and the board: anew where they are of one before it.
+        """
+        board = self.editing.tab.painter
+        strokes = board.read(session, sent)
+        assert session.photo  # or there were no strokes
+        if strokes is None:
+            session.redraw = True
+            return [gr.skip(), *reversed(self.draw(session))]
         session.mask = painted(strokes, session.photo.size, session.found)
         mode = gr.skip() if session.mask is None else BY_HAND
-        return [mode, covered(session.mask)]
+        return [mode, covered(session.mask), gr.skip()]
 
     def draw(self, session: Session | None) -> list[Any]:
         """The board anew, where that is asked for, and what it says is covered."""
@@ -69,7 +69,7 @@ class Masking:
             asking.still(session, photo)
             mask = np.where(np.asarray(outcome.mask.convert("L")) > 127, 255, 0).astype(np.uint8)
             session.mask = session.found = mask
-            session.redraw = True
+            session.draw_again()
             said = f"The mask covers {share(mask)} of the photo"
             told = panel(f"{said}: orange adds to it, blue takes away.", "done")
             yield [told, IDLE, BY_HAND]

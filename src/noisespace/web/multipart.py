@@ -23,14 +23,6 @@ class FormPart:
     file: str | None
     data: bytes
 
-    @property
-    def text(self) -> str:
-        """A plain field's value. Raises InputError where it is none."""
-        try:
-            return self.data.decode()
-        except UnicodeDecodeError:
-            raise InputError(f"the field {self.name!r} of the form is no text") from None
-
 
 def parts_of(body: bytes, content_type: str, most: int) -> list[FormPart]:
     """The parts of a form, at most ``most``. Raises InputError for any that is damaged."""

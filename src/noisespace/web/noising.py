@@ -16,7 +16,7 @@ from noisespace.web import asking, maps, strokes
 from noisespace.web.editing import Editing
 from noisespace.web.following import follow, telling
 from noisespace.web.panel import panel, seconds
-from noisespace.web.pieces import colour_of, share
+from noisespace.web.pieces import share
 from noisespace.web.requests import InvertRequest, OperationRequest, Paint
 from noisespace.web.session import Photo, Session
 from noisespace.web.tabs.noise import START, NoiseTab
@@ -51,7 +51,8 @@ class Noising:
             outcome = yield from self.inverted(session, photo, values, rest)
             code = self.editing.engine.code(outcome.code, session.owner)
             variance, by_step = maps.variance(code)
-            session.clicked = session.colour = None  # the canvas is drawn anew
+            session.clicked = session.colour = None  # the board is drawn anew
+            session.refuse_strokes(self.tab.canvas.place)
             session.looked = photo.image
             yield [
                 panel(f"{len(by_step)} noise maps by {code.method}.", "done"),
@@ -97,21 +98,19 @@ class Noising:
             return [gr.skip(), panel("a shift by nothing does nothing: give dx or dy", "error")]
         return added(operations, shift_spec(dx, dy), "shifted")
 
-    def painted(self, session: Session, given: Any) -> Any:
-        """Colour was put on the photo."""
-        if session.photo is None:
-            return gr.skip()
-        try:
-            strokes = self.tab.canvas.read(session, given)
-        except InputError as error:
-            return panel(str(error), "error")
-        if strokes is None:  # of a board that was drawn anew since
-            return gr.skip()
-        session.colour = colour_of(strokes, session.photo.size)
+    def painted(self, session: Session, sent: Any) -> list[Any]:
+        """Strokes of colour were made. Gives the panel, and the board as `Masking.painted` does."""
+        board = self.tab.canvas
+        strokes = board.read(session, sent)
+        if strokes is None:
+            session.colour = None
+            return [panel("Nothing is painted."), board.draw(session, session.photo)]
+        there = strokes.getchannel("A")
+        session.colour = strokes if there.getbbox() else None
         if session.colour is None:
-            return panel("Nothing is painted.")
-        covered = share(np.asarray(session.colour)[..., 3])
-        return panel(f"Colour covers {covered} of the photo: show it, or use it in edits.")
+            return [panel("Nothing is painted."), gr.skip()]
+        said = f"Colour covers {share(np.asarray(there))} of the photo"
+        return [panel(f"{said}: show it, or use it in edits."), gr.skip()]
 
     def colour(self, session: Session, strength: float, *values: Any) -> Iterator[list[Any]]:
         """The photo from noise with colour in it."""
@@ -163,10 +162,10 @@ def added(operations: str, one: str, what: str) -> list[Any]:
 
 
 def colour_now(session: Session) -> Image.Image:
-    """The colour that is painted. Raises InputError where there is none."""
-    if session.colour is None:
+    """The colour that is painted, of the photo's size. Raises InputError where there is none."""
+    if session.colour is None or session.photo is None:
         raise InputError("Look at the noise first, then paint where the colour shall be.")
-    return session.colour
+    return session.colour.resize(session.photo.size, Image.Resampling.BOX)
 
 
 def table(by_step: Any) -> Any:

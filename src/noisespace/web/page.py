@@ -110,7 +110,7 @@ def arriving(editing: Editing, visitors: Visitors) -> Callable[[Any], list[Any]]
         if session.photo != photo:  # another one than the latest edit's was on the table
             session.take(photo)
             shown[:2] = photo and photo.path, idle()
-        session.looked = ""  # the tab Noise space begins empty
+        session.looked, session.clicked, session.colour = "", None, None  # its tab begins empty
         session.mask = session.found = mask  # it may have been painted since the latest edit
         carry = gr.skip()
         if (values := lasting_values(kept.get("values"), controls, editing.engine)) is not None:

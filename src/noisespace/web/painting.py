@@ -1,4 +1,4 @@
-"""Which component of the page does what: the editor of masks, words, and the tab Noise space."""
+"""Which component of the page does what: the board of masks, words, and the tab Noise space."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def wire_masks(masking: Masking, session: gr.State) -> None:
     """Masks by hand and found, and where a word looks."""
     tab = masking.editing.tab
     controls, inputs = tab.controls, [session, *tab.controls.inputs]
-    told, strokes = [controls.mode, tab.painted], tab.painter.strokes
+    told, strokes = [controls.mode, tab.painted, tab.painter.shown], tab.painter.strokes
     painted = safe(masking.painted, told, tab.painted)
     strokes.change(painted, [session, strokes], told, **STROKES)
     found = [tab.panel, tab.cancel, controls.mode]
@@ -54,9 +54,9 @@ def wire_noise(noising: Noising, session: gr.State) -> None:
     tab.shift.click(noising.shift, [session, *by, *controls.inputs], done, **WORK)
     keep = safe(noising.keep, into, tab.panel)
     tab.keep.click(keep, [controls.operations, *by], into, **QUIET)
-    painted = safe(noising.painted, [tab.panel], tab.panel)
-    strokes = tab.canvas.strokes
-    strokes.change(painted, [session, strokes], tab.panel, **STROKES)
+    told, strokes = [tab.panel, tab.canvas.shown], tab.canvas.strokes
+    painted = safe(noising.painted, told, tab.panel)
+    strokes.change(painted, [session, strokes], told, **STROKES)
     tab.colour.click(noising.colour, [session, tab.strength, *controls.inputs], done, **WORK)
     kept = [session, controls.operations, tab.strength]
     keep_colour = safe(noising.keep_colour, into, tab.panel)

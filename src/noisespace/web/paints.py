@@ -11,8 +11,7 @@ from noisespace.decode import check_pixels
 from noisespace.errors import InputError
 from noisespace.web.limits import MIB
 
-KINDS = ("PNG", "WEBP", "JPEG")
-BYTES, PIXELS = 5 * MIB // 4, 1024 * 1024  # of paint; a board has 512 x 512 at most
+BYTES = 5 * MIB // 4  # of paint: more than a board's canvas can hold
 
 
 def check_head(data: bytes, name: str, kinds: Sequence[str], pixels: int) -> int:
@@ -29,14 +28,17 @@ def check_head(data: bytes, name: str, kinds: Sequence[str], pixels: int) -> int
     except Image.DecompressionBombError:
         raise InputError(f"{name}: has more than the limit of {pixels} pixels") from None
     except Exception:  # Pillow's readers raise a dozen kinds on what is no picture
-        known = ", ".join(kinds[:-1]) + f" or {kinds[-1]}"
+        known = " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
         raise InputError(f"{name}: is not an image in a known format; expected {known}") from None
 
 
-def layer(data: bytes) -> Image.Image:
-    """A layer's file as RGBA, under the caps. Raises InputError where it is damaged."""
-    check_head(data, "the paint", KINDS, PIXELS)
+def layer(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """Paint (a PNG of a width and height) as RGBA. Raises InputError where it is anything else."""
+    check_head(data, "the paint", ("PNG",), size[0] * size[1])
     try:
-        return Image.open(BytesIO(data), formats=list(KINDS)).convert("RGBA")
+        found = Image.open(BytesIO(data), formats=["PNG"]).convert("RGBA")
     except Exception:
         raise InputError("the paint is damaged: paint once more") from None
+    if found.size != size:
+        raise InputError(f"the paint has {found.width} x {found.height} pixels, not the board's")
+    return found

@@ -36,13 +36,6 @@ def upload(label: str, place: str) -> gr.Image:
     )
 
 
-def colour_of(strokes: Image.Image, size: tuple[int, int]) -> Image.Image | None:
-    """Strokes (RGBA) at a (width, height); None where nothing is painted."""
-    if not strokes.getchannel("A").getbbox():
-        return None
-    return strokes.resize(size, Image.Resampling.BOX)
-
-
 def covered(mask: np.ndarray | None) -> str:
     """What the page says of a mask."""
     if mask is None:
@@ -63,9 +56,10 @@ def painted(
     ``found``: the mask that was there; orange adds to it, blue takes away.
     """
     mask = np.zeros((size[1], size[0]), np.uint8) if found is None else found.copy()
-    red, _, blue, alpha = (
-        np.asarray(band) for band in strokes.resize(size, Image.Resampling.BOX).split()
-    )
-    mask[(alpha > 40) & (red >= blue)] = 255
-    mask[(alpha > 40) & (red < blue)] = 0
+    # thresholds are taken at the smaller of both sizes: a photo may have a hundred times the pixels
+    few = strokes.resize(size, Image.Resampling.BOX) if size[0] < strokes.width else strokes
+    red, _, blue, alpha = (np.asarray(band) for band in few.split())
+    for where, value in ((red >= blue, 255), (red < blue, 0)):
+        there = Image.fromarray(((alpha > 40) & where).astype(np.uint8))
+        mask[np.asarray(there.resize(size, Image.Resampling.NEAREST)) > 0] = value
     return mask if mask.any() else None

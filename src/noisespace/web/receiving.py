@@ -51,8 +51,8 @@ def receive(
     except Exception as error:  # what was there before stays
         before = session.photo and session.photo.path
         return [before, panel(asking.sentence(error), "error"), *nothing]
-    finally:  # once it is taken: drawn before, the editor would show the photo before it
-        session.redraw = True
+    finally:  # once it is taken: drawn before, the board would show the photo before it
+        session.draw_again()
 
 
 def opened(data: bytes, limits: Limits) -> tuple[Carried, list[str]]:

@@ -74,10 +74,10 @@ class Session:
         self.clicked: tuple[int, int] | None = None  # where a shift begins
         self.mask: np.ndarray | None = None  # as painted on the photo
         self.redraw = False  # whether the board of masks has to be drawn anew
-        self.boards: dict[str, int] = {}  # how often each board was drawn
+        self.boards: dict[str, int] = {}  # the number of each board, whose strokes alone count
         self.found: np.ndarray | None = None  # what that was begun with
         self.strokes: dict[str, str] = {}  # paths of painted colour by name, oldest first
-        self.colour: Any = None  # what is painted in the tab Noise space, RGBA
+        self.colour: Any = None  # what is painted in the tab Noise space, RGBA, of its board's size
         self.history: History[Entry] = History()
         self.readmit: Callable[[Session], None] = lambda session: None  # of whoever keeps sessions
         self._passing: deque[Path] = deque()
@@ -96,11 +96,23 @@ class Session:
         """Another photo is on the table; a mask was painted on the one before."""
         if photo is None or self.photo is None or photo.image != self.photo.image:
             self.mask = self.found = self.colour = None
+            for place in self.boards:
+                self.refuse_strokes(place)
         self.photo, self.used = photo, time.monotonic()
         if photo is not None:
             self.photos.pop(photo.image, None)
             self.photos[photo.image] = photo
             self._forget_photos()
+
+    def refuse_strokes(self, place: str) -> int:
+        """Strokes that are on their way mean nothing any more; the number of what is drawn next."""
+        self.boards[place] = self.boards.get(place, 0) + 1
+        return self.boards[place]
+
+    def draw_again(self) -> None:
+        """Asks for another board of masks, since its photo or what was found has changed."""
+        self.redraw = True
+        self.refuse_strokes("painter")
 
     def _forget_photos(self) -> None:
         """Of photos that no edit is of, the last few are kept."""
