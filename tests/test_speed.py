@@ -663,6 +663,10 @@ def test_packed_weights_change_nothing(packed):
         assert torch.equal(seen(other, rows, side), seen(own, rows, side))
     assert sum(type(part.forward) is Packed for part in own.modules()) > 5
     assert own.state_dict().keys() == plain.state_dict().keys()
+    kept = [set(part.forward._packed) for part in own.modules() if type(part.forward) is Packed]
+    assert all(len(shapes) == 2 for shapes in kept)  # no more memory than that
+    assert {len(shape) for shapes in kept for shape in shapes} == {4}
+    assert {shape[0] for shapes in kept for shape in shapes} == {2}  # neither one row nor five
 
 
 def test_packed_weights_follow_the_weights(packed):
@@ -692,6 +696,26 @@ def test_gradients_are_those_of_the_convolutions(packed):
         unet(x, torch.tensor(500.0), encoder_hidden_states=text).sample.square().sum().backward()
         found.append(x.grad)
     assert torch.equal(*found)
+
+
+def test_a_small_evaluation_takes_one_thread_where_threads_sleep(model, monkeypatch):
+    """And as many as before after it; where threads spin (torch's own way) they are left alone."""
+    counts, most = [], max(2, torch.get_num_threads())
+    watch = model.unet.conv_in.register_forward_hook(
+        lambda *_: counts.append(torch.get_num_threads())
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(most)
+    try:
+        for policy, least in (("PASSIVE", 2e10), ("PASSIVE", 1.0), ("", 2e10)):
+            monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+            monkeypatch.setattr("noisespace.models.running.LEAST", least)
+            ns.sample(model, ["a cat", "a dog"], steps=1)
+            assert torch.get_num_threads() == most
+    finally:
+        watch.remove()
+        torch.set_num_threads(before)
+    assert counts == [1, most, most]
 
 
 def test_large_networks_are_not_kept_twice(single, monkeypatch):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from noisespace.denoiser import Site, Text, Touch
 from noisespace.errors import InputError
 from noisespace.models.hooks import find_sites, hooked
-from noisespace.models.running import check_gradients, evaluating, owned, visiting
+from noisespace.models.running import check_gradients, evaluating, owned, threads, visiting
 from noisespace.prediction import Prediction
 from noisespace.schedule import Grid, Level
 
@@ -124,7 +124,8 @@ class Latent:
         embedding = text.embedding.to(self.dtype)
         quiet = touch is None and not torch.is_grad_enabled()
         network = self.call if quiet and self.call is not None else self.unet
-        with hooked(self.unet, touch), evaluating(self.device, self.mixed, quiet):
+        around = evaluating(self.device, self.mixed, quiet)
+        with hooked(self.unet, touch), around, threads(self.unet, x):
             output = network(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
         kind = self.scheduler.get("prediction_type", "epsilon")
         return Prediction.from_output(kind, owned(output, x, quiet), x, level)
@@ -198,7 +199,8 @@ class Pixels:
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
         quiet = touch is None and not torch.is_grad_enabled()
-        with hooked(self.unet, touch), evaluating(self.device, None, quiet):
+        around = evaluating(self.device, None, quiet)
+        with hooked(self.unet, touch), around, threads(self.unet, x):
             output = self.unet(x.to(self.dtype), level.t.float().to(self.device)).sample
         # A network with learned variance predicts it in the second half of its channels.
         output = owned(output[:, : x.shape[1]], x, quiet)

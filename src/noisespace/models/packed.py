@@ -11,7 +11,9 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-MOST = 2**28  # bytes of weights that are kept a second time
+FEW = 4  # rows of a batch
+SHAPES = 2  # that weights are packed for
+MOST = 2**28 // SHAPES  # bytes of weights that are kept once more for each
 
 
 class Packed:
@@ -19,29 +21,39 @@ class Packed:
 
     (To the last bit for channels-last weights on the processors tried; whatever shape came first.)
 
-    In inference mode alone, which is where a model evaluates its network for nobody's gradients.
-    One row is left to the convolution itself, for which torch takes other kernels than oneDNN's.
-    Weights that were changed since (in place, or moved) are packed anew.
+    In inference mode alone, which is where a model evaluates its network for nobody's gradients;
+    for batches of a few rows, since the weights of large ones weigh little, and in at most
+    ``SHAPES`` shapes: weights that were packed for another shape took twice as long on one
+    processor. One row is left to the convolution itself, for which torch takes other kernels than
+    oneDNN's. Weights that were changed since (in place, or moved) are packed anew.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         self.conv = conv
-        self._packed: Tensor | None = None
+        self._packed: dict[torch.Size, Tensor] = {}
         self._of: tuple[int, int] | None = None
 
     def __call__(self, input: Tensor) -> Tensor:  # as torch names it
         x, conv = input, self.conv
-        if not torch.is_inference_mode_enabled() or len(x) == 1 or not fits(conv, x):
+        few = torch.is_inference_mode_enabled() and 1 < len(x) <= FEW
+        packed = self.weights(x) if few and fits(conv, x) else None
+        if packed is None:
             return nn.Conv2d.forward(conv, x)
-        now = conv.weight._version, conv.weight.data_ptr()
-        if self._packed is None or now != self._of:
-            self._packed, self._of = pack(conv, x), now
         return torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, conv.bias, *shape(conv), "none", [], ""
+            x, packed, conv.bias, *shape(conv), "none", [], ""
         )
 
+    def weights(self, x: Tensor) -> Tensor | None:
+        """The weights as they are packed for a shape; None where there are shapes enough."""
+        now = self.conv.weight._version, self.conv.weight.data_ptr()
+        if now != self._of:
+            self._packed, self._of = {}, now
+        if x.shape not in self._packed and len(self._packed) < SHAPES:
+            self._packed[x.shape] = pack(self.conv, x)
+        return self._packed.get(x.shape)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"conv": self.conv, "_packed": None, "_of": None}  # a copy packs its own
+        return {"conv": self.conv, "_packed": {}, "_of": None}  # a copy packs its own
 
 
 def fits(conv: nn.Conv2d, x: Tensor) -> bool:

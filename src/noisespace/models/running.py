@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
@@ -9,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from noisespace.errors import InputError
+
+# of `work_of`, where two sleepy threads are not faster yet: 8 rows of the embedded model, by
+# benchmarks/threads.py
+LEAST = 2e10
 
 
 def evaluating(
@@ -21,6 +26,34 @@ def evaluating(
     if mixed is not None:
         stack.enter_context(torch.autocast(device.type, mixed))
     return stack
+
+
+@contextmanager
+def threads(network: nn.Module, x: Tensor) -> Iterator[None]:
+    """One thread around an evaluation on a CPU that is too small for more.
+
+    Where threads sleep between operations (``OMP_WAIT_POLICY=PASSIVE``, which the command line sets
+    for the sake of what runs beside it) waking them takes longer than a small operation does.
+    """
+    count = torch.get_num_threads()
+    small = count > 1 and sleepy() and x.device.type == "cpu" and work_of(network, x) < LEAST
+    if small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if small:
+            torch.set_num_threads(count)
+
+
+def sleepy() -> bool:
+    """Whether OpenMP's threads sleep while they wait."""
+    return os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+
+
+def work_of(network: nn.Module, x: Tensor) -> float:
+    """How much an evaluation computes, roughly: rows x positions x parameters."""
+    return x.shape[0] * x.shape[-2:].numel() * sum(p.numel() for p in network.parameters())
 
 
 def owned(output: Tensor, x: Tensor, quiet: bool) -> Tensor:
