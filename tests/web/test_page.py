@@ -129,12 +129,17 @@ def test_a_slider_that_is_let_go_edits_again(visit):
     page.get_by_label("Edit again whenever a slider is let go").check()
     slider = page.locator("#guidance input[type=range]")
     slider.focus()
-    for _ in range(5):
-        page.keyboard.press("ArrowRight")
-    slider.dispatch_event("pointerup")
+    for _ in range(4):
+        page.keyboard.down("ArrowRight")  # held down: it is let go once
+    page.keyboard.up("ArrowRight")
     expect(page.locator("#undo")).to_be_enabled()
     record = json.loads(unzipped(page)["records.json"])[0]
     assert record["guidance"] == float(number_of(page, "guidance").input_value())
+    box = slider.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    wanted = float(number_of(page, "guidance").input_value())
+    assert wanted != record["guidance"]
+    expect(page.locator("#past input")).to_have_value(re.compile(f"3\\. .*guidance {wanted:g}$"))
 
 
 def test_a_slider_that_is_let_go_during_an_edit_is_not_lost(visit):
@@ -145,7 +150,6 @@ def test_a_slider_that_is_let_go_during_an_edit_is_not_lost(visit):
     slider.focus()
     for _ in range(2):  # the second while the first edit is under way
         page.keyboard.press("ArrowRight")
-        slider.dispatch_event("pointerup")
         expect(said(page)).to_contain_text(re.compile(r"step \d+ of \d+"))
     wanted = float(number_of(page, "guidance").input_value())
     expect(page.locator("#past input")).to_have_value(re.compile(f"2\\. .*guidance {wanted:g}$"))

@@ -118,7 +118,7 @@ def test_a_reload_keeps_the_newer_photo_and_its_own_mask(page):
     assert session is page.session
     assert kept == {"visitor": "a" * 32}
     assert (session.photo, shown) == (newer, newer.path)
-    assert "Drop a photo" in said
+    assert "Say what the photo shows" in said
     assert (session.mask == mask_of(3)).all()
     session.take(None)  # taken off the table: it stays off
     assert load({"visitor": "a" * 32})[3] is None

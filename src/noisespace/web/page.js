@@ -122,6 +122,12 @@
     },
   };
 
+  // A slider that is moved by keys is let go with the key: gradio hears of pointers alone.
+  window.addEventListener("keyup", (event) => {
+    const moved = /^(Arrow|Page|Home|End)/.test(event.key) && event.target.type === "range";
+    if (moved) event.target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
+  });
+
   // A picture pasted anywhere on the page is the photo.
   async function input() {
     const remove = () =>

@@ -109,7 +109,7 @@ def arriving(editing: Editing, visitors: Visitors) -> Callable[[Any], list[Any]]
             shown = editing.current(session)
         if session.photo != photo:  # another one than the latest edit's was on the table
             session.take(photo)
-            shown[:2] = photo and photo.path, idle()
+            shown[:2] = photo and photo.path, idle(photo)
         session.looked, session.clicked, session.colour = "", None, None  # its tab begins empty
         session.mask = session.found = mask  # it may have been painted since the latest edit
         carry = gr.skip()

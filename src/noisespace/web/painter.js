@@ -80,6 +80,7 @@
     pen.globalCompositeOperation = chosen?.dataset.ink === "" ? "destination-out" : "source-over";
     pen.strokeStyle = chosen?.value || chosen?.dataset.ink || "#000";
     pen.lineWidth = Number(part(board, ".board-size").value);
+    if (chosen?.dataset.ink === "") pen.lineWidth += 2; // the soft rim of what it goes over too
     pen.lineCap = pen.lineJoin = "round";
     const [x, y] = place(canvas, event);
     stroke = { canvas, pen, x, y, pointer: event.pointerId };

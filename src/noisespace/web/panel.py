@@ -12,6 +12,7 @@ from PIL import Image
 from noisespace.web.jobs import PARTS
 
 IDLE = "Drop a photo, say what it shows and what it shall show, then press <b>Edit</b>."
+READY = "Say what the photo shows and what it shall show, then press <b>Edit</b>."
 LARGEST = 320  # pixels of a preview's longer side
 
 
@@ -37,8 +38,10 @@ def panel(text: str, kind: str = "", *, done: float | None = None, picture: Any 
     return f'<div class="panel {kind}">{"".join(parts)}</div>'
 
 
-def idle() -> str:
-    return f'<div class="panel"><p class="says">{IDLE}</p></div>'
+def idle(photo: Any = None) -> str:
+    """What to do next, without a photo or with one."""
+    said = IDLE if photo is None else READY
+    return f'<div class="panel"><p class="says">{said}</p></div>'
 
 
 def data_uri(picture: Image.Image) -> str:

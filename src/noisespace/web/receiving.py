@@ -38,7 +38,7 @@ def receive(
         record = record_in(data)
         if record is None or record.get("task") != "edit":
             session.take(asking.photo_of(session, data, limits))
-            return [gr.skip(), idle(), *nothing]
+            return [gr.skip(), idle(session.photo), *nothing]
         files, notes = opened(data, limits)
         found = restored(record, files.known)
         photo, said = settle(session, found, files, [*notes, *found.notes])

@@ -52,7 +52,7 @@ def draw() -> NoiseTab:
         look = gr.Button(
             "Look at the noise of the photo", variant="primary", elem_id="look", scale=4
         )
-        cancel = gr.Button("Cancel", variant="stop", elem_id="noise-cancel")
+        cancel = gr.Button("Cancel", elem_id="noise-cancel")
     said = gr.HTML(panel(START), elem_id="noise-panel")
     shown: dict[str, Any] = {"interactive": False, "buttons": [], "elem_classes": "maps"}
     with gr.Row():
