@@ -8,8 +8,8 @@ from typing import Any
 
 from noisespace.web.folders import beside
 
-# Held-out scenes, each with what its edit changes; the page's own settings come to 25 to 34 dB of the
-# true edit of each (not of every edit: an orange background in place of a green one fails).
+# Held-out scenes, each with what its edit changes. The page's own settings reach 25 to 34 dB to the
+# true edits of these; not of all: an orange background in place of a green one fails.
 EDITS = ((0, "colour", "blue"), (4, "background", "white"), (2, "shape", "star"))
 
 
