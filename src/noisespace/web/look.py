@@ -58,9 +58,6 @@ CSS = """
 #painted .panel { padding: 4px 12px; border: 0; }
 #past input { text-overflow: ellipsis; padding-right: 2em; }
 #panel, #compare-panel, #noise-panel { padding: 0; }
-#shift-photo .image-frame, #shift-photo .image-frame > *, #shift-photo button {
-  width: 100% !important; }
-#shift-photo img { height: 420px; }
 .small-pictures img { image-rendering: pixelated; }
 .maps img { image-rendering: pixelated; }
 @media (max-width: 640px) {
