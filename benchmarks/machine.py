@@ -72,10 +72,6 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 2048, runs
     return 2 * side**3 / median(seconds)
 
 
-def mkldnn_is_there() -> bool:
-    return hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-
-
 def flops_of(work: Callable[[], Any]) -> int:
     """The FLOPs of a piece of work (convolutions, products, attention)."""
     from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
@@ -84,7 +80,8 @@ def flops_of(work: Callable[[], Any]) -> int:
         return conv_flop_count(x, weight, out_shape)
 
     # torch's counter does not know the operator of packed weights (noisespace.models.packed)
-    known = {torch.ops.mkldnn._convolution_pointwise: packed} if mkldnn_is_there() else {}
+    operator = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # not in every build
+    known = {} if operator is None else {operator: packed}
     with FlopCounterMode(display=False, custom_mapping=known) as counter:
         work()
     return counter.get_total_flops()

@@ -28,14 +28,14 @@ def main() -> None:
         for rows in ROWS:
             x = torch.randn(rows, 4, 16, 16)
             text = torch.randn(rows, 32, model.unet.config.cross_attention_dim)
-            work = work_of(model.unet, x)
+            work = work_of(model.weights, x)
             one, all_ = timed(model.unet, x, text, most)
             taken = 1 if work < LEAST else most
             print(
                 f"{name}, {rows} rows ({work:.1e}): 1 thread {1e3 * one:.0f} ms, {most} threads "
                 f"{1e3 * all_:.0f} ms; {taken} taken",
                 flush=True,
-            )  # fmt: skip
+            )
 
 
 def timed(unet: torch.nn.Module, x: torch.Tensor, text: torch.Tensor, most: int) -> list[float]:

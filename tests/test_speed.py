@@ -700,7 +700,7 @@ def test_gradients_are_those_of_the_convolutions(packed):
 
 def test_a_small_evaluation_takes_one_thread_where_threads_sleep(model, monkeypatch):
     """And as many as before after it; where threads spin (torch's own way) they are left alone."""
-    counts, most = [], max(2, torch.get_num_threads())
+    counts, latents, most = [], [], max(2, torch.get_num_threads())
     watch = model.unet.conv_in.register_forward_hook(
         lambda *_: counts.append(torch.get_num_threads())
     )
@@ -710,12 +710,14 @@ def test_a_small_evaluation_takes_one_thread_where_threads_sleep(model, monkeypa
         for policy, least in (("PASSIVE", 2e10), ("PASSIVE", 1.0), ("", 2e10)):
             monkeypatch.setenv("OMP_WAIT_POLICY", policy)
             monkeypatch.setattr("noisespace.models.running.LEAST", least)
-            ns.sample(model, ["a cat", "a dog"], steps=1)
+            latents.append(ns.sample(model, ["a cat", "a dog"], steps=1).latents)
             assert torch.get_num_threads() == most
     finally:
         watch.remove()
         torch.set_num_threads(before)
     assert counts == [1, most, most]
+    for other in latents[1:]:
+        torch.testing.assert_close(other, latents[0], atol=1e-9, rtol=1e-9)
 
 
 def test_large_networks_are_not_kept_twice(single, monkeypatch):

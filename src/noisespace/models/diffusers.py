@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ class Latent:
     @property
     def state(self) -> torch.dtype:
         return state_dtype(self.dtype)
+
+    @cached_property
+    def weights(self) -> int:
+        return weights_of(self.unet)
 
     @property
     def channels(self) -> int:
@@ -125,7 +130,7 @@ class Latent:
         quiet = touch is None and not torch.is_grad_enabled()
         network = self.call if quiet and self.call is not None else self.unet
         around = evaluating(self.device, self.mixed, quiet)
-        with hooked(self.unet, touch), around, threads(self.unet, x):
+        with hooked(self.unet, touch), around, threads(self.weights, x):
             output = network(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
         kind = self.scheduler.get("prediction_type", "epsilon")
         return Prediction.from_output(kind, owned(output, x, quiet), x, level)
@@ -161,6 +166,10 @@ class Pixels:
     @property
     def state(self) -> torch.dtype:
         return state_dtype(self.dtype)
+
+    @cached_property
+    def weights(self) -> int:
+        return weights_of(self.unet)
 
     @property
     def channels(self) -> int:
@@ -200,7 +209,7 @@ class Pixels:
     ) -> Prediction:
         quiet = touch is None and not torch.is_grad_enabled()
         around = evaluating(self.device, None, quiet)
-        with hooked(self.unet, touch), around, threads(self.unet, x):
+        with hooked(self.unet, touch), around, threads(self.weights, x):
             output = self.unet(x.to(self.dtype), level.t.float().to(self.device)).sample
         # A network with learned variance predicts it in the second half of its channels.
         output = owned(output[:, : x.shape[1]], x, quiet)
@@ -209,6 +218,11 @@ class Pixels:
 
     def sites(self) -> tuple[Site, ...]:
         return find_sites(self.unet)
+
+
+def weights_of(network: nn.Module) -> int:
+    """How many parameters it has; going through them takes a part of a small network's call."""
+    return sum(p.numel() for p in network.parameters())
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -29,14 +29,16 @@ def evaluating(
 
 
 @contextmanager
-def threads(network: nn.Module, x: Tensor) -> Iterator[None]:
+def threads(weights: int, x: Tensor) -> Iterator[None]:
     """One thread around an evaluation on a CPU that is too small for more.
+
+    ``weights``: the network's parameters, counted; x (rows, c, h, w).
 
     Where threads sleep between operations (``OMP_WAIT_POLICY=PASSIVE``, which the command line sets
     for the sake of what runs beside it) waking them takes longer than a small operation does.
     """
     count = torch.get_num_threads()
-    small = count > 1 and sleepy() and x.device.type == "cpu" and work_of(network, x) < LEAST
+    small = count > 1 and sleepy() and x.device.type == "cpu" and work_of(weights, x) < LEAST
     if small:
         torch.set_num_threads(1)
     try:
@@ -51,9 +53,9 @@ def sleepy() -> bool:
     return os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
 
 
-def work_of(network: nn.Module, x: Tensor) -> float:
+def work_of(weights: int, x: Tensor) -> int:
     """How much an evaluation computes, roughly: rows x positions x parameters."""
-    return x.shape[0] * x.shape[-2:].numel() * sum(p.numel() for p in network.parameters())
+    return len(x) * x.shape[-2:].numel() * weights
 
 
 def owned(output: Tensor, x: Tensor, quiet: bool) -> Tensor:
