@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from machine import apart, clock, environment, flops_of, grown, matmul_rate
+from machine import apart, clock, cpu_name, environment, flops_of, grown, matmul_rate
 from page import bench_table, put
 from races import Extent, Race, race, races, setting
 
@@ -33,6 +33,7 @@ from noisespace.files import write_json
 from noisespace.parts import batch_rows
 
 CPU = torch.device("cpu")
+RESULTS = Path(__file__).with_name("results.json")
 STARTUP = "command line: start-up to the end of the first step"
 
 
@@ -59,7 +60,7 @@ class Plan:
 def measured(one: Race, plan: Plan) -> dict[str, Any]:
     """Ours and the baseline in turn; a first pair warms up where there is time for it."""
     ours, theirs = one.sides()
-    if one.cheap:
+    if one.cheap and not plan.quick:
         ours(), theirs()
     start, times, given = time.perf_counter(), [], ()
     while len(times) < plan.fewest(one.cheap) or (
@@ -181,16 +182,20 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="also Stable Diffusion's size")
     parser.add_argument("--trial", action="store_true", help="four steps: does everything run")
     parser.add_argument("--only", help="the rows whose name has this")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
+    parser.add_argument("--out", type=Path, help="instead of benchmarks/results.json")
     parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
     parser.add_argument(
         "--one", nargs=3, metavar=("NAME", "SIDE", "EXTENT"), help="a side's memory"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.only and not (options.resume or options.out):
+        parser.error("--only would leave results.json with these rows alone: add --resume or --out")
+    return options
 
 
 def main() -> None:
     options = parsed()
+    options.out = options.out or RESULTS
     if options.one:
         name, side, extent = options.one
         print(json.dumps(alone(name, int(side), extent)))
@@ -198,6 +203,12 @@ def main() -> None:
     plan = Plan.of(options.quick, options.trial)
     before = json.loads(options.out.read_text()) if options.resume and options.out.exists() else {}
     results = {"environment": environment(CPU) | {"quick": plan.quick}, "rows": [], "flops": {}}
+    cpus = {"before": before.get("environment", {}).get("cpu"), "now": cpu_name()}
+    if cpus["before"] not in (None, cpus["now"]):
+        raise SystemExit(
+            f"{options.out} was measured on {cpus['before']}, this is {cpus['now']}: start anew "
+            "without --resume, or with another --out"
+        )
     results |= before
     try:
         run(results, plan, options)

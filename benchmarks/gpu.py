@@ -4,7 +4,10 @@
     python benchmarks/gpu.py --sizes tiny --sides 64 --steps 4 --device cpu   # a trial without one
 
 Builds all it needs; nothing is downloaded. Every size and side runs in a process of its own, so
-that what runs out of memory in one row does not take the others with it. `sdxl` is that U-Net
+that what runs out of memory in one row does not take the others with it; ``--out`` is written after
+every row. Ours and the textbook run in turn (attention is not kept there), ``ratio`` is the median
+of the pairs; ``network_tflops`` is the rate of million.py's ``--rate``; compiling has paid for
+itself after ``pays_after`` edits of one size. `sdxl` is that U-Net
 without its pooled embedding (1 % of its work), with a small text encoder: noisespace does not load
 the model itself yet.
 """
@@ -13,8 +16,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -36,6 +40,9 @@ COLUMNS = (
     "both_s",
     "textbook_s",
     "ratio",
+    "spread",
+    "network_tflops",
+    "matmul_tflops",
     "share",
     "best_batch",
     "pictures_s",
@@ -44,7 +51,9 @@ COLUMNS = (
     "null_text_gb",
     "compile_s",
     "compiled_edit_s",
+    "pays_after",
 )
+PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -90,23 +99,35 @@ class Bench:
         return seconds, torch.cuda.max_memory_allocated(self.device) / 1e9
 
 
-def textbook_of(b: Bench) -> float:
-    """The public order, in the network's own dtype throughout, as their scripts run it."""
-    x0 = b.latents().to(b.dtype)
+def race(b: Bench) -> tuple[float, float, float, str]:
+    """Ours and the public order in turn: medians, the median ratio and its extremes.
 
-    def both() -> None:
+    The public order in the network's own dtype throughout, as their scripts run it.
+    """
+    x0, pairs = b.latents().to(b.dtype), []
+
+    def theirs() -> None:
         maps = textbook.invert(b.model, x0, SOURCE, b.steps)
         with torch.no_grad():
             b.model.decode(textbook.edit(b.model, maps, TARGETS[0], round(0.36 * b.steps)))
 
-    return b.timed(both, runs=1)
+    def ours() -> None:
+        b.edit(b.invert())
+
+    ours(), theirs()
+    for _ in range(1 if b.quick else PAIRS):
+        pairs.append((clock(ours, b.device)[0], clock(theirs, b.device)[0]))
+    mine, old = (median(pair[i] for pair in pairs) for i in (0, 1))
+    ratios = sorted(c / a for a, c in pairs)
+    return mine, old, median(ratios), f"{ratios[0]:.1f} to {ratios[-1]:.1f}"
 
 
-def share_of(b: Bench, code: ns.Code, invert_s: float) -> float:
-    """FLOP/s of the whole inversion (Python and launches too) against a matrix product's."""
-    work = flops_of(b.invert)
-    side = 8192 if b.device.type == "cuda" else 512
-    return work / invert_s / matmul_rate(b.device, b.dtype, side)
+def rates(b: Bench) -> tuple[float, float, float]:
+    """TFLOP/s of the whole inversion (Python and launches too), of a product, and their share."""
+    seconds = b.timed(b.invert)
+    network = flops_of(b.invert) / seconds
+    product = matmul_rate(b.device, b.dtype, 8192 if b.device.type == "cuda" else 512)
+    return network / 1e12, product / 1e12, network / product
 
 
 def throughput(b: Bench, most: int) -> tuple[int, float]:
@@ -134,42 +155,48 @@ def tuned(b: Bench) -> tuple[float, float | None]:
     return b.peak(lambda: ns.invert(b.model, b.latents(), SOURCE, method, steps=steps))
 
 
-def compiling(b: Bench, code: ns.Code) -> tuple[float, float]:
-    """Seconds that compiling took, and of an edit afterwards."""
-    from dataclasses import replace
+def compiling(b: Bench) -> tuple[float, float, float | None]:
+    """Seconds that compiling took, those of an edit afterwards, and after how many it has paid.
 
-    fast = Bench(
-        replace(b.model, call=compiled(b.model.unet, b.device)), b.side, b.steps, b.device, b.quick
-    )
+    None where it never does.
+    """
+    code = b.invert()
+    fast = replace(b, model=replace(b.model, call=compiled(b.model.unet, b.device)))
     first, _ = clock(lambda: fast.edit(code), b.device)
-    after = fast.timed(lambda: fast.edit(code))
-    return first - after, after
+    before, after = (b.timed(lambda who=who: who.edit(code)) for who in (b, fast))
+    gain = before - after
+    return first - after, after, (first - after) / gain if gain > 0 else None
 
 
 def row(b: Bench) -> dict[str, Any]:
     """All figures of one network at one side; what fails is said in its place."""
     out: dict[str, Any] = {}
-    code = b.invert()
-    out["invert_s"] = b.timed(b.invert)
-    out["edit_s"] = b.timed(lambda: b.edit(code))
-    out["both_s"], out["peak_gb"] = b.peak(lambda: b.edit(b.invert()))
-    parts = {
-        ("textbook_s",): lambda: (textbook_of(b),),
-        ("share",): lambda: (share_of(b, code, out["invert_s"]),),
+    parts: dict[tuple[str, ...], Callable[[], tuple[Any, ...]]] = {
+        ("invert_s",): lambda: (b.timed(b.invert),),
+        ("edit_s",): lambda: (b.timed(partial(b.edit, b.invert())),),
+        ("both_s", "textbook_s", "ratio", "spread"): partial(race, b),
+        ("peak_gb",): lambda: (b.peak(lambda: b.edit(b.invert()))[1],),
+        ("network_tflops", "matmul_tflops", "share"): partial(rates, b),
         ("best_batch", "pictures_s"): partial(throughput, b, 2 if b.quick else 64),
         ("null_text_s", "null_text_gb"): partial(tuned, b),
     }
     if not b.quick:
-        parts["compile_s", "compiled_edit_s"] = partial(compiling, b, code)
+        parts["compile_s", "compiled_edit_s", "pays_after"] = partial(compiling, b)
     for names, work in parts.items():
         try:
             out |= dict(zip(names, work(), strict=True))
         except Exception as error:  # a row shall not lose its other figures
-            out[names[0]] = f"failed: {type(error).__name__}: {str(error).splitlines()[0][:80]}"
+            out[names[0]] = f"failed: {type(error).__name__}: {str(error).splitlines()[:1]}"[:120]
         wait(b.device)
-    if isinstance(out.get("textbook_s"), float):
-        out["ratio"] = out["textbook_s"] / out["both_s"]
     return out
+
+
+def row_apart(*words: str) -> dict[str, Any]:
+    """A row in a process of its own; what ended the process is said in its first place."""
+    try:
+        return apart(__file__, *words)
+    except (subprocess.CalledProcessError, ValueError, IndexError) as error:
+        return {COLUMNS[0]: f"failed: {type(error).__name__}: {str(error)[-80:]}"}
 
 
 def shown(value: Any) -> str:
@@ -200,12 +227,12 @@ def main() -> None:
     words += ["--quick"] if options.quick else []
     for name in options.sizes:
         for side in options.sides:
-            found = apart(__file__, "--one", name, str(side), *words)
+            found = row_apart("--one", name, str(side), *words)
             rows.append({"network": name, "side": side, **found})
             cells = " | ".join(shown(found.get(c)) for c in COLUMNS)
             print(f"| {name} | {side} | {cells} |", flush=True)
-    if options.out:
-        write_json(options.out, {"environment": about, "rows": rows}, force=True)
+            if options.out:
+                write_json(options.out, {"environment": about, "rows": rows}, force=True)
 
 
 if __name__ == "__main__":

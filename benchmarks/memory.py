@@ -17,17 +17,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import machine
 import textbook
 import torch
 from diffusers import UNet2DConditionModel
+from machine import status
+from networks import SCHEDULE
 
 from noisespace.denoiser import Text
 from noisespace.inversion import NullText, Problem
@@ -37,14 +37,6 @@ from noisespace.models.diffusers import Latent
 VARIANTS = ("forward", "textbook", "plain", "recomputed")
 TOKENS, WIDTH = 77, 768
 GUIDANCE = 100.0  # at 7.5 a random network's loss is small enough to stop after one iteration
-SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
 
 
 @dataclass(frozen=True)
@@ -74,12 +66,6 @@ def build() -> Bare:
     # all else is diffusers' default, which is that of Stable Diffusion 1
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=WIDTH, attention_head_dim=8)
     return Bare(unet.eval().requires_grad_(False))
-
-
-def status(name: str) -> float:
-    """A line of this process's status, MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
 
 
 def kept(unet: Any, x: torch.Tensor, text: Text, variant: str) -> float:
@@ -114,7 +100,7 @@ def work(model: Bare, variant: str, x0: torch.Tensor, steps: int, iterations: in
             denoise(x0, grid.level(0), text)
             return
         drawn = [torch.Generator() for _ in x0]
-        problem = Problem(denoise, grid, x0, text, null, 1.0, drawn, network=model.unet)
+        problem = Problem(denoise, grid, x0, text, null, 1.0, drawn, model=model.latent)
         NullText(GUIDANCE, iterations, recompute=variant == "recomputed").invert(problem)
 
 
@@ -167,11 +153,8 @@ def main() -> None:
 
 def apart(variant: str, side: int, batch: int, steps: int, iterations: int) -> dict[str, float]:
     """Measures a variant in a process of its own."""
-    command = [sys.executable, __file__, "--one", variant, str(side), str(batch)]
-    command += ["--steps", str(steps), "--iterations", str(iterations)]
-    own = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=own)
-    return json.loads(done.stdout.splitlines()[-1])
+    often = ("--steps", str(steps), "--iterations", str(iterations))
+    return machine.apart(__file__, "--one", variant, str(side), str(batch), *often)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from machine import flops_of
-from networks import SIZES, Size, unet_of
+from networks import SIZES, Size, unet_of, vae_of
 from page import put, table
 
 PICTURES, GPUS = 1_000_000, (1, 8, 64, 512)
@@ -31,8 +31,13 @@ class Job:
 
     network: str
     side: int
-    flops: float  # a picture
+    network_flops: float  # a picture
+    codec_flops: float  # of its encoding and decoding
     rate: float  # FLOP/s
+
+    @property
+    def flops(self) -> float:
+        return self.network_flops + self.codec_flops
 
     @property
     def seconds(self) -> float:
@@ -40,8 +45,9 @@ class Job:
         return self.flops / self.rate
 
     def hours(self, gpus: int) -> float:
-        """Until the last picture: the work, shared, and a worker's start."""
-        return (PICTURES * self.seconds / gpus + LOADING_S) / 3600
+        """A worker's start, then one GPU's work or the store's traffic, whichever is longer."""
+        work, store = PICTURES * self.seconds / gpus, PICTURES * PICTURE_MB / STORE_MB_S
+        return (max(work, store) + LOADING_S) / 3600
 
     def traffic(self, gpus: int) -> float:
         """MB/s that so many GPUs read and write."""
@@ -55,43 +61,51 @@ class Job:
 
 def evaluation(size: Size, side: int) -> float:
     """FLOPs of one row of a U-Net at a picture's side."""
-    with torch.device("meta"):
+    with torch.device("meta"), torch.no_grad():
         unet = unet_of(size)
         x, text = torch.empty(1, 4, side // 8, side // 8), torch.empty(1, 77, size.text)
-        with torch.no_grad():
-            return flops_of(lambda: unet(x, 500, encoder_hidden_states=text))
+        return flops_of(lambda: unet(x, 500, encoder_hidden_states=text))
+
+
+def codec(size: Size, side: int) -> float:
+    """FLOPs of encoding a picture and decoding its edit."""
+    with torch.device("meta"), torch.no_grad():
+        vae = vae_of(size)
+        picture, x = torch.empty(1, 3, side, side), torch.empty(1, 4, side // 8, side // 8)
+        return flops_of(lambda: (vae.encode(picture), vae.decode(x)))
 
 
 def jobs(rate: float, networks=("sd-1.5", "sdxl"), sides=(512, 1024)) -> list[Job]:
     rows = STEPS_RUN * GUIDES * PASSES
     return [
-        Job(name, side, rows * evaluation(SIZES[name], side), rate)
-        for name in networks
+        Job(name, side, rows * evaluation(size, side), codec(size, side), rate)
+        for name, size in ((name, SIZES[name]) for name in networks)
         for side in sides
     ]
 
 
 def text_of(some: list[Job]) -> str:
-    """The table, and what limits it."""
+    """The table."""
     rows = [
         [
             job.network,
             str(job.side),
             f"{job.flops / 1e12:.0f}",
+            f"{job.codec_flops / job.flops:.1%}",
             f"{job.seconds:.2f}",
-            *(f"{job.hours(n):,.1f}" for n in GPUS),
-            f"{job.traffic(GPUS[-1]):.0f}",
+            *(f"{job.hours(n):,.1f}" + " (store)" * (n > job.saturating) for n in GPUS),
             str(job.saturating),
         ]
         for job in some
     ]
-    heads = ["network", "pixels", "TFLOP a picture", "s a picture"]
+    heads = ["network", "pixels", "TFLOP a picture", "of it encoding and decoding", "s a picture"]
     heads += [f"hours on {n} GPU{'s' * (n > 1)}" for n in GPUS]
-    heads += [f"MB/s at {GPUS[-1]} GPUs", "GPUs that a store of 1 GB/s feeds"]
+    heads += ["GPUs that the store feeds"]
     return "\n".join(
         [
             f"At {some[0].rate / 1e12:.0f} TFLOP/s a GPU on the network, {PICTURE_MB:.0f} MB read "
-            f"and written a picture, {LOADING_S:.0f} s to start a worker:",
+            f"and written a picture by a store of {STORE_MB_S / 1e3:.0f} GB/s, {LOADING_S:.0f} s "
+            "to start a worker; (store): the store is the limit, else the network.",
             "",
             table(heads, rows),
         ]

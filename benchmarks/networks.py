@@ -60,29 +60,29 @@ def unet_of(size: Size) -> UNet2DConditionModel:
     )
 
 
+def vae_of(size: Size) -> AutoencoderKL:
+    """Stable Diffusion's for wide networks, a narrow one for the small: an eighth of the side."""
+    wide = size.latent >= 64
+    channels = (128, 256, 512, 512) if wide else (16, 32, 32, 32)
+    return AutoencoderKL(
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        layers_per_block=2 if wide else 1,
+        latent_channels=4,
+        norm_num_groups=32 if wide else 8,
+        sample_size=size.latent * 2 ** (len(channels) - 1),
+    )
+
+
 def random_model(
     name: str, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
 ) -> Any:
-    """A model of random weights of a size, with the tokenizer of `scenes`; nothing is downloaded.
-
-    Wide networks get the autoencoder of Stable Diffusion, the small ones a narrow one: latents have
-    an eighth of a picture's side everywhere.
-    """
+    """A model of random weights, with the tokenizer of `scenes`; nothing is downloaded."""
     size = SIZES[name]
     torch.manual_seed(0)
     with torch.device(device):
-        unet = unet_of(size)
-        wide = size.latent >= 64
-        channels = (128, 256, 512, 512) if wide else (16, 32, 32, 32)
-        vae = AutoencoderKL(
-            block_out_channels=channels,
-            down_block_types=("DownEncoderBlock2D",) * len(channels),
-            up_block_types=("UpDecoderBlock2D",) * len(channels),
-            layers_per_block=2 if wide else 1,
-            latent_channels=4,
-            norm_num_groups=32 if wide else 8,
-            sample_size=size.latent * 2 ** (len(channels) - 1),
-        )
+        unet, vae = unet_of(size), vae_of(size)
     tokenizer = ns.load("scenes", device="cpu").tokenizer
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -97,12 +97,13 @@ def random_model(
     )
     parts = {"unet": unet, "vae": vae, "text_encoder": CLIPTextModel(config)}
     for part in parts.values():
-        part.to(device, dtype).eval().requires_grad_(False)
-    unet.to(memory_format=torch.channels_last)
+        part.to(dtype).eval().requires_grad_(False)
+    speed = Speed(dtype=str(dtype).removeprefix("torch."))
+    speed.placed(parts, torch.device(device))
     print_of = fingerprint(parts, SCHEDULE)
     text = parts["text_encoder"]
     made = Latent(unet, vae, text, tokenizer, SCHEDULE, False, name, {}, print_of)
-    return Speed(dtype=str(dtype).removeprefix("torch.")).given(made, torch.device(device))
+    return speed.given(made, torch.device(device))
 
 
 def model_of(name: str) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from noisespace.files import write_bytes
 
 
@@ -97,7 +99,8 @@ def bench_table(results: dict[str, Any]) -> str:
 def scaling_table(done: dict[str, Any]) -> str:
     """The points, the model and its errors."""
     cost = done["cost"]
-    off, held = (done[key]["median"] for key in ("fitted_error", "held_out_error"))
+    off, held = (np.abs(done[key]["all"]) for key in ("fitted_error", "held_out_error"))
+    about = done["environment"]
     rows = [
         [
             str(p["steps"]),
@@ -105,18 +108,22 @@ def scaling_table(done: dict[str, Any]) -> str:
             str(p["images"]),
             str(p["prompts"]),
             f"{p['seconds']:.2f}",
-            f"{p['predicted']:.2f}",
+            f"{p['predicted']:.2f}{' *' if p['held_out'] else ''}",
         ]
         for p in done["points"]
     ]
     heads = ("steps", "pixels", "images", "prompts", "measured, s", "model, s")
     return "\n".join(
         [
+            f"{about['cpu']}, {about['threads']} threads, load {about['load']} at the start and "
+            f"{about['load_end']} at the end.",
+            "",
             f"A batch {cost['batch_s'] * 1e3:.2f} ms; a row's latent position "
             f"{cost['position_s'] * 1e6:.2f} us, and {cost['position2_s'] * 1e9:.3f} ns times all "
             f"positions (attention); a job {cost['job_s'] * 1e3:.0f} ms; a position encoded or "
-            f"decoded {cost['codec_position_s'] * 1e6:.1f} us. Median error {off:.0%}, {held:.0%} "
-            f"on held-out points. Load of the machine at the end {done['environment']['load']}.",
+            f"decoded {cost['codec_position_s'] * 1e6:.1f} us. Error on the {len(off)} points of "
+            f"the fit: median {np.median(off):.0%}, at most {off.max():.0%}; on {len(held)} that "
+            f"were held out (starred): median {np.median(held):.0%}, at most {held.max():.0%}.",
             "",
             table(heads, rows),
         ]

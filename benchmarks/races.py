@@ -150,7 +150,7 @@ def of_network(network: str, extent: Extent) -> list[Race]:
     at, known = partial(setting, network, extent), network == "scenes"
     return [
         Race(f"{network}: edit-friendly inversion", lambda: inversion(at()), weighed=True),
-        Race(f"{network}: inversion + edit", partial(both, at), weighed=known),
+        Race(f"{network}: inversion + edit", partial(both, at)),
         Race(
             f"{network}: inversion + edit, attention not kept",
             partial(both, at, keep=False),
@@ -161,7 +161,7 @@ def of_network(network: str, extent: Extent) -> list[Race]:
             f"{network}: 8 prompts in a batch against one by one",
             lambda: prompts(at()),
             cheap=False,
-            weighed=known,
+            quick=known,
         ),
         Race(
             f"{network}: null-text",

@@ -6,8 +6,8 @@ Every point is an inversion and an edit by the random network of 10 M parameters
 Stable Diffusion, latents have an eighth of a picture's side). The model: evaluations x (a + b
 positions + c positions^2) + d, a the launch of a batch, b a latent position, c attention, fitted to
 all points at once by least squares of the relative error; a seventh of the points is held out and
-predicted. Writes scaling.json and scaling.png into OUT, the points as they come; ``--resume`` keeps
-those that are there. 12 minutes on two free cores.
+predicted (starred in the table). Writes scaling.json and scaling.png into OUT, the points as they
+come; ``--resume`` keeps those that are there. 12 minutes on two free cores.
 Above 200 lines, for the model of cost stands beside what is fitted to it.
 """
 
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
-from machine import clock, environment
+from machine import clock, cpu_name, environment
 from networks import model_of
 from page import put, scaling_table
 from races import SOURCE, TARGETS
@@ -169,7 +170,10 @@ def report(some: list[Point]) -> dict:
         return [round(predicted(p, cost) / p.seconds - 1, 3) for p in of]
 
     names = ("batch_s", "position_s", "position2_s", "job_s", "codec_position_s")
-    rows = [{**asdict(p), "predicted": round(predicted(p, cost), 4)} for p in some]
+    rows = [
+        {**asdict(p), "predicted": round(predicted(p, cost), 4), "held_out": not i % HELD_OUT}
+        for i, p in enumerate(some)
+    ]
     return {
         "cost": dict(zip(names, map(float, cost), strict=True)),
         "fitted_error": {"median": float(np.median(np.abs(errors(used)))), "all": errors(used)},
@@ -190,12 +194,15 @@ def main() -> None:
     done = json.loads(file.read_text()) if options.resume and file.exists() else {}
     some = [Point(**{k: p[k] for k in KEPT}) for p in done.get("points", [])]
     about = done.get("environment") or environment(torch.device("cpu"))
+    if about["cpu"] != cpu_name():
+        raise SystemExit(f"{file} was measured on {about['cpu']}: leave out --resume")
     model, left = model_of("sd-10m"), remaining(points(options.quick), some)
     for index, point in enumerate(left):
         some.append(replace(point, seconds=measure(model, point, options.runs)))
         print(f"[{index + 1} of {len(left)}] {some[-1]}", flush=True)
         kept = [asdict(p) for p in some]
         write_json(file, {"environment": about, "points": kept}, force=True)
+    about["load_end"] = round(os.getloadavg()[0], 2)
     done = {"environment": about, **report(some)}
     write_json(file, done, force=True)
     cost = np.array(list(done["cost"].values()))

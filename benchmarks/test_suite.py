@@ -45,5 +45,5 @@ def test_null_text(benchmark, at):
     benchmark.pedantic(ns.invert, run, {"steps": at.tuned}, rounds=2)
 
 
-def test_codec(benchmark, at):
+def test_decoding(benchmark, at):
     benchmark(lambda: at.model.decode(at.x0))

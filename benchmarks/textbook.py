@@ -8,7 +8,7 @@ loop. `pipelines.py` has diffusers' own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -70,12 +70,6 @@ def edit(model, maps: Maps, prompt: str, skip=36, w=15.0, eta=1.0) -> Tensor:
         mean, std = mean_and_std(eps, x, bars[i], bars[i + 1], eta)
         x = mean + std * maps.z[i]
     return x
-
-
-def edits(model, x0: Tensor, source: str, targets: Sequence[str], **options) -> list[Tensor]:
-    """Several prompts as the public scripts run them: inverted once, then edited one by one."""
-    maps = invert(model, x0, source, **options)
-    return [edit(model, maps, target) for target in targets]
 
 
 @contextmanager

@@ -119,9 +119,39 @@ def test_the_fit_finds_known_costs_and_predicts():
 def test_the_gpu_s_row_has_every_figure(small):
     half = random_model("tiny", torch.bfloat16)
     got = gpu.row(gpu.Bench(half, 32, 2, torch.device("cpu"), quick=True))
-    failed = [value for value in got.values() if isinstance(value, str)]
-    assert failed == []
-    assert set(got) == set(gpu.COLUMNS) - {"compile_s", "compiled_edit_s"}
+    assert not any("failed" in str(value) for value in got.values())
+    assert set(got) == set(gpu.COLUMNS) - {"compile_s", "compiled_edit_s", "pays_after"}
+
+
+def test_a_figure_of_the_gpu_that_fails_leaves_the_others(small, monkeypatch):
+    half = random_model("tiny", torch.bfloat16)
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(gpu.Bench, "edit", full)
+    got = gpu.row(gpu.Bench(half, 32, 2, torch.device("cpu"), quick=True))
+    assert got["edit_s"].startswith("failed: OutOfMemoryError")
+    assert min(got["invert_s"], got["share"]) > 0
+
+
+def test_a_row_of_the_gpu_that_ends_its_process_is_said(monkeypatch):
+    def ended(*words):
+        raise gpu.subprocess.CalledProcessError(-9, words)
+
+    monkeypatch.setattr(gpu, "apart", ended)
+    assert "failed: CalledProcessError" in gpu.row_apart("--one", "tiny", "32")["invert_s"]
+
+
+def test_rows_alone_do_not_take_the_others_place(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--only", "null-text"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "--resume or --out" in capsys.readouterr().err
+    out = tmp_path / "results.json"
+    out.write_text(json.dumps({"environment": {"cpu": "another"}, "rows": [], "flops": FLOPS}))
+    with pytest.raises(SystemExit, match="measured on another"):
+        run_bench(monkeypatch, out, [], "--resume")
 
 
 def test_a_page_s_table_is_replaced(tmp_path):
@@ -246,7 +276,13 @@ def test_a_million_pictures():
     assert small.hours(1) / 8 < small.hours(8) < small.hours(1) / 7  # a start each
     assert small.traffic(8) == pytest.approx(8 * small.traffic(1))
     assert small.traffic(small.saturating) == pytest.approx(million.STORE_MB_S, rel=0.01)
-    assert "hours on 64 GPUs" in million.text_of([small, large])
+    assert 0 < small.codec_flops < small.network_flops
+    fed, start = small.saturating, million.LOADING_S / 3600
+    assert small.hours(100 * fed) == small.hours(10 * fed) > start  # the store is the limit
+    assert small.hours(fed // 2) > 1.9 * (small.hours(fed) - start)
+    told = million.text_of([small, large])
+    assert "hours on 64 GPUs" in told
+    assert ("(store)" in told) == (fed < million.GPUS[-1])
 
 
 def test_the_table_of_presets():

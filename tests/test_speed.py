@@ -119,6 +119,29 @@ def test_prompts_are_embedded_once(model):
     assert sorted(map(sorted, spy.prompts)) == [["", PROMPT], [PROMPT, OTHER]]
 
 
+@pytest.mark.parametrize("solver", ["gauss-newton", "adam"])
+def test_null_text_evaluates_no_more_than_it_needs(model, solver):
+    """A try of the memory, the ascent, the text once a step, iterations, and where a step ends."""
+    spy = Spy(model)
+    method = ns.NullText(guidance=3.0, solver=solver, tolerance=0.0)
+    ns.invert(spy, IMAGE, PROMPT, method, steps=STEPS)
+    iterations = [10] * STEPS if solver == "adam" else [1] * 8 + [5] * 2
+    passes = 1 if solver == "adam" else 2  # a direction's image is another
+    assert spy.rows == [1] * (2 + STEPS + sum(1 + passes * n + 1 for n in iterations))
+
+
+def test_a_cached_replay_counts_the_weights_twice_at_most(single, monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        "noisespace.models.diffusers.weights_of", lambda unet: counted.append(unet) or 10**12
+    )
+    fresh = replace(single)  # nothing counted yet
+    code = ns.invert(fresh, IMAGE, PROMPT, ns.DDIM(), steps=STEPS)
+    before = len(counted)
+    ns.edit(Cached(fresh, 2), code, OTHER)
+    assert [before, len(counted) - before] == [1, 2]  # a whole and a shallow variant, once each
+
+
 def test_the_network_runs_in_inference_mode(model):
     seen = []
 
@@ -364,14 +387,15 @@ def test_caching_gives_rows_their_own_features_where_memory_runs_out(model, monk
         model.denoise(x, grid.level(3), text)
     expected = seen[0]
 
-    def shallow(unet, deep):
-        given.append(deep)
-        return Shallow(unet, deep)
+    class Telling(Shallow):
+        def __call__(self, *args, **options):
+            given.append(self.deep)
+            return super().__call__(*args, **options)
 
     def short(module, args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("noisespace.models.caching.Shallow", shallow)
+    monkeypatch.setattr("noisespace.models.caching.Shallow", Telling)
     loop = Cached(model, 4).begin()
     with torch.no_grad():
         handle = model.unet.conv_in.register_forward_pre_hook(short)
@@ -665,8 +689,11 @@ def test_packed_weights_change_nothing(packed):
     assert own.state_dict().keys() == plain.state_dict().keys()
     kept = [set(part.forward._packed) for part in own.modules() if type(part.forward) is Packed]
     assert all(len(shapes) == 2 for shapes in kept)  # no more memory than that
+    assert own.conv_in.forward.weights(torch.zeros(4, 4, 6, 6)) is not None  # the oldest goes
+    sides = [tuple(shape)[-1] for shape in own.conv_in.forward._packed]
+    assert [len(sides), sides[-1]] == [2, 6]
     assert {len(shape) for shapes in kept for shape in shapes} == {4}
-    assert {shape[0] for shapes in kept for shape in shapes} == {2}  # neither one row nor five
+    assert {shape[0] for shapes in kept for shape in shapes} == {2, 3}  # neither one row nor five
 
 
 def test_packed_weights_follow_the_weights(packed):

@@ -68,6 +68,12 @@ class Replaying:
     start: int = 0
     kept: dict[int, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # once, since a copy of a model counts its weights anew
+        self.shallow = Shallow(self.model.unet)
+        self.short = replace(self.model, call=self.shallow)
+        self.whole = replace(self.model, call=None)
+
     def __call__(
         self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
     ) -> Prediction:
@@ -78,25 +84,25 @@ class Replaying:
             return self.model.denoise(x, level, text, touch)
         deep = self.kept.get(self.start)
         if self.step % self.every and deep is not None and len(deep) == len(x):
-            short = replace(self.model, call=Shallow(self.model.unet, deep))
-            prediction = short.denoise(x, level, text)
+            self.shallow.deep = deep
+            prediction = self.short.denoise(x, level, text)
         else:
             with watched(self.model.unet) as seen:
-                prediction = replace(self.model, call=None).denoise(x, level, text)
+                prediction = self.whole.denoise(x, level, text)
             self.kept[self.start] = seen[0]
         self.start += len(x)  # only now: where memory ran out, the same rows come again
         return prediction
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shallow:
-    """A U-Net's outermost blocks, under deep features from another evaluation.
+    """A U-Net's outermost blocks, under ``deep`` features from another evaluation.
 
     With the features of the same state it is the U-Net, which a test holds.
     """
 
     unet: Any
-    deep: Tensor
+    deep: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> Any:
         unet, text = self.unet, encoder_hidden_states

@@ -22,7 +22,7 @@ class Packed:
     (To the last bit for channels-last weights on the processors tried; whatever shape came first.)
 
     In inference mode alone, which is where a model evaluates its network for nobody's gradients;
-    for batches of a few rows, since the weights of large ones weigh little, and in at most
+    for batches of a few rows, since the weights of large ones weigh little, and for the last
     ``SHAPES`` shapes: weights that were packed for another shape took twice as long on one
     processor. One row is left to the convolution itself, for which torch takes other kernels than
     oneDNN's. Weights that were changed since (in place, or moved) are packed anew.
@@ -36,21 +36,22 @@ class Packed:
     def __call__(self, input: Tensor) -> Tensor:  # as torch names it
         x, conv = input, self.conv
         few = torch.is_inference_mode_enabled() and 1 < len(x) <= FEW
-        packed = self.weights(x) if few and fits(conv, x) else None
-        if packed is None:
+        if not (few and fits(conv, x)):
             return nn.Conv2d.forward(conv, x)
         return torch.ops.mkldnn._convolution_pointwise(
-            x, packed, conv.bias, *shape(conv), "none", [], ""
+            x, self.weights(x), conv.bias, *shape(conv), "none", [], ""
         )
 
-    def weights(self, x: Tensor) -> Tensor | None:
-        """The weights as they are packed for a shape; None where there are shapes enough."""
+    def weights(self, x: Tensor) -> Tensor:
+        """The weights as they are packed for a shape; the oldest of too many makes room."""
         now = self.conv.weight._version, self.conv.weight.data_ptr()
         if now != self._of:
             self._packed, self._of = {}, now
-        if x.shape not in self._packed and len(self._packed) < SHAPES:
+        if x.shape not in self._packed:
+            if len(self._packed) == SHAPES:
+                del self._packed[next(iter(self._packed))]
             self._packed[x.shape] = pack(self.conv, x)
-        return self._packed.get(x.shape)
+        return self._packed[x.shape]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"conv": self.conv, "_packed": {}, "_of": None}  # a copy packs its own

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from noisespace.errors import InputError
 
-# of `work_of`, where two sleepy threads are not faster yet: 8 rows of the embedded model, by
-# benchmarks/threads.py
+# of `work_of`, where two sleepy threads are not faster yet by benchmarks/threads.py: 13 rows of the
+# embedded model
 LEAST = 2e10
 
 
