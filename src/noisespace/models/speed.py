@@ -15,7 +15,7 @@ from noisespace.models.packed import pack_convolutions
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
 PRESETS = ("fast", "exact")
-# at most: nearer to the true edit, and faster, than more steps with cached features
+# at most: faster than more steps with cached features, with an error that is not told apart
 FAST_STEPS = 25
 
 
