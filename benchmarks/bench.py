@@ -5,7 +5,7 @@
 Same weights, settings and machine; ours and the baseline in turn, in one process; medians with the
 spread of the pairs' ratios. Memory: by how much the peak of a process of its own rises.
 ``--quick``: fewer pairs, the slow ones for `scenes` alone; 5 minutes on two free cores, where the
-whole takes 20. ``--large``: also a network of Stable Diffusion's size (6 GB, 8 minutes more).
+whole takes 20 to 35. ``--large``: also a network of Stable Diffusion's size (6 GB, 8 minutes more).
 
 Every row is written as soon as it is measured; ``--resume`` keeps the rows that the file has.
 Above 200 lines: one command, read from the pairs to the file.

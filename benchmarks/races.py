@@ -149,7 +149,7 @@ def of_network(network: str, extent: Extent) -> list[Race]:
     """The pairs of one network; ``--quick`` leaves the slow ones to `scenes`."""
     at, known = partial(setting, network, extent), network == "scenes"
     return [
-        Race(f"{network}: edit-friendly inversion", lambda: inversion(at()), weighed=True),
+        Race(f"{network}: edit-friendly inversion", lambda: inversion(at()), weighed=known),
         Race(f"{network}: inversion + edit", partial(both, at)),
         Race(
             f"{network}: inversion + edit, attention not kept",
@@ -161,14 +161,13 @@ def of_network(network: str, extent: Extent) -> list[Race]:
             f"{network}: 8 prompts in a batch against one by one",
             lambda: prompts(at()),
             cheap=False,
-            quick=known,
+            quick=False,
         ),
         Race(
             f"{network}: null-text",
             lambda: tuned(at()),
             cheap=False,
             quick=known,
-            weighed=known,
             judge=lambda given: at().reconstructed(given),
         ),
         Race(f"{network}: DDIM inversion + edit", lambda: ddim(at()), quick=known),
