@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from machine import apart, clock, cpu_name, environment, flops_of, grown, matmul_rate
+from machine import apart, check_same_cpu, clock, environment, flops_of, grown, matmul_rate
 from page import bench_table, put
 from races import Extent, Race, race, races, setting
 
@@ -203,12 +203,7 @@ def main() -> None:
     plan = Plan.of(options.quick, options.trial)
     before = json.loads(options.out.read_text()) if options.resume and options.out.exists() else {}
     results = {"environment": environment(CPU) | {"quick": plan.quick}, "rows": [], "flops": {}}
-    cpus = {"before": before.get("environment", {}).get("cpu"), "now": cpu_name()}
-    if cpus["before"] not in (None, cpus["now"]):
-        raise SystemExit(
-            f"{options.out} was measured on {cpus['before']}, this is {cpus['now']}: start anew "
-            "without --resume, or with another --out"
-        )
+    check_same_cpu(before.get("environment", {}), options.out)
     results |= before
     try:
         run(results, plan, options)

@@ -122,9 +122,8 @@ def race(b: Bench) -> tuple[float, float, float, str]:
     return mine, old, median(ratios), f"{ratios[0]:.1f} to {ratios[-1]:.1f}"
 
 
-def rates(b: Bench) -> tuple[float, float, float]:
+def rates(b: Bench, seconds: float) -> tuple[float, float, float]:
     """TFLOP/s of the whole inversion (Python and launches too), of a product, and their share."""
-    seconds = b.timed(b.invert)
     network = flops_of(b.invert) / seconds
     product = matmul_rate(b.device, b.dtype, 8192 if b.device.type == "cuda" else 512)
     return network / 1e12, product / 1e12, network / product
@@ -155,15 +154,15 @@ def tuned(b: Bench) -> tuple[float, float | None]:
     return b.peak(lambda: ns.invert(b.model, b.latents(), SOURCE, method, steps=steps))
 
 
-def compiling(b: Bench) -> tuple[float, float, float | None]:
+def compiling(b: Bench, before: float) -> tuple[float, float, float | None]:
     """Seconds that compiling took, those of an edit afterwards, and after how many it has paid.
 
-    None where it never does.
+    ``before``: of an edit without; None where it never pays.
     """
     code = b.invert()
     fast = replace(b, model=replace(b.model, call=compiled(b.model.unet, b.device)))
     first, _ = clock(lambda: fast.edit(code), b.device)
-    before, after = (b.timed(lambda who=who: who.edit(code)) for who in (b, fast))
+    after = b.timed(lambda: fast.edit(code))
     gain = before - after
     return first - after, after, (first - after) / gain if gain > 0 else None
 
@@ -176,17 +175,17 @@ def row(b: Bench) -> dict[str, Any]:
         ("edit_s",): lambda: (b.timed(partial(b.edit, b.invert())),),
         ("both_s", "textbook_s", "ratio", "spread"): partial(race, b),
         ("peak_gb",): lambda: (b.peak(lambda: b.edit(b.invert()))[1],),
-        ("network_tflops", "matmul_tflops", "share"): partial(rates, b),
+        ("network_tflops", "matmul_tflops", "share"): lambda: rates(b, out["invert_s"]),
         ("best_batch", "pictures_s"): partial(throughput, b, 2 if b.quick else 64),
         ("null_text_s", "null_text_gb"): partial(tuned, b),
     }
     if not b.quick:
-        parts["compile_s", "compiled_edit_s", "pays_after"] = partial(compiling, b)
+        parts["compile_s", "compiled_edit_s", "pays_after"] = lambda: compiling(b, out["edit_s"])
     for names, work in parts.items():
         try:
             out |= dict(zip(names, work(), strict=True))
         except Exception as error:  # a row shall not lose its other figures
-            out[names[0]] = f"failed: {type(error).__name__}: {str(error).splitlines()[:1]}"[:120]
+            out[names[0]] = failed(error)
         wait(b.device)
     return out
 
@@ -196,7 +195,12 @@ def row_apart(*words: str) -> dict[str, Any]:
     try:
         return apart(__file__, *words)
     except (subprocess.CalledProcessError, ValueError, IndexError) as error:
-        return {COLUMNS[0]: f"failed: {type(error).__name__}: {str(error)[-80:]}"}
+        return {COLUMNS[0]: failed(error)}
+
+
+def failed(error: Exception) -> str:
+    """What stands in a figure's place, on one line."""
+    return " ".join(f"failed: {type(error).__name__}: {str(error)[-80:]}".split())
 
 
 def shown(value: Any) -> str:

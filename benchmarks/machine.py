@@ -49,6 +49,15 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
+def check_same_cpu(about: dict[str, Any], file: Path) -> None:
+    """Refuses to go on with figures that another processor gave."""
+    if about.get("cpu", cpu_name()) != cpu_name():
+        raise SystemExit(
+            f"{file} was measured on {about['cpu']}, this is {cpu_name()}: start anew without "
+            "--resume, or with another --out"
+        )
+
+
 def wait(device: torch.device) -> None:
     """Until what was launched is done."""
     if device.type == "cuda":

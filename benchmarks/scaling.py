@@ -22,7 +22,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from machine import clock, cpu_name, environment
+from machine import check_same_cpu, clock, environment
 from networks import model_of
 from page import put, scaling_table
 from races import SOURCE, TARGETS
@@ -194,8 +194,7 @@ def main() -> None:
     done = json.loads(file.read_text()) if options.resume and file.exists() else {}
     some = [Point(**{k: p[k] for k in KEPT}) for p in done.get("points", [])]
     about = done.get("environment") or environment(torch.device("cpu"))
-    if about["cpu"] != cpu_name():
-        raise SystemExit(f"{file} was measured on {about['cpu']}: leave out --resume")
+    check_same_cpu(about, file)
     model, left = model_of("sd-10m"), remaining(points(options.quick), some)
     for index, point in enumerate(left):
         some.append(replace(point, seconds=measure(model, point, options.runs)))
