@@ -90,9 +90,9 @@ def compared(name: str, times: list[tuple[float, float]]) -> dict[str, Any]:
     }
 
 
-def weighed(one: Race, plan: Plan) -> list[dict[str, float] | None]:
-    """Each side in a process of its own: seconds, MB; None where Linux's figures are missing."""
-    out: list[dict[str, float] | None] = []
+def weighed(one: Race, plan: Plan) -> list[dict[str, float | None] | None]:
+    """Each side in a process of its own: seconds, MB (None but on Linux); None where it failed."""
+    out: list[dict[str, float | None] | None] = []
     for side in ("0", "1"):
         extent: Extent = "light" if plan.extent == "full" else plan.extent
         try:
@@ -102,14 +102,14 @@ def weighed(one: Race, plan: Plan) -> list[dict[str, float] | None]:
     return out
 
 
-def alone(name: str, side: int, extent: Extent) -> dict[str, float]:
+def alone(name: str, side: int, extent: Extent) -> dict[str, float | None]:
     """One side in this process, with the kernels already loaded by a small run of it."""
     one = race(name, extent)
     if not one.apart:
         race(name, "warm").sides()[side]()
     work, seconds = one.sides()[side], [0.0]
     mb = grown(lambda: seconds.append(clock(work)[0]))
-    return {"s": seconds[-1], "mb": round(mb, 1)}
+    return {"s": seconds[-1], "mb": mb and round(mb, 1)}
 
 
 def row_of(one: Race, plan: Plan) -> dict[str, Any]:

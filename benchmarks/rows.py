@@ -26,8 +26,8 @@ ROWS, SIDE = (1, 2, 8, 16, 32, 64, 128, 256), 16
 CPU = torch.device("cpu")
 
 
-def measured(network: str, runs: int) -> list[dict[str, float]]:
-    """A figure a number of rows: rows, share of a matrix product's rate, MB."""
+def measured(network: str, runs: int) -> list[dict[str, float | None]]:
+    """A figure a number of rows: rows, share of a matrix product's rate, MB (None but on Linux)."""
     model, out = model_of(network), []
     level = model.grid(100).level(50)
     for rows in ROWS:
@@ -64,7 +64,7 @@ def main() -> None:
         heads += [f"{network}, GFLOP/s", "of a product", "memory, MB"]
         columns.append([f"{one['rate'] / 1e9:.0f}" for one in found])
         columns.append([f"{one['share']:.0%}" for one in found])
-        columns.append([f"{one['mb']:.0f}" for one in found])
+        columns.append(["" if one["mb"] is None else f"{one['mb']:.0f}" for one in found])
     told = "\n".join(
         [
             f"{about['cpu']}, {about['threads']} threads, load at the start {about['load']}; "
