@@ -25,8 +25,18 @@ from statistics import median
 from typing import Any
 
 import torch
-from machine import apart, check_same_cpu, clock, environment, flops_of, grown, matmul_rate
-from page import bench_table, put
+from machine import (
+    apart,
+    check_same,
+    clock,
+    environment,
+    flops_of,
+    grown,
+    matmul_rate,
+    stoppable,
+    written,
+)
+from page import bench_table, check_place, put
 from races import Extent, Race, race, races, setting
 
 from noisespace.files import write_json
@@ -113,8 +123,9 @@ def alone(name: str, side: int, extent: Extent) -> dict[str, float | None]:
 
 
 def row_of(one: Race, plan: Plan) -> dict[str, Any]:
-    """All figures of a race."""
-    sides = weighed(one, plan) if one.weighed or one.apart or not plan.quick else [None, None]
+    """All figures of a race; quick runs and trials weigh few."""
+    few = plan.quick or plan.extent == "warm"
+    sides = weighed(one, plan) if one.weighed or one.apart or not few else [None, None]
     if one.apart:
         if None in sides:
             raise SystemExit(f"{one.name}: a process of its own failed, see above")
@@ -188,27 +199,46 @@ def parsed() -> argparse.Namespace:
         "--one", nargs=3, metavar=("NAME", "SIDE", "EXTENT"), help="a side's memory"
     )
     options = parser.parse_args()
+    if options.one:
+        return options
     if options.only and not (options.resume or options.out):
         parser.error("--only would leave results.json with these rows alone: add --resume or --out")
+    if options.trial and not options.out:
+        parser.error("--trial would leave results.json with rows of four steps: add --out")
+    options.out = options.out or RESULTS
+    if not options.out.absolute().parent.is_dir():
+        parser.error(f"--out {options.out}: its folder does not exist")
+    options.names = [STARTUP, *(one.name for one in chosen(options))]
+    if options.only is not None and not any(options.only in name for name in options.names):
+        parser.error(f"--only {options.only!r} is in no row's name: {'; '.join(options.names)}")
+    check_place(options.page, "bench")
     return options
+
+
+def chosen(options: argparse.Namespace) -> list[Race]:
+    """The races that these options run, ``--only`` apart."""
+    extent = Plan.of(options.quick, options.trial).extent
+    return [one for one in races(extent, options.large) if one.quick or not options.quick]
 
 
 def main() -> None:
     options = parsed()
-    options.out = options.out or RESULTS
     if options.one:
         name, side, extent = options.one
         print(json.dumps(alone(name, int(side), extent)))
         return
     plan = Plan.of(options.quick, options.trial)
-    before = json.loads(options.out.read_text()) if options.resume and options.out.exists() else {}
-    results = {"environment": environment(CPU) | {"quick": plan.quick}, "rows": [], "flops": {}}
-    check_same_cpu(before.get("environment", {}), options.out)
-    results |= before
+    about = environment(CPU) | {"quick": plan.quick, "trial": options.trial}
+    results = {"environment": about, "rows": [], "flops": {}}
+    if options.resume and options.out.exists():
+        before = written(options.out)
+        check_same({"trial": False, **before["environment"]}, about, options.out)
+        results |= before
     try:
         run(results, plan, options)
     except KeyboardInterrupt:
-        raise SystemExit(f"stopped: what was measured is in {options.out} (--resume)") from None
+        kept = f"what was measured is in {options.out} (--resume)"
+        raise SystemExit(f"stopped: {kept if results['flops'] else 'nothing measured'}") from None
     if options.page:
         put(options.page, "bench", bench_table(results))
 
@@ -219,10 +249,11 @@ def run(results: dict[str, Any], plan: Plan, options: argparse.Namespace) -> Non
         say(f"FLOP/s against a matrix product's {'' if plan.seconds else '(trial)'}")
         results["flops"] = network_flops(7 if plan.seconds else 1)
         print(f"flops: {results['flops']}", flush=True)
-    known = {row["name"] for row in results["rows"]}
-    some = [one for one in races(plan.extent, options.large) if one.quick or not plan.quick]
-    names = [STARTUP, *(one.name for one in some)]
-    left = [n for n in names if n not in known and (options.only is None or options.only in n)]
+        write_json(options.out, results, force=True)
+    known, some = {row["name"] for row in results["rows"]}, chosen(options)
+    left = [
+        n for n in options.names if n not in known and (options.only is None or options.only in n)
+    ]
     start = time.perf_counter()
     for index, name in enumerate(left):
         say(f"[{index + 1} of {len(left)}, {time.perf_counter() - start:.0f} s] {name}")
@@ -250,4 +281,4 @@ def line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

@@ -49,13 +49,37 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def check_same_cpu(about: dict[str, Any], file: Path) -> None:
-    """Refuses to go on with figures that another processor gave."""
-    if about.get("cpu", cpu_name()) != cpu_name():
+SAME = ("cpu", "cores", "threads", "device", "torch", "diffusers", "quick", "trial", "steps")
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any], file: Path) -> None:
+    """Refuses to go on with figures of another machine, other versions or other options."""
+    for name in SAME:
+        if name in before and before[name] != now.get(name):
+            raise SystemExit(
+                f"{file} was measured with {name} {before[name]}, this is {now.get(name)}: start "
+                "anew without --resume, or with another --out"
+            )
+
+
+def written(file: Path) -> dict[str, Any]:
+    """What a file has from before, or an end in one sentence where it is not ours."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {"environment": dict(found["environment"]), **found}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        told = f"{file} cannot be gone on with ({type(error).__name__}): not a file of this script?"
+        raise SystemExit(told) from None
+
+
+def stoppable(main: Callable[[], None]) -> None:
+    """Runs a script; Ctrl-C ends it in one line."""
+    try:
+        main()
+    except KeyboardInterrupt:
         raise SystemExit(
-            f"{file} was measured on {about['cpu']}, this is {cpu_name()}: start anew without "
-            "--resume, or with another --out"
-        )
+            "stopped; what was written is kept (--resume, where there is one)"
+        ) from None
 
 
 def wait(device: torch.device) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from machine import flops_of
 from networks import SIZES, Size, unet_of, vae_of
-from page import put, table
+from page import check_place, put, table
 
 PICTURES, GPUS = 1_000_000, (1, 8, 64, 512)
 STEPS_RUN, GUIDES, PASSES = 64, 2, 2  # of 100 steps, skip 36; null and text; inversion and edit
@@ -117,6 +117,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=250.0, help="TFLOP/s on the network")
     parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
     options = parser.parse_args()
+    if not 0 < options.rate < float("inf"):
+        parser.error(f"--rate must be above 0 TFLOP/s, got {options.rate}")
+    check_place(options.page, "million")
     told = text_of(jobs(options.rate * 1e12))
     print(told)
     if options.page:

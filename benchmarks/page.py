@@ -11,12 +11,23 @@ import numpy as np
 from noisespace.files import write_bytes
 
 
-def put(path: Path, name: str, text: str) -> None:
-    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
-    page = path.read_text(encoding="utf-8")
+def check_place(path: Path | None, name: str) -> None:
+    """Ends in one sentence, before anything is measured, where `put` could not."""
+    if path is not None:
+        put(path, name, None)
+
+
+def put(path: Path, name: str, text: str | None) -> None:
+    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; None: only looks."""
+    try:
+        page = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path}: cannot be read as a page ({type(error).__name__})") from None
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if start not in page or end not in page:
         raise SystemExit(f"{path}: has no place {start} ... {end}")
+    if text is None:
+        return
     head, rest = page.split(start, 1)
     tail = rest.split(end, 1)[1]
     write_bytes(path, f"{head}{start}\n{text}\n{end}{tail}".encode(), force=True)
@@ -34,6 +45,7 @@ AIMS = {
     "a further edit against a re-run": 4,
     "8 prompts in a batch against one by one": 3,
     "null-text": 4,
+    "null-text, the text's pass at every iteration": 4,
 }
 STARTUP_AIM, SHARE_AIM = 6.0, 0.45  # seconds; of a matrix product
 

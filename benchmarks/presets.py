@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import clock, environment
-from page import put, table
+from machine import clock, environment, stoppable
+from page import check_place, put, table
 
 import noisespace as ns
 from noisespace.bench.scenes import scene_edits
@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also what compiling costs")
     parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
     options = parser.parse_args()
+    check_place(options.page, "presets")
     about = environment(torch.device("cpu"))
     parts = [text_of(tried(options.scenes), about), mixing()]
     if options.compile:
@@ -137,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

@@ -170,6 +170,13 @@ def of_network(network: str, extent: Extent) -> list[Race]:
             quick=known,
             judge=lambda given: at().reconstructed(given),
         ),
+        Race(
+            f"{network}: null-text, the text's pass at every iteration",
+            lambda: tuned(at(), fresh=True),
+            cheap=False,
+            quick=False,
+            judge=lambda given: at().reconstructed(given),
+        ),
         Race(f"{network}: DDIM inversion + edit", lambda: ddim(at()), quick=known),
     ]
 
@@ -199,8 +206,8 @@ def prompts(s: Setting) -> tuple[Work, Work]:
     return lambda: s.edit(code, TARGETS), lambda: [s.old(maps, target) for target in TARGETS]
 
 
-def tuned(s: Setting) -> tuple[Work, Work]:
-    """The inversions: ours by the default solver, theirs as the public notebook.
+def tuned(s: Setting, fresh: bool = False) -> tuple[Work, Work]:
+    """The inversions: ours by the default solver, theirs as the public notebook (or ``fresh``).
 
     The race's ``judge`` gives the PSNR of what both reconstruct: a ratio at a lower one would be
     none.
@@ -209,7 +216,7 @@ def tuned(s: Setting) -> tuple[Work, Work]:
     def theirs() -> torch.Tensor:
         s.model.unet.requires_grad_(True)  # as the notebook leaves it
         try:
-            return textbook.null_text(s.model, s.x0, s.source, s.tuned)[1].detach()
+            return textbook.null_text(s.model, s.x0, s.source, s.tuned, fresh=fresh)[1].detach()
         finally:
             s.model.unet.requires_grad_(False)
             for p in s.model.unet.parameters():

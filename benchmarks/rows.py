@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from machine import apart, clock, environment, flops_of, grown, matmul_rate
+from machine import apart, clock, environment, flops_of, grown, matmul_rate, stoppable
 from networks import model_of
-from page import put, table
+from page import check_place, put, table
 from races import MODELS
 
 from noisespace.parts import CPU_POSITIONS
@@ -58,6 +58,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measured(options.one, options.runs)))
         return
+    check_place(options.page, "rows")
     about, heads, columns = environment(CPU), ["rows"], [[str(n) for n in ROWS]]
     for network in MODELS:  # in processes of their own, for the memory
         found = apart(__file__, "--one", network, "--runs", str(options.runs))
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

@@ -1,13 +1,13 @@
 """How cost grows with steps, pixels, images and prompts; the model that explains it; the figure.
 
-    python benchmarks/scaling.py [--quick] [--resume] [--out docs/img] [--page docs/performance.md]
+    python benchmarks/scaling.py [--quick] [--resume] [--out FOLDER] [--page docs/performance.md]
 
 Every point is an inversion and an edit by the random network of 10 M parameters (`sd-10m`; as in
 Stable Diffusion, latents have an eighth of a picture's side). The model: evaluations x (a + b
 positions + c positions^2) + d, a the launch of a batch, b a latent position, c attention, fitted to
 all points at once by least squares of the relative error; a seventh of the points is held out and
-predicted (starred in the table). Writes scaling.json and scaling.png into OUT, the points as they
-come; ``--resume`` keeps those that are there. 12 minutes on two free cores.
+predicted (starred in the table). Writes scaling.json and scaling.png into OUT (runs/scaling), the
+points as they come; ``--resume`` keeps those that are there. 12 to 25 minutes on two free cores.
 Above 200 lines, for the model of cost stands beside what is fitted to it.
 """
 
@@ -22,9 +22,9 @@ from statistics import median
 
 import numpy as np
 import torch
-from machine import check_same_cpu, clock, environment
+from machine import check_same, clock, environment, stoppable, written
 from networks import model_of
-from page import put, scaling_table
+from page import check_place, put, scaling_table
 from races import SOURCE, TARGETS
 
 import noisespace as ns
@@ -191,10 +191,17 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="also the table of docs/performance.md")
     options = parser.parse_args()
     file = options.out / "scaling.json"
-    done = json.loads(file.read_text()) if options.resume and file.exists() else {}
-    some = [Point(**{k: p[k] for k in KEPT}) for p in done.get("points", [])]
-    about = done.get("environment") or environment(torch.device("cpu"))
-    check_same_cpu(about, file)
+    if file.exists() and not options.resume:
+        parser.error(f"{file} is there already: go on with --resume, or name another --out")
+    check_place(options.page, "scaling")
+    about, some = environment(torch.device("cpu")) | {"quick": options.quick}, []
+    if file.exists():
+        done = written(file)
+        check_same(done["environment"], about, file)
+        about, some = (
+            done["environment"],
+            [Point(**{k: p[k] for k in KEPT}) for p in done["points"]],
+        )
     model, left = model_of("sd-10m"), remaining(points(options.quick), some)
     for index, point in enumerate(left):
         some.append(replace(point, seconds=measure(model, point, options.runs)))
@@ -218,4 +225,4 @@ def remaining(wanted: list[Point], some: list[Point]) -> list[Point]:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

@@ -3,7 +3,8 @@
 Batch 1, conditional and unconditional prediction apart, one timestep at a time, all steps inverted,
 those that will be skipped too; attention maps kept whether used or not (``storing``), as notebooks
 that register an AttentionStore do. Plain loops over a noisespace model's parts, none of its own
-loop. `pipelines.py` has diffusers' own.
+loop. `pipelines.py` has diffusers' own. Alpha-bars are numbers of the host in float64, whatever the
+states' dtype: in bfloat16 a schedule's last ones are 1, and the step between them 0 / 0.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ class Maps:
 
 
 def predict(model, x: Tensor, t: Tensor, text, null, w: float) -> Tensor:
-    """Classifier-free guidance by two calls of the network, batch 1."""
-    unconditional = model.unet(x, t, encoder_hidden_states=null.embedding).sample
-    conditional = model.unet(x, t, encoder_hidden_states=text.embedding).sample
-    return unconditional + w * (conditional - unconditional)
+    """Classifier-free guidance by two calls of the network, batch 1; in the dtype of x."""
+    told = x.to(text.embedding.dtype)
+    unconditional = model.unet(told, t, encoder_hidden_states=null.embedding).sample
+    conditional = model.unet(told, t, encoder_hidden_states=text.embedding).sample
+    return (unconditional + w * (conditional - unconditional)).to(x)
 
 
 def mean_and_std(eps: Tensor, x: Tensor, bar: Tensor, prev: Tensor, eta: float):
@@ -42,7 +44,7 @@ def mean_and_std(eps: Tensor, x: Tensor, bar: Tensor, prev: Tensor, eta: float):
 def invert(model, x0: Tensor, prompt: str, steps=100, w=3.5, eta=1.0, seed=0) -> Maps:
     """arXiv 2304.06140, Alg. 1, for every step, one at a time (an epsilon network)."""
     grid = model.grid(steps)
-    bars = (grid.alpha**2).to(x0)
+    bars = grid.alpha**2
     text, null = model.embed([prompt]), model.embed([""])
     noise = torch.Generator().manual_seed(seed)
     drawn = [torch.randn(x0.shape, generator=noise).to(x0) for _ in bars[:-1]]
@@ -62,7 +64,7 @@ def edit(model, maps: Maps, prompt: str, skip=36, w=15.0, eta=1.0) -> Tensor:
     """The reverse process from the level after ``skip`` steps, the maps fixed, another prompt."""
     steps = len(maps.z)
     grid = model.grid(steps)
-    bars = (grid.alpha**2).to(maps.x)
+    bars = grid.alpha**2
     text, null = model.embed([prompt]), model.embed([""])
     x = maps.x[skip]
     for i in range(skip, steps):
@@ -114,7 +116,7 @@ class Storing:
 def ddim(model, x0: Tensor, source: str, target: str, steps=50, w=7.5) -> Tensor:
     """DDIM inversion at w = 1 and an edit, one timestep at a time (arXiv 2105.05233, app. F)."""
     grid = model.grid(steps)
-    bars = (grid.alpha**2).to(x0)
+    bars = grid.alpha**2
     text, null, told = (model.embed([prompt]) for prompt in (source, "", target))
     x = x0
     for i in range(steps - 1, -1, -1):
@@ -127,14 +129,15 @@ def ddim(model, x0: Tensor, source: str, target: str, steps=50, w=7.5) -> Tensor
     return x
 
 
-def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10):
+def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10, fresh: bool = False):
     """arXiv 2211.09794, Alg. 1, as in the public notebook: batch 1, one Adam a step, and the
     backward pass also through the network's weights, which the notebook never freezes.
 
-    Returns the null embeddings and the state that they reconstruct.
+    ``fresh``: the text's prediction is made at every iteration and not, as in the notebook, once a
+    step; the results are the same. Returns the null embeddings and the state they reconstruct.
     """
     grid = model.grid(steps)
-    bars = (grid.alpha**2).to(x0)
+    bars = grid.alpha**2
     text, null = model.embed([prompt]).embedding, model.embed([""]).embedding
 
     def step(eps, x, bar, prev):
@@ -151,9 +154,11 @@ def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10):
         null = null.clone().detach().requires_grad_(True)
         adam = torch.optim.Adam([null], lr=1e-2 * (1 - i / 100.0))
         t = grid.timesteps[i]
-        with torch.no_grad():
-            conditional = model.unet(x, t, encoder_hidden_states=text).sample
+        conditional = None
         for _ in range(iterations):
+            if fresh or conditional is None:
+                with torch.no_grad():
+                    conditional = model.unet(x, t, encoder_hidden_states=text).sample
             unconditional = model.unet(x, t, encoder_hidden_states=null).sample
             eps = unconditional + w * (conditional - unconditional)
             loss = torch.nn.functional.mse_loss(step(eps, x, bars[i], bars[i + 1]), path[i + 1])

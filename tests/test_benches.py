@@ -116,31 +116,75 @@ def test_the_fit_finds_known_costs_and_predicts():
     assert batch_rows(torch.empty(1, 4, 16, 16), 1) == 128  # what its batches are made of
 
 
-def test_the_gpu_s_row_has_every_figure(small):
+def tiny_gpu() -> gpu.Bench:
     half = random_model("tiny", torch.bfloat16)
-    got = gpu.row(gpu.Bench(half, 32, 2, torch.device("cpu"), quick=True))
+    return gpu.Bench(half, 32, 2, torch.device("cpu"), quick=True)
+
+
+def test_the_gpu_s_row_has_every_figure(small):
+    *_, got = gpu.row(tiny_gpu())
     assert not any("failed" in str(value) for value in got.values())
     assert set(got) == set(gpu.COLUMNS) - {"compile_s", "compiled_edit_s", "pays_after"}
 
 
 def test_a_figure_of_the_gpu_that_fails_leaves_the_others(small, monkeypatch):
-    half = random_model("tiny", torch.bfloat16)
-
     def full(*_, **__):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(gpu.Bench, "edit", full)
-    got = gpu.row(gpu.Bench(half, 32, 2, torch.device("cpu"), quick=True))
+    *_, got = gpu.row(tiny_gpu())
     assert got["edit_s"].startswith("failed: OutOfMemoryError")
     assert min(got["invert_s"], got["share"]) > 0
 
 
-def test_a_row_of_the_gpu_that_ends_its_process_is_said(monkeypatch):
-    def ended(*words):
-        raise gpu.subprocess.CalledProcessError(-9, words)
+def test_the_baseline_is_finite_in_bfloat16():
+    """With a schedule's own last alpha-bars, which bfloat16 rounds to 1."""
+    model = random_model("tiny", torch.bfloat16)
+    x0 = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    maps = textbook.invert(model, x0, races.SOURCE, steps=100)
+    assert maps.z.flatten(1).abs().amax(1).min() > 0  # every step has its noise
+    assert textbook.edit(model, maps, races.TARGETS[0], skip=36).isfinite().all()
 
-    monkeypatch.setattr(gpu, "apart", ended)
-    assert "failed: CalledProcessError" in gpu.row_apart("--one", "tiny", "32")["invert_s"]
+
+def test_a_race_of_edits_that_are_not_finite_is_none(monkeypatch):
+    monkeypatch.setattr(textbook, "edit", lambda model, maps, *_: maps.x[-1] * float("nan"))
+    with pytest.raises(ArithmeticError, match="textbook's edit is not finite"):
+        gpu.race(tiny_gpu())
+
+
+def test_a_row_of_the_gpu_that_ends_its_process_keeps_its_figures(tmp_path, monkeypatch):
+    script = tmp_path / "row.py"
+    script.write_text("import os\nprint('{\"invert_s\": 1.5}', flush=True)\nos._exit(7)\n")
+    monkeypatch.setattr(gpu, "__file__", str(script))
+    first, last = gpu.row_apart("--one", "tiny", "32")
+    assert first == {"invert_s": 1.5}
+    assert last == {**first, "edit_s": f"failed: {gpu.ENDED} 7"}
+
+
+def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cuda:99"])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 2
+    assert "is not available" in capsys.readouterr().err
+
+
+def test_bad_input_is_said_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    out, wrong = tmp_path / "results.json", tmp_path / "wrong.json"
+    wrong.write_bytes(b"\x89PNG")
+    refused = {
+        ("--trial",): "add --out",
+        ("--only", "nothing", "--out", str(out)): "in no row's name",
+        ("--out", str(tmp_path / "missing" / "a.json")): "does not exist",
+        ("--out", str(out), "--page", str(wrong)): "cannot be read as a page",
+        ("--out", str(wrong), "--resume"): "cannot be gone on with",
+    }
+    for words, told in refused.items():
+        monkeypatch.setattr(sys, "argv", ["bench.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            bench.main()
+        assert told in capsys.readouterr().err + str(ended.value)
+    assert not out.exists()
 
 
 def test_rows_alone_do_not_take_the_others_place(tmp_path, monkeypatch, capsys):
@@ -150,7 +194,11 @@ def test_rows_alone_do_not_take_the_others_place(tmp_path, monkeypatch, capsys):
     assert "--resume or --out" in capsys.readouterr().err
     out = tmp_path / "results.json"
     out.write_text(json.dumps({"environment": {"cpu": "another"}, "rows": [], "flops": FLOPS}))
-    with pytest.raises(SystemExit, match="measured on another"):
+    with pytest.raises(SystemExit, match="measured with cpu another"):
+        run_bench(monkeypatch, out, [], "--resume")
+    own = {"cpu": machine.cpu_name(), "quick": False}
+    out.write_text(json.dumps({"environment": own, "rows": [], "flops": FLOPS}))
+    with pytest.raises(SystemExit, match="with quick False, this is True"):
         run_bench(monkeypatch, out, [], "--resume")
 
 

@@ -123,7 +123,7 @@ def where(device: str) -> torch.device:
 def precision(dtype: str | torch.dtype) -> torch.dtype:
     kind = DTYPES.get(str(dtype).removeprefix("torch."))
     if kind is None:
-        raise InputError(f"dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+        raise InputError(f"dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}, mixed")
     return kind
 
 

@@ -39,6 +39,9 @@ class Speed:
         """
         if self.preset is not None and self.preset not in PRESETS:
             raise InputError(f"preset must be {' or '.join(PRESETS)}, got {self.preset!r}")
+        if self.preset == "exact" and (self.dtype not in ("float32", "float64") or self.cache):
+            what = "cached features" if self.cache else self.dtype
+            raise InputError(f"preset exact goes without {what}: leave one of the two out")
         check_offload(self.offload, place)
         if self.compile and (self.cache is not None or self.offload == "layers"):
             raise InputError("compile goes without cache and without offload layers: leave one out")
