@@ -243,6 +243,8 @@ def _ray_ends():
 @pytest.fixture
 def here(_ray_ends):
     """A Ray of two cores, which the tests of this file share."""
+    # Ray's processes step back for all others else: beside other tests they would hardly run
+    os.environ.setdefault("RAY_worker_niceness", "0")
     ray = pytest.importorskip("ray")
     if not ray.is_initialized():
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -313,6 +315,7 @@ def test_an_image_that_kills_its_actor_becomes_a_dead_letter(settings, tmp_path,
     assert not store(str(tmp_path / "ray")).list("begun")
 
 
+@pytest.mark.soak
 def test_short_memory_halves_a_batch_on_ray(settings, tmp_path, here, monkeypatch):
     here.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(ray_engine, "Editing", Short)
@@ -323,6 +326,7 @@ def test_short_memory_halves_a_batch_on_ray(settings, tmp_path, here, monkeypatc
     assert {row["batch"] for row in records(tmp_path / "ray").values()} == {1}
 
 
+@pytest.mark.soak
 def test_a_store_that_takes_nothing_ends_a_job_on_ray(settings, tmp_path, here):
     manifest, out = write(tmp_path / "in", rows_in(tmp_path / "in", 4)), tmp_path / "ray"
     out.mkdir()

@@ -110,8 +110,10 @@ def load_model(name: str, dtype: str, device: str, **speed: Any) -> Any:
 
     model = load(name, dtype, device, **speed)
     begun()
-    kind = str(model.dtype).removeprefix("torch.")
-    say(f"model: {model.name} ({model.fingerprint[:12]}), {kind} on {model.device}")
+    kind = str(model.dtype).removeprefix("torch.") + " in autocast" * (dtype == "mixed")
+    asked = [name if v is True else f"{name} {v}" for name, v in speed.items() if v]
+    told = f"model: {model.name} ({model.fingerprint[:12]}), {kind} on {model.device}"
+    say("; ".join([told, *asked]))
     return model
 
 
