@@ -251,9 +251,7 @@ def run(results: dict[str, Any], plan: Plan, options: argparse.Namespace) -> Non
         print(f"flops: {results['flops']}", flush=True)
         write_json(options.out, results, force=True)
     known, some = {row["name"] for row in results["rows"]}, chosen(options)
-    left = [
-        n for n in options.names if n not in known and (options.only is None or options.only in n)
-    ]
+    left = [n for n in options.names if n not in known and (options.only or "") in n]
     start = time.perf_counter()
     for index, name in enumerate(left):
         say(f"[{index + 1} of {len(left)}, {time.perf_counter() - start:.0f} s] {name}")

@@ -64,3 +64,16 @@ def test_attention_is_stored_and_the_network_left_as_it_was(model):
     for p in sums:  # both guides of one step: rows of probabilities that add up to two
         torch.testing.assert_close(p.sum(-1), torch.full(p.shape[:-1], 2.0).double())
     assert model.unet.attn_processors == before
+
+
+def test_null_text_with_a_fresh_pass_is_the_notebook_s(model, calls):
+    """The text's pass at every iteration costs evaluations and changes nothing."""
+    x0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    given = []
+    for fresh in (False, True):
+        calls.clear()
+        found, x = textbook.null_text(model, x0, SOURCE, steps=2, iterations=3, fresh=fresh)
+        given.append((found, x, len(calls)))
+    (kept, x, fewer), (anew, y, more) = given
+    torch.testing.assert_close((anew, y), (kept, x), atol=1e-9, rtol=0)
+    assert more == fewer + 2 * 2  # of three iterations of two steps, all but the first
