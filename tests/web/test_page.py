@@ -279,7 +279,11 @@ def test_errors_are_sentences_on_the_page(visit, tmp_path):
     edited(page, "Give a photo first")
     bad = tmp_path / "photo.png"
     bad.write_bytes(b"<svg onload='alert(1)'></svg>")
-    drop(page, bad)
+    with page.expect_response("**/upload_progress?*") as followed:
+        drop(page, bad)
+        expect(said(page)).to_contain_text("is not an image in a known format")
+    assert followed.value.status == 404  # gradio's news of the upload, seconds later: no news here
+    page.wait_for_timeout(200)
     expect(said(page)).to_contain_text("is not an image in a known format")
     bad.write_bytes(bytes(33 * 2**20))
     drop(page, bad)

@@ -18,7 +18,8 @@
   }
 
   const send = window.fetch.bind(window);
-  const ours = /\/gradio_api\/(upload|queue\/join|run\/|cancel)/;
+  // Not upload_progress: of an upload that was refused it says "not found", three seconds later.
+  const ours = /\/gradio_api\/(upload\b|queue\/join|run\/|cancel)/;
   window.fetch = async (asked, ...options) => {
     const url = String(asked?.url ?? asked);
     if (!ours.test(url)) return send(asked, ...options);
