@@ -52,9 +52,9 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
 SMALL = {
     "size": 32,
     "evaluate": 8,
-    "autoencoder": {"steps": 300, "batch": 8, "channels": [32, 32], "warmup": 5, "rate": 5e-3},
+    "autoencoder": {"steps": 200, "batch": 8, "channels": [32, 32], "warmup": 5, "rate": 5e-3},
     "diffusion": {
-        "steps": 150,
+        "steps": 90,
         "batch": 16,
         "warmup": 5,
         "pool": 64,
@@ -260,8 +260,9 @@ def test_settings_that_are_wrong_are_said_in_words(setting, says):
 
 
 def test_a_run_goes_on_bit_for_bit(small, data, tmp_path, monkeypatch):
-    short = {"autoencoder__steps": 8, "diffusion__steps": 8, "alignment__steps": 4}
+    short = {"autoencoder__steps": 4, "diffusion__steps": 8, "alignment__steps": 4}
     short |= {"diffusion__save_every": 1e-6, "precision": "bfloat16"}
+    short |= {"autoencoder__batch": 2, "diffusion__batch": 4, "diffusion__pool": 32, "evaluate": 1}
     run(small, tmp_path / "whole", data=data, **short)
     update, stopped = loop.Fitting.update, []
 
@@ -701,7 +702,6 @@ def test_of_guidances_that_do_equally_well_the_nearest_wins(towers, data, monkey
     seen, heard = read_folder(data, 32), []
     prompts = [seen.captions[v.index] for v in captioned.unseen(seen, 2, "guidance")]
     blank = torch.zeros(2, 3, 32, 32)
-    monkeypatch.setattr(captioned, "TUNED_ON", 2)
     monkeypatch.setattr(captioned, "nearest", lambda *_: prompts)  # all have their own prompt
 
     def sampled(pipe, prompts, w, tell):
@@ -710,10 +710,10 @@ def test_of_guidances_that_do_equally_well_the_nearest_wins(towers, data, monkey
 
     monkeypatch.setattr(captioned, "sample", sampled)
     monkeypatch.setattr(captioned, "nearness", lambda *given: -abs(float(given[-1].mean()) - 3))
-    best, shares = captioned.tune_guidance(None, seen, towers, heard.append)
+    best, shares = captioned.tune_guidance(None, seen, towers, 2, heard.append)
     assert best == 3.0
     assert set(shares.values()) == {1.0}
-    assert sum(heard) == captioned.samples_of(0)
+    assert sum(heard) == captioned.samples_of(2) - 2  # and two once it is tuned
 
 
 def test_captions_of_unseen_images_alone_can_be_found(data):

@@ -22,7 +22,7 @@ from noisespace.train.folder import Folder, View
 from noisespace.train.memorised import memorised
 from noisespace.train.pictures import save_grid
 
-TUNED_ON = 60  # samples at each guidance
+TUNED_ON = 60  # samples at each guidance, at most
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def evaluate_captioned(
     began = time.monotonic()
     report: dict[str, Any] = {"reconstruction_db": reconstruction(pipe, data, sheets)}
     report["alignment"] = evaluate_captions(judges.alignment, data)
-    guidance, report["tuning"] = tune_guidance(pipe, data, judges.alignment, tell)
+    guidance, report["tuning"] = tune_guidance(pipe, data, judges.alignment, count, tell)
     report["guidance"] = guidance
     asked = unseen(data, count, "samples")
     pictures = sample(pipe, [data.captions[v.index] for v in asked], guidance, tell=tell)
@@ -87,22 +87,29 @@ def reconstruction(pipe: StableDiffusionPipeline, data: Folder, sheets: Path) ->
 
 def samples_of(count: int) -> int:
     """How many pictures ``evaluate_captioned`` samples in all."""
-    return len(GUIDANCES) * TUNED_ON + count
+    return len(GUIDANCES) * min(TUNED_ON, count) + count
 
 
 def tune_guidance(
-    pipe: StableDiffusionPipeline, data: Folder, alignment: Alignment, tell: Tell | None = None
+    pipe: StableDiffusionPipeline,
+    data: Folder,
+    alignment: Alignment,
+    count: int = TUNED_ON,
+    tell: Tell | None = None,
 ) -> tuple[float, dict[str, float]]:
     """The guidance whose samples the alignment model most often gives their own prompt.
 
+    ``count``: how many samples may be behind a figure; no more than ``TUNED_ON`` are here.
+
     Of several that do equally well, the one whose samples are nearest to their prompts.
     """
-    prompts = [data.captions[v.index] for v in unseen(data, TUNED_ON, "guidance")]
+    count = min(TUNED_ON, count)
+    prompts = [data.captions[v.index] for v in unseen(data, count, "guidance")]
     shares, near, known = {}, {}, all_captions(data)
     for w in GUIDANCES:
         pictures = sample(pipe, prompts, w, tell=tell)
         named = nearest(alignment, known, [pictures])
-        shares[w] = round(sum(a == b for a, b in zip(named, prompts, strict=True)) / TUNED_ON, 4)
+        shares[w] = round(sum(a == b for a, b in zip(named, prompts, strict=True)) / count, 4)
         near[w] = nearness(alignment, prompts, pictures)
     best = max(GUIDANCES, key=lambda w: (shares[w], near[w]))
     return best, {str(w): share for w, share in shares.items()}
