@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "noisespace"
 # From the ground up; a module may import from its own layer and from those below it.
 LAYERS = [
     {"errors", "version"},
-    {"files"},
+    {"files", "forking"},
     {"decode", "describe", "images", "metadata", "sheet"},
     {"schedule", "prediction"},
     {"step", "denoiser", "guidance", "parts"},
@@ -20,6 +20,7 @@ LAYERS = [
     {"api"},
     {"train", "study", "bench"},
     {"batch", "report"},
+    {"preloaded"},
     {"web"},
     {"cli"},
 ]

@@ -7,7 +7,7 @@ that they die of is found, and becomes a dead letter.
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -20,6 +20,8 @@ from noisespace.batch.serving import serve
 from noisespace.batch.stores import StoreError
 from noisespace.batch.work import Task, Told
 from noisespace.errors import RunError
+from noisespace.forking import in_environment, room
+from noisespace.models.loading import where
 
 EVERY = 0.5  # seconds between looks at whether to stop
 GROUP_DEATHS = 3  # of workers over one group, until it is run image by image
@@ -57,7 +59,7 @@ class Crew:
         self._deaths: Counter[int] = Counter()
         self._row_deaths: Counter[str] = Counter()
         self._early = 0  # deaths in a row before a worker had begun
-        self._room = multiprocessing.get_context("spawn")  # a fork of threads may hang
+        self._room = room(where(order.device).type)
         self._hands: list[Hand] = []
 
     def run(self) -> Iterator[Told]:
@@ -83,7 +85,9 @@ class Crew:
     def _hand(self, index: int) -> Hand:
         ours, theirs = self._room.Pipe()
         process = self._room.Process(
-            target=self._target, args=(theirs, self._order, index), daemon=True
+            target=in_environment,
+            args=(dict(os.environ), self._target, theirs, self._order, index),
+            daemon=True,
         )
         process.start()
         theirs.close()  # so that its end is heard

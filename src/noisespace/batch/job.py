@@ -23,6 +23,7 @@ from noisespace.batch.stores import Store, StoreError, store
 from noisespace.batch.work import Task, Told
 from noisespace.bench.metrics import find
 from noisespace.errors import InputError
+from noisespace.forking import expect_workers
 from noisespace.models.loading import where
 from noisespace.parts import let_go
 
@@ -88,6 +89,8 @@ def run_job(
     templates()  # what is missing is said before anything runs
     check_reach(plan.places())
     place = store(order.out)
+    if engine == "local" and min(order.workers, len(plan.groups)) > 1:
+        expect_workers(where(order.device).type)
     model = loaded(plan, order)
     own = about(plan, order.settings, model)
     with ExitStack() as stack:

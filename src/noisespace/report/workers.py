@@ -8,7 +8,6 @@ the report finds the rows there.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from noisespace.forking import end_with_parent, in_environment, room
 from noisespace.report.order import Order
 
 EVERY = 0.5  # seconds between looks at what the processes tell
@@ -41,9 +41,11 @@ def side_by_side(
     ``measure`` is a function of a module, which processes can import. What fails or dies is left
     out: it is for the caller to try it again and say why. Ctrl-C ends the processes at once.
     """
-    room = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    told = room.Queue()
-    pool = ProcessPoolExecutor(jobs, room, begin, (order, jobs, told))
+    where_from = room("cpu")
+    told = where_from.Queue()
+    pool = ProcessPoolExecutor(
+        jobs, where_from, in_environment, (dict(os.environ), begin, order, jobs, told)
+    )
     waiting: dict[Future, str] = {
         pool.submit(measured, measure, name, order, out): name for name in names
     }
@@ -89,14 +91,6 @@ def begin(order: Order, jobs: int, told: Any) -> None:
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     MODEL, TOLD = load(order.model, "float32", "cpu"), told
-
-
-def end_with_parent() -> None:
-    """Ends this process when its parent is gone, however that went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def measured(measure: Measure, name: str, order: Order, out: Path) -> None:
