@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from typing import Any
 
@@ -69,7 +69,12 @@ def replayed(model: Any, key: Row, batch: Batch) -> list[Row]:
 
 def wider(model: Any, dtype: str) -> Any:
     """The same model in another dtype."""
-    return load(model.name, dtype, str(model.device))
+    return loaded(model.name, dtype, str(model.device))
+
+
+@lru_cache(maxsize=1)  # hundreds of replays in a row take the same one
+def loaded(name: str, dtype: str, device: str) -> Any:
+    return load(name, dtype, device)
 
 
 def under(model: Any, rule: str) -> Any:

@@ -18,24 +18,28 @@ DRAWN = Bootstrap(kind="percentile")
 
 
 def best(x: np.ndarray, y: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """The largest y of the settings whose x is at least so large; -inf where there is none."""
-    enough = x[None] >= least[:, None]
-    return np.where(enough, y[None], -np.inf).max(1)
+    """The largest y of the settings whose x is at least so large; -inf where there is none.
+
+    x and y (..., settings), least and the result (..., knots).
+    """
+    enough = x[..., None, :] >= least[..., None]
+    return np.where(enough, y[..., None, :], -np.inf).max(-1)
 
 
-def lead(xa: np.ndarray, ya: np.ndarray, xb: np.ndarray, yb: np.ndarray) -> float:
+def lead(xa: np.ndarray, ya: np.ndarray, xb: np.ndarray, yb: np.ndarray) -> np.ndarray:
     """How much higher a's front is than b's, on average over every x that both can keep.
 
-    From the smallest x of any setting to the largest that both reach; exact for such steps.
+    From the smallest x of any setting to the largest that both reach; exact for such steps. Each
+    (..., settings); the result has none of them.
     """
-    high = min(xa.max(), xb.max())
-    knots = np.unique(np.concatenate([xa, xb, [high]]))
-    knots = knots[knots <= high]
+    high = np.minimum(xa.max(-1), xb.max(-1))[..., None]
+    # what only one of them keeps falls on the last knot, and has no width there
+    knots = np.sort(np.minimum(np.concatenate([xa, xb], -1), high), -1)
     apart = best(xa, ya, knots) - best(xb, yb, knots)
-    if len(knots) == 1:
-        return float(apart[0])
+    width = knots[..., -1] - knots[..., 0]
     # between two knots the settings count that reach the upper one
-    return float((apart[1:] * np.diff(knots)).sum() / (knots[-1] - knots[0]))
+    area = (apart[..., 1:] * np.diff(knots)).sum(-1)
+    return np.where(width > 0, area / np.where(width > 0, width, 1), apart[..., 0])
 
 
 def ahead(a: list[Row], b: list[Row], x: str, y: str, sign: int = 1) -> Row:
@@ -50,9 +54,9 @@ def ahead(a: list[Row], b: list[Row], x: str, y: str, sign: int = 1) -> Row:
     kept = columns[np.isfinite(columns).all(1)]
     if len(kept) == 0:
         return {"mean": math.nan, "low": math.nan, "high": math.nan, "n": 0}
-    whole = lead(*np.split(kept.mean(0), sizes))
+    whole = float(lead(*np.split(kept.mean(0), sizes)))
     low = high = math.nan
     if len(kept) > 1:
-        drawn = [lead(*np.split(row, sizes)) for row in resampled(kept, DRAWN)]
+        drawn = lead(*np.split(resampled(kept, DRAWN), sizes, axis=1))
         low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
     return {"mean": whole, "low": low, "high": high, "n": len(kept)}
