@@ -20,9 +20,9 @@ LAYERS = [
     {"api"},
     {"train", "study", "bench"},
     {"batch", "report"},
-    {"preloaded"},
     {"web"},
     {"cli"},
+    {"preloaded"},
 ]
 CORE = LAYERS[3] | LAYERS[4] | LAYERS[5] | {"code", "replay"}
 LEAVES = {"errors", "files", "decode", "describe", "images", "metadata", "sheet"}

@@ -1,14 +1,14 @@
 """Imports what every worker with a model needs, for the process that workers are forked from.
 
-Nothing is collected meanwhile, and what is there by then is left alone by the forks' collectors: a
-page that a collector marks would be copied.
+What is there by the end is left alone by the forks' collectors too: a page that one of them marks
+would be copied.
 """
 
 from __future__ import annotations
 
-import gc
+from noisespace.cli.starting import begin, begun
 
-gc.disable()
+begin()
 
 from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel  # noqa: E402
 from transformers import CLIPTextModel, CLIPTokenizer  # noqa: E402
@@ -16,8 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer  # noqa: E402
 from noisespace.batch import serving  # noqa: E402
 from noisespace.models import diffusers  # noqa: E402
 
-gc.freeze()
-gc.enable()
+begun()
 
 __all__ = [
     "AutoencoderKL",

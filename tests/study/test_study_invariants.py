@@ -1,13 +1,14 @@
 """What studies measure, where it is known: Gaussians with their exact score."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import noisespace as ns
-from noisespace.study import gaussian, reconstruction, statistics
+from noisespace.study import exactness, gaussian, reconstruction, statistics
 from noisespace.study.budget import Budget
 from noisespace.study.claims import FAILS, HOLDS, combined
 from noisespace.study.measure import mean, order, uniformity, values, where
@@ -110,3 +111,12 @@ def test_what_a_mixture_cannot_do_is_said():
     for name in ("operations", "fixed-maps", "null-text", "skip-guidance", "diversity"):
         with pytest.raises(ns.InputError, match="use the model scenes"):
             load(name)(WIDE, Budget(quick=True))
+
+
+def test_a_model_of_another_dtype_is_loaded_once(monkeypatch):
+    loads = []
+    monkeypatch.setattr(exactness, "load", lambda *given: loads.append(given) or given)
+    model_of = exactness.by_dtype(SimpleNamespace(dtype=torch.float32, name="a", device="cpu"))
+    assert model_of("float32").name == "a"
+    assert model_of("float64") is model_of("float64")
+    assert loads == [("a", "float64", "cpu")]

@@ -41,10 +41,10 @@ def side_by_side(
     ``measure`` is a function of a module, which processes can import. What fails or dies is left
     out: it is for the caller to try it again and say why. Ctrl-C ends the processes at once.
     """
-    where_from = room("cpu")
-    told = where_from.Queue()
+    source = room("cpu")
+    told = source.Queue()
     pool = ProcessPoolExecutor(
-        jobs, where_from, in_environment, (dict(os.environ), begin, order, jobs, told)
+        jobs, source, in_environment, (dict(os.environ), begin, order, jobs, told)
     )
     waiting: dict[Future, str] = {
         pool.submit(measured, measure, name, order, out): name for name in names

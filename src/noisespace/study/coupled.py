@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -15,7 +15,7 @@ from noisespace.inversion import BELM, DDIM, EDICT
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim, exact
 from noisespace.study.draw_coupled import draw_errors, draw_evaluations, draw_pictures
-from noisespace.study.exactness import ROUNDING, wider
+from noisespace.study.exactness import ROUNDING, by_dtype
 from noisespace.study.finding import Finding
 from noisespace.study.inverting import Batch, Setting, reconstruction
 from noisespace.study.kept import Kept
@@ -58,24 +58,23 @@ def tasks(model: Any, edits: list[SceneEdit], plan: Plan, budget: Budget) -> lis
     """Each method's replays by dtype, steps and guidance, and its edits."""
     out, some = [], [e.scene for e in edits[: plan.replayed]]
     batch = Batch(some, [s.caption for s in some], seeds_of(budget.seed, len(some)))
+    model_of = by_dtype(model)
     for dtype, name, n, w in product(DTYPES, METHODS, plan.steps, plan.weights):
         key = {"part": "replay", "dtype": dtype, "method": name, "steps": n, "guidance": w}
         cost = 4 * n * len(batch) * (1 if w == 1 else 2) * (2 if dtype == "float64" else 1)
-        out.append(Task(key, cost, partial(replayed, model, key, batch)))
+        out.append(Task(key, cost, partial(replayed, model_of, key, batch)))
     for name in METHODS:
         work = partial(edited, model, name, edits, max(plan.steps), budget.kept)
         out.append(Task({"part": "edit", "method": name}, 300 * len(edits), work))
     return out
 
 
-def replayed(model: Any, key: Row, batch: Batch) -> list[Row]:
+def replayed(model_of: Callable[[str], Any], key: Row, batch: Batch) -> list[Row]:
     """How far a replay ends from the picture's latents; "failed": states that grew without end."""
-    own = model if str(model.dtype) == f"torch.{key['dtype']}" else wider(model, key["dtype"])
     name = key["method"]
+    setting = Setting(name, key["steps"], key["guidance"], METHODS[name])
     try:
-        rows = reconstruction(
-            own, Setting(name, key["steps"], key["guidance"], METHODS[name]), batch
-        )
+        rows = reconstruction(model_of(key["dtype"]), setting, batch)
     except InputError as error:
         if "grew without bound" not in str(error) and "NaN or infinity" not in str(error):
             raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -42,24 +42,23 @@ def exact_tasks(model: Any, batch: Batch, settings: Sequence[Sequence[float]]) -
     # a mixture knows no prompts but its own components'
     rules = RULES[:2] if isinstance(model, Mixture) else RULES
     every = [("cfg", *found) for found in product(*settings)] + [(r, *one) for r in rules]
-    tasks = []
+    tasks, model_of = [], by_dtype(model)
     for dtype, name, (rule, eta, n, skip, w) in product(kinds, METHODS, every):
         key = {"part": "exact", "dtype": dtype, "method": name, "rule": rule}
         key |= {"eta": eta, "steps": int(n), "skip": skip, "guidance": w}
-        tasks.append(task(model, batch, key, n * (1 - skip) * (1 if w == 1 else 2)))
+        tasks.append(task(model_of, batch, key, n * (1 - skip) * (1 if w == 1 else 2)))
     return tasks
 
 
-def task(model: Any, batch: Batch, key: Row, cost: float) -> Task:
+def task(model_of: Callable[[str], Any], batch: Batch, key: Row, cost: float) -> Task:
     """One replay of frozen residuals; float64 costs about twice as much."""
     wide = 2 if key["dtype"] == "float64" else 1
-    return Task(key, 2 * cost * wide, partial(replayed, model, key, batch))
+    return Task(key, 2 * cost * wide, partial(replayed, model_of, key, batch))
 
 
-def replayed(model: Any, key: Row, batch: Batch) -> list[Row]:
+def replayed(model_of: Callable[[str], Any], key: Row, batch: Batch) -> list[Row]:
     """A replay in the dtype of the key, under its kind of guidance."""
-    own = model if str(model.dtype) == f"torch.{key['dtype']}" else wider(model, key["dtype"])
-    own, rule = under(own, key["rule"]), None
+    own, rule = under(model_of(key["dtype"]), key["rule"]), None
     if key["rule"] == "proximal":
         rule = Guidance("proximal")
     method = METHODS[key["method"]](skip=key["skip"], eta=key["eta"], live=rule is not None)
@@ -67,14 +66,16 @@ def replayed(model: Any, key: Row, batch: Batch) -> list[Row]:
     return reconstruction(own, setting, batch)
 
 
-def wider(model: Any, dtype: str) -> Any:
-    """The same model in another dtype."""
-    return loaded(model.name, dtype, str(model.device))
+def by_dtype(model: Any) -> Callable[[str], Any]:
+    """The model in the dtype asked for, another one than its own loaded once."""
 
+    @cache
+    def found(dtype: str) -> Any:
+        if str(model.dtype) == f"torch.{dtype}":
+            return model
+        return load(model.name, dtype, str(model.device))
 
-@lru_cache(maxsize=1)  # hundreds of replays in a row take the same one
-def loaded(name: str, dtype: str, device: str) -> Any:
-    return load(name, dtype, device)
+    return found
 
 
 def under(model: Any, rule: str) -> Any:

@@ -94,14 +94,13 @@ def tune_guidance(
     pipe: StableDiffusionPipeline,
     data: Folder,
     alignment: Alignment,
-    count: int = TUNED_ON,
+    count: int,
     tell: Tell | None = None,
 ) -> tuple[float, dict[str, float]]:
     """The guidance whose samples the alignment model most often gives their own prompt.
 
-    ``count``: how many samples may be behind a figure; no more than ``TUNED_ON`` are here.
-
     Of several that do equally well, the one whose samples are nearest to their prompts.
+    ``count``: how many samples are behind a figure, here ``TUNED_ON`` at most.
     """
     count = min(TUNED_ON, count)
     prompts = [data.captions[v.index] for v in unseen(data, count, "guidance")]
