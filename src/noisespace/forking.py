@@ -43,16 +43,14 @@ def expect_workers(kind: str) -> None:
 
 
 def in_environment(environ: Mapping[str, str], target: Callable[..., None], *args: Any) -> None:
-    """Runs a worker's target in its parent's environment of now, not of when the fork was made."""
-    adopt(environ)
-    target(*args)
+    """Runs a worker's target in its parent's environment of now.
 
-
-def adopt(environ: Mapping[str, str]) -> None:
-    """Makes an environment this process's own."""
+    A fork has that of the process it comes from, of when that began.
+    """
     for name in os.environ.keys() - environ.keys():
         del os.environ[name]
     os.environ.update(environ)
+    target(*args)
 
 
 def end_with_parent() -> None:

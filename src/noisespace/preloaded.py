@@ -6,8 +6,11 @@ would be copied.
 
 from __future__ import annotations
 
+import signal
+
 from noisespace.cli.starting import begin, begun
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
 begin()
 
 from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel  # noqa: E402

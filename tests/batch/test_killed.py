@@ -29,6 +29,7 @@ from noisespace.batch.plan import Settings
 from noisespace.batch.serving import serve
 from noisespace.batch.work import Task
 from noisespace.batch.worker import Worker
+from noisespace.forking import shared
 from tiny import tiny_sd
 
 
@@ -58,8 +59,12 @@ def test_a_killed_driver_and_a_killed_worker_cost_nothing(folder, tmp_path):
 
     process = subprocess.Popen([*words, "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     waited(lambda: parts(out) > before, process)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    workers = [one for one in workers if one.ppid() != process.pid]  # not what they are forked from
+    # forked, or started anew; not what they are forked from, nor the tracker of resources
+    workers = [
+        one
+        for one in psutil.Process(process.pid).children(recursive=True)
+        if one.ppid() != process.pid or "spawn_main" in str(one.cmdline())
+    ]
     assert workers
     victim = rng.choice(workers)
     victim.kill()
@@ -96,6 +101,25 @@ def test_ctrl_c_finishes_what_is_in_flight(folder, tmp_path):
     assert document["stopped"]
     assert document["done"] == len(records(out)) < 10
     assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(not shared("cpu"), reason="workers are started anew on this system")
+def test_ctrl_c_while_workers_are_prepared_is_a_sentence(folder, tmp_path):
+    """As a terminal sends it: to every process."""
+    words = command(folder / "in" / "jobs.jsonl", tmp_path / "out", folder / "model")
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([*words, "--workers", "2"], **quiet, start_new_session=True)
+    driver = psutil.Process(process.pid)
+
+    def preparing():
+        servers = [one for one in driver.children() if "forkserver" in str(one.cmdline())]
+        return any("libtorch" in m.path for one in servers for m in one.memory_maps())
+
+    waited(preparing, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
 
 
 def deadly(pipe, order, index):
