@@ -33,7 +33,7 @@ from noisespace.batch.records import SPAN, files, read_file, read_records
 from noisespace.batch.stores import store
 from noisespace.batch.work import ready
 from noisespace.bench.scenes import scene_cases
-from noisespace.metadata import png_bytes
+from noisespace.pictures.metadata import png_bytes
 
 PARTS = ("overhead", "memory", "kills")
 
@@ -77,7 +77,7 @@ def killed(path: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     A moment is counted from when a start has made its first rows, so that no kill hits a start-up.
     """
-    words = [sys.executable, "-m", "noisespace.cli", "batch", path, "--out", str(out), "--device"]
+    words = [sys.executable, "-m", "noisespace", "batch", path, "--out", str(out), "--device"]
     words += ["cpu", "--steps", str(options.steps), "--workers", "2"]
     rng, kills, starts = random.Random(0), {"driver": 0, "worker": 0}, 0
     while True:

@@ -33,8 +33,8 @@ from noisespace.batch.places import fetch
 from noisespace.batch.plan import Choice, Settings
 from noisespace.batch.records import FOLDER, SPAN, Record, arrow, known, parquet, schema
 from noisespace.batch.stores import Store, content_name, store
-from noisespace.decode import unpack
-from noisespace.metadata import png_bytes
+from noisespace.pictures.decode import unpack
+from noisespace.pictures.metadata import png_bytes
 
 TIMES = 9
 BATCH = 8

@@ -39,8 +39,8 @@ from machine import (
 from page import bench_table, check_place, put
 from races import Extent, Race, race, races, setting
 
-from noisespace.files import write_json
-from noisespace.parts import batch_rows
+from noisespace.core.batching import batch_rows
+from noisespace.system.files import write_json
 
 CPU = torch.device("cpu")
 RESULTS = Path(__file__).with_name("results.json")
@@ -173,7 +173,7 @@ def startup(pairs: int) -> dict[str, Any]:
     """
     prompt, times = "a plain red circle on a blue background", []
     with tempfile.TemporaryDirectory() as folder:
-        ours = [sys.executable, "-m", "noisespace.cli", "sample", prompt, "--steps", "1", "--force"]
+        ours = [sys.executable, "-m", "noisespace", "sample", prompt, "--steps", "1", "--force"]
         ours += ["-o", str(Path(folder) / "a.png"), "--device", "cpu"]
         theirs = [sys.executable, str(Path(__file__).with_name("startup.py")), folder]
         for _ in range(pairs):

@@ -20,10 +20,10 @@ import torch
 from results import read, started, where, write
 
 import noisespace as ns
-from noisespace import images
 from noisespace.bench.scenes import KINDS, grown
 from noisespace.bench.scenes import SceneEdit as Case
 from noisespace.bench.scenes import scene_edits as cases
+from noisespace.pictures import images
 from noisespace.study.measure import psnr
 from noisespace.study.two_objects import iou, scores
 
@@ -133,8 +133,8 @@ def table(out: Path) -> str:
 
 def sheet(model, all_cases: list[Case], out: Path) -> None:
     """One scene of each kind under the main pairs, beside the true edit."""
-    from noisespace.sheet import Cell
-    from noisespace.sheet import sheet as draw
+    from noisespace.pictures.sheet import Cell
+    from noisespace.pictures.sheet import sheet as draw
 
     some = all_cases[: len(KINDS)]
     shown = [("ddim", "none"), ("ddim", "prompt-to-prompt"), ("edit-friendly", "none")]

@@ -20,8 +20,8 @@ from editors import KINDS, Case, cases, psnr
 from results import read, started, where, write
 
 import noisespace as ns
-from noisespace.sheet import Cell
-from noisespace.sheet import sheet as draw
+from noisespace.pictures.sheet import Cell
+from noisespace.pictures.sheet import sheet as draw
 from noisespace.study.two_objects import scores
 
 Way = Callable[[object, Case, int], np.ndarray]

@@ -34,10 +34,10 @@ from networks import SIZES, random_model
 from races import SOURCE, TARGETS
 
 import noisespace as ns
-from noisespace.files import write_json
+from noisespace.core.batching import out_of_memory
 from noisespace.models.loading import where
 from noisespace.models.speed import compiled
-from noisespace.parts import out_of_memory
+from noisespace.system.files import write_json
 
 COLUMNS = (
     "invert_s",
@@ -82,7 +82,7 @@ class Bench:
         drawn = torch.Generator().manual_seed(0)
         at = self.side // self.model.factor
         x = torch.randn(images, self.model.channels, at, at, generator=drawn)
-        return x.to(self.device, self.model.state)
+        return x.to(self.device, self.model.state_dtype)
 
     def invert(self, images: int = 1) -> ns.Code:
         x0, prompts = self.latents(images), [SOURCE] * images

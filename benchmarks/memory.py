@@ -29,10 +29,10 @@ from diffusers import UNet2DConditionModel
 from machine import status
 from networks import SCHEDULE
 
-from noisespace.denoiser import Text
+from noisespace.core.condition import TEXT, Condition
 from noisespace.inversion import NullText, Problem
-from noisespace.inversion.recompute import Kept, same
-from noisespace.models.diffusers import Latent
+from noisespace.inversion.tuning.recompute import Kept, same
+from noisespace.models.families.unet import LatentUNet
 
 VARIANTS = ("forward", "textbook", "plain", "recomputed")
 TOKENS, WIDTH = 77, 768
@@ -50,14 +50,14 @@ class Bare:
         return self.latent.grid(steps)
 
     @property
-    def latent(self) -> Latent:
-        return Latent(self.unet, None, None, None, SCHEDULE)
+    def latent(self) -> LatentUNet:
+        return LatentUNet(self.unet, None, None, None, SCHEDULE)
 
-    def embed(self, prompts: list[str]) -> Text:
+    def embed(self, prompts: list[str]) -> Condition:
         prompts = prompts * self.rows
         seeds = [torch.Generator().manual_seed(len(prompt)) for prompt in prompts]
         rows = [torch.randn(TOKENS, WIDTH, generator=g) for g in seeds]
-        return Text(torch.stack(rows), tuple(prompts))
+        return Condition({TEXT: torch.stack(rows)}, tuple(prompts))
 
 
 def build() -> Bare:
@@ -68,7 +68,7 @@ def build() -> Bare:
     return Bare(unet.eval().requires_grad_(False))
 
 
-def kept(unet: Any, x: torch.Tensor, text: Text, variant: str) -> float:
+def kept(unet: Any, x: torch.Tensor, text: Condition, variant: str) -> float:
     """What a pass keeps for its way back, MB; 0 for one without gradients."""
     if variant == "forward":
         return 0.0

@@ -10,7 +10,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import noisespace as ns
-from noisespace.models.diffusers import Latent, fingerprint
+from noisespace.models.families.unet import LatentUNet
+from noisespace.models.pipeline import fingerprint
 from noisespace.models.speed import Speed
 from noisespace.train.diffusion import SCHEDULE as STABLE
 
@@ -102,7 +103,7 @@ def random_model(
     speed.placed(parts, torch.device(device))
     print_of = fingerprint(parts, SCHEDULE)
     text = parts["text_encoder"]
-    made = Latent(unet, vae, text, tokenizer, SCHEDULE, False, name, {}, print_of)
+    made = LatentUNet(unet, vae, text, tokenizer, SCHEDULE, False, name, {}, print_of)
     return speed.given(made, torch.device(device))
 
 

@@ -21,7 +21,7 @@ import torch
 from editors import cases, psnr
 
 import noisespace as ns
-from noisespace import images
+from noisespace.pictures import images
 
 VARIANTS = ("textbook", "adam", "gauss-newton", "recomputed", "batch")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import noisespace as ns
-from noisespace.sheet import Cell, sheet
+from noisespace.pictures.sheet import Cell, sheet
 from noisespace.study.measure import psnr
 from noisespace.study.painting import (
     colour_scores,

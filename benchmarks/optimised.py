@@ -21,7 +21,7 @@ from editors import cases, psnr
 from results import read, started, where, write
 
 import noisespace as ns
-from noisespace import images
+from noisespace.pictures import images
 from noisespace.study.tuned import variants as methods
 
 BATCH = 25

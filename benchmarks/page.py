@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from noisespace.files import write_bytes
+from noisespace.system.files import write_bytes
 
 
 def check_place(path: Path | None, name: str) -> None:

@@ -25,7 +25,6 @@ from photo_pairs import Pair, pairs
 from PIL import Image
 
 import noisespace as ns
-from noisespace import images
 from noisespace.bench.cases import Case
 from noisespace.bench.judges import Judges
 from noisespace.bench.methods import parse_lines
@@ -36,8 +35,9 @@ from noisespace.bench.scenes import grown
 from noisespace.bench.scoring import Scoring
 from noisespace.bench.statistics import difference, mean
 from noisespace.bench.summary import cell, costed, summarise, write_summary
-from noisespace.sheet import Cell
-from noisespace.sheet import sheet as draw
+from noisespace.pictures import images
+from noisespace.pictures.sheet import Cell
+from noisespace.pictures.sheet import sheet as draw
 from noisespace.train.classifier import Classifier, load_classifier
 from noisespace.train.folder import Folder, read_folder
 

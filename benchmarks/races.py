@@ -18,7 +18,7 @@ from networks import model_of
 from PIL import Image
 
 import noisespace as ns
-from noisespace import images
+from noisespace.pictures import images
 from noisespace.train.draw import held_out_scene
 
 SOURCE = "a plain red circle on a blue background"

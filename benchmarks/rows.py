@@ -20,7 +20,7 @@ from networks import model_of
 from page import check_place, put, table
 from races import MODELS
 
-from noisespace.parts import CPU_POSITIONS
+from noisespace.core.batching import CPU_POSITIONS
 
 ROWS, SIDE = (1, 2, 8, 16, 32, 64, 128, 256), 16
 CPU = torch.device("cpu")

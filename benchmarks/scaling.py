@@ -28,8 +28,8 @@ from page import check_place, put, scaling_table
 from races import SOURCE, TARGETS
 
 import noisespace as ns
-from noisespace.files import write_json
-from noisespace.parts import batch_rows
+from noisespace.core.batching import batch_rows
+from noisespace.system.files import write_json
 
 SKIP = 0.36
 HELD_OUT = 7  # every seventh point

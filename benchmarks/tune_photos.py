@@ -17,8 +17,8 @@ import torch
 from photo_pairs import pairs
 
 import noisespace as ns
-from noisespace import images
 from noisespace.bench.lpips import LPIPS
+from noisespace.pictures import images
 from noisespace.train.folder import read_folder
 
 METHODS = {

@@ -27,7 +27,7 @@ def main() -> None:
         print("there is no chromium here: nothing is measured")
         return
     start = time.perf_counter()
-    command = [sys.executable, "-m", "noisespace.cli", "app", "--port", "0", "--no-browser"]
+    command = [sys.executable, "-m", "noisespace", "app", "--port", "0", "--no-browser"]
     command += ["--model", options.model]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert server.stdout

@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alignment(folder):
     loaded = ns.load_alignment(folder, "cpu")
-    return ns.Alignment(loaded.towers.double(), loaded.tokenizer, "tiny", loaded.size)
+    return ns.Alignment(loaded.encoders.double(), loaded.tokenizer, "tiny", loaded.size)
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_content_holds_an_edit(model, alignment):
 def text_calls(alignment):
     """The prompts' count of each call of the text tower."""
     calls = []
-    tower = alignment.towers.text_model
+    tower = alignment.encoders.text_model
     hook = tower.register_forward_hook(lambda *a: calls.append(len(a[-1].pooler_output)))
     yield calls
     hook.remove()
@@ -272,7 +272,7 @@ def test_content_needs_towers(model):
 
 
 def test_a_models_own_towers_are_found(model, folder, alignment):
-    own = replace(model, towers=folder)
+    own = replace(model, alignment_folder=folder)
     code = ns.invert(own, IMAGE, SOURCE, steps=4)
     by_name = ns.edit(own, code, TARGET, editor=ns.ScoreGuidance(scale=50.0))
     given = ns.edit(own, code, TARGET, editor=ns.ScoreGuidance(alignment, 50.0))

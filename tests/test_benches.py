@@ -25,7 +25,7 @@ import textbook
 from networks import SIZES, random_model, unet_of
 
 import bench
-from noisespace.parts import batch_rows
+from noisespace.core.batching import batch_rows
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import noisespace as ns
 from noisespace.cli import app
 from noisespace.errors import InputError
-from noisespace.models.captioning import Pattern, Vocabulary, vocabulary_of
+from noisespace.models.judges.captioning import Pattern, Vocabulary, vocabulary_of
 from noisespace.train.draw import random_scene
 from tiny import tiny_sd
 
@@ -153,7 +153,7 @@ def test_a_blip_writes_captions(blip, scenes):
 
 
 def test_sizes_in_every_form():
-    from noisespace.models.captioning import sides
+    from noisespace.models.judges.captioning import sides
 
     assert sides({"height": 3, "width": 4}, "a") == (3, 4)
     assert sides({"shortest_edge": 5}, "a") == sides(5, "a") == (5, 5)
@@ -201,7 +201,7 @@ def test_damaged_captions_are_said(scenes, text, tmp_path):
 
     (tmp_path / "captions.json").write_text(text)
     with pytest.raises(InputError, match=r"captions\.json"):
-        vocabulary_of(replace(scenes, towers=tmp_path / "alignment"))
+        vocabulary_of(replace(scenes, alignment_folder=tmp_path / "alignment"))
 
 
 def test_a_vocabulary_embeds_each_caption_once(scenes):

@@ -12,7 +12,7 @@ from noisespace.cli import app
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS, CycleDiffusion, EditFriendly
 from noisespace.models.loading import EMBEDDED
-from noisespace.specs import NAMES, parse_method
+from noisespace.planning.parsing import NAMES, parse_method
 
 SMALL = ["--steps", "4"]
 needs_scenes = pytest.mark.skipif(
@@ -47,7 +47,7 @@ def edit(picture, out, *more):
 def test_usage_errors_are_one_sentence():
     for args in (["frob"], ["edit", "--frob"], ["edit", "a.png", "--steps", "0"], ["edit"]):
         done = subprocess.run(
-            [sys.executable, "-m", "noisespace.cli", *args], capture_output=True, text=True
+            [sys.executable, "-m", "noisespace", *args], capture_output=True, text=True
         )
         assert done.returncode == 2
         assert done.stdout == ""
@@ -111,8 +111,8 @@ def test_attention(picture, tmp_path):
 
 
 def test_named_choices_are_those_of_the_library():
-    from noisespace import specs
     from noisespace.editing import EDITORS, MASKS, OPERATIONS
+    from noisespace.planning import parsing as specs
 
     assert set(specs.EDITORS) == set(EDITORS)
     assert set(specs.OPERATIONS) == set(OPERATIONS)

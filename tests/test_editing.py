@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 import noisespace as ns
-from noisespace.denoiser import Controls, Touch
-from noisespace.editing import Brief
-from noisespace.editing.alignment import align, find_word, words_of
+from noisespace.core.controls import Controls, HookContext
+from noisespace.editing import EditContext
+from noisespace.editing.attention.token_alignment import align, find_word, words_of
 from noisespace.errors import InputError
-from noisespace.models.hooks import find_sites, hooked
+from noisespace.models.families.unet_attention import find_sites, hooked
 from test_inversion import ALL_INVERSIONS
 from tiny import double, tiny_pixels, tiny_sd
 
@@ -122,7 +122,7 @@ def test_the_source_row_in_float32():
 
 
 def touch_of(rows=1, **hooks):
-    return Touch(Controls(**hooks), 0, 1, rows)
+    return HookContext(Controls(**hooks), 0, 1, rows)
 
 
 IDENTITY = {
@@ -195,7 +195,7 @@ def test_hooks_see_folded_tensors_and_the_fused_kernel_stays(model, monkeypatch)
     seen, fused = {}, []
     kernel = torch.nn.functional.scaled_dot_product_attention
     monkeypatch.setattr(
-        "noisespace.models.hooks.scaled_dot_product_attention",
+        "noisespace.models.families.unet_attention.scaled_dot_product_attention",
         lambda *a, **k: fused.append(1) or kernel(*a, **k),
     )
 
@@ -209,7 +209,7 @@ def test_hooks_see_folded_tensors_and_the_fused_kernel_stays(model, monkeypatch)
         return p
 
     class Look:
-        def controls(self, brief: Brief) -> Controls:
+        def controls(self, context: EditContext) -> Controls:
             return Controls(qkv=qkv, probs=probs, reads=lambda step, site: site.kind == "cross")
 
     code = ns.invert(model, [IMAGE, IMAGE], SOURCE, steps=2)
@@ -320,8 +320,8 @@ def test_repeated_words_are_told_apart(model):
 def test_prompt_to_prompt_windows_count_executed_steps(model):
     code = code_of(model, ns.EditFriendly(skip=0.5), steps=20)
     text = model.embed([SOURCE])
-    brief = Brief.of(model, code, (text, model.embed([TARGET]), text), (1.0, 1.0))
-    when = ns.PromptToPrompt(cross=0.8, windows={"dog": (0.5, 1.0)}).schedule(brief)
+    context = EditContext.of(model, code, (text, model.embed([TARGET]), text), (1.0, 1.0))
+    when = ns.PromptToPrompt(cross=0.8, windows={"dog": (0.5, 1.0)}).schedule(context)
     assert len(when) == 10
     assert when[:, 0, 0, 0, 0, 1].tolist() == [1] * 8 + [0] * 2
     assert when[:, 0, 0, 0, 0, 5].tolist() == [0] * 5 + [1] * 5
@@ -371,9 +371,9 @@ def test_what_is_done_before_a_step_is_done_to_its_own_states(model):
             seen.append(step)
             return x
 
-        from noisespace.prepare import sources
-        from noisespace.replay import replay
-        from noisespace.rows import assemble
+        from noisespace.core.replay import replay
+        from noisespace.core.rows import assemble
+        from noisespace.planning.plan import sources
 
         text, null = sources(model, code)
         cast = assemble((text, None), null, (1.0, 1.0), True)
@@ -426,7 +426,7 @@ def test_local_blend_keeps_the_outside(model):
 
 def test_mask_guided_masactrl_looks_from_object_to_object():
     """Equal to attention over the keys of the query's own kind, as the paper writes it."""
-    from noisespace.editing.masa_ctrl import looking_alike, object_masks
+    from noisespace.editing.masactrl import looking_alike, object_masks
 
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(2, 1, 1, 3, 16, 16, generator=generator, dtype=torch.float64)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import noisespace as ns
-from noisespace.describe import describe
-from noisespace.energy import guided_by
+from noisespace.core.gradient_guidance import guided_by
 from noisespace.errors import InputError
+from noisespace.pictures.describe import describe
 from noisespace.train.draw import held_out_scene
 from tiny import double, tiny_pixels, tiny_sd
 

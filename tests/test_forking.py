@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from noisespace.forking import PRELOADED, expect_workers, in_environment, room, shared
+from noisespace.system.workers import PRELOADED, expect_workers, in_environment, room, shared
 
 HEAVY = ("torch", "diffusers", "transformers")
 pytestmark = pytest.mark.skipif(not shared("cpu"), reason="workers are started anew on this system")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from noisespace.errors import InputError, RunError
-from noisespace.images import Fit, fit, load, to_images, to_tensor, unfit
+from noisespace.pictures.images import Fit, fit, load, to_images, to_tensor, unfit
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)

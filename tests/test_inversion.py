@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import noisespace as ns
+from noisespace.core.replay import replay
+from noisespace.core.rows import assemble
 from noisespace.errors import InputError
-from noisespace.replay import replay
-from noisespace.rows import assemble
 from tiny import double, tiny_pixels, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -329,7 +329,7 @@ def test_proximal_guidance_lies_between_none_and_all(model, mode):
 
 def test_regularised_noise_is_whiter(model):
     """pix2pix-zero's option: less autocorrelation and divergence at the noisy end; seeded."""
-    from noisespace.inversion.regularise import autocorrelation, divergence, whitened
+    from noisespace.inversion.noise_regularisation import autocorrelation, divergence, whitened
 
     drawn = [torch.Generator().manual_seed(i) for i in range(2)]
     smooth = torch.nn.functional.avg_pool2d(torch.randn(2, 4, 34, 34).double(), 3, 1)

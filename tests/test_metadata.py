@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from noisespace import files
 from noisespace.errors import InputError
-from noisespace.files import check_writable, write_bytes, write_json
-from noisespace.images import load
-from noisespace.metadata import MAX_RECORD, check_png, png_bytes, read_record, save_png
+from noisespace.pictures.images import load
+from noisespace.pictures.metadata import MAX_RECORD, check_png, png_bytes, read_record, save_png
+from noisespace.system import files
+from noisespace.system.files import check_writable, write_bytes, write_json
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 RECORD = {

@@ -9,8 +9,8 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file, save_file
 
 import noisespace as ns
+from noisespace.core.guidance import guided
 from noisespace.errors import InputError
-from noisespace.guidance import guided
 from tiny import double, tiny_pixels, tiny_sd
 
 
@@ -63,7 +63,7 @@ def test_guidance_off_costs_one_evaluation():
 
 def test_loads_a_folder(folder):
     model = ns.load(folder, dtype="float64")
-    assert (model.state, model.resolution, model.channels) == (torch.float64, 32, 4)
+    assert (model.state_dtype, model.resolution, model.channels) == (torch.float64, 32, 4)
     assert model.fingerprint == ns.from_pipeline(tiny_sd()).fingerprint
     code = ns.invert(model, torch.zeros(1, 4, 8, 8), "a cat", steps=3)
     assert code.info.model == "tiny"

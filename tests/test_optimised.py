@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import noisespace as ns
+from noisespace.core.steps.coupled import Belm
+from noisespace.core.transition import renoise
 from noisespace.errors import InputError
 from noisespace.inversion import kept, solvers, tuning
-from noisespace.inversion.base import Problem
-from noisespace.inversion.solvers import Memory, adam, gauss_newton, gradient, mean_square
-from noisespace.step import renoise
-from noisespace.stepper import Belm
+from noisespace.inversion.problem import Problem
+from noisespace.inversion.tuning.solvers import Memory, adam, gauss_newton, gradient, mean_square
 from tiny import double, tiny_pixels, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -211,7 +211,7 @@ def test_codes_save_and_load(model, method, tmp_path):
     code = ns.invert(model, IMAGE, PROMPT, method, steps=4)
     code.save(tmp_path / "a.safetensors")
     again = ns.Code.load(tmp_path / "a.safetensors")
-    assert (again.coupling, again.blend) == (code.coupling, code.blend)
+    assert (again.step, again.blend) == (code.step, code.blend)
     editor = ns.PromptToPrompt()
     a, b = (ns.edit(model, c, OTHER, editor=editor).latents for c in (code, again))
     assert torch.equal(a, b)

@@ -9,10 +9,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import noisespace as ns
-from noisespace import images
 from noisespace.cli import app
-from noisespace.metadata import read_record
 from noisespace.models.loading import EMBEDDED
+from noisespace.pictures import images
+from noisespace.pictures.metadata import read_record
 
 FOLDER = EMBEDDED["photos"]
 NAVY, RED = "a photo of a navy t-shirt", "a photo of a red t-shirt"

@@ -10,7 +10,7 @@ import torch
 import noisespace as ns
 from noisespace.errors import RunError
 from noisespace.inversion import recompute as memory
-from noisespace.inversion.recompute import Kept, container_room, free_memory, same
+from noisespace.inversion.tuning.recompute import Kept, container_room, free_memory, same
 from tiny import double, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -245,7 +245,7 @@ def test_a_code_has_the_size_of_the_formula(steps, images):
 
     def size(method):
         code = ns.invert(model, pictures, PROMPT, method, steps=steps)
-        parts = [code.path, code.residual, code.null, code.text, code.twin]
+        parts = [code.path, code.residual, code.null, code.text, *code.kept.values()]
         return sum(t.nbytes for t in parts if t is not None)
 
     assert size(ns.DDIM()) == images * (steps + 1) * state

@@ -4,10 +4,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
+from noisespace.core.grid import Grid
+from noisespace.core.prediction import Prediction
+from noisespace.core.transition import posterior, renoise
 from noisespace.errors import InputError
-from noisespace.prediction import Prediction
-from noisespace.schedule import Grid
-from noisespace.step import posterior, renoise
 
 ALL_GRIDS = [
     {"timestep_spacing": spacing, "beta_schedule": betas, **extra}

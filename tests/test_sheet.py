@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from noisespace.errors import InputError
-from noisespace.sheet import GAP, MARGIN, Cell, _wrap, difference, sheet
+from noisespace.pictures.sheet import GAP, MARGIN, Cell, _wrap, difference, sheet
 
 RED = np.full((64, 64, 3), (200, 0, 0), np.uint8)
 

@@ -12,15 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import noisespace as ns
-from noisespace import parts
 from noisespace.bench.costs import costing
+from noisespace.core import batching as parts
+from noisespace.core.batching import BatchLimit, batch_rows, batched, in_batches
 from noisespace.errors import InputError, RunError
 from noisespace.models.base import Around
 from noisespace.models.caching import Cached, Shallow, watched
-from noisespace.models.diffusers import Latent
+from noisespace.models.families.unet import LatentUNet
 from noisespace.models.packed import Packed, pack_convolutions, works
 from noisespace.models.speed import Speed, by_layers
-from noisespace.parts import Room, batch_rows, fitted, in_batches
 from noisespace.train.draw import held_out_scene
 from tiny import double, tiny_pixels, tiny_sd
 
@@ -133,7 +133,7 @@ def test_null_text_evaluates_no_more_than_it_needs(model, solver):
 def test_a_cached_replay_counts_the_weights_twice_at_most(single, monkeypatch):
     counted = []
     monkeypatch.setattr(
-        "noisespace.models.diffusers.weights_of", lambda unet: counted.append(unet) or 10**12
+        "noisespace.models.families.unet.weights_of", lambda unet: counted.append(unet) or 10**12
     )
     fresh = replace(single)  # nothing counted yet
     code = ns.invert(fresh, IMAGE, PROMPT, ns.DDIM(), steps=STEPS)
@@ -238,12 +238,12 @@ def test_an_ascent_and_an_encoding_adapt_too(model):
 
 def test_one_state_too_much_is_said():
     with pytest.raises(RunError, match="smaller size"):
-        in_batches(lambda rows: (_ for _ in ()).throw(MemoryError()), 4, Room(2))
+        in_batches(lambda rows: (_ for _ in ()).throw(MemoryError()), 4, BatchLimit(2))
 
 
 def test_other_errors_are_not_taken_for_memory():
     with pytest.raises(RuntimeError, match="shapes"):
-        in_batches(lambda rows: (_ for _ in ()).throw(RuntimeError("shapes")), 4, Room(2))
+        in_batches(lambda rows: (_ for _ in ()).throw(RuntimeError("shapes")), 4, BatchLimit(2))
 
 
 def test_under_an_editor_the_batch_stays_whole_and_memory_is_said(model):
@@ -275,7 +275,7 @@ def test_what_the_allocator_holds_unused_is_room(monkeypatch):
 def test_a_large_batch_is_cut(model):
     spy, text = Spy(model), model.embed([PROMPT] * 300)
     x, level = torch.randn(300, 4, 8, 8, dtype=torch.float64), model.grid(STEPS).level(3)
-    fitted(spy.denoise)(x, level, text)
+    batched(spy.denoise)(x, level, text)
     assert spy.rows == [256, 44]
 
 
@@ -287,20 +287,20 @@ def test_halves_are_of_what_there_is():
         if len(rows) > 3:
             raise MemoryError
 
-    room = Room(200)
+    room = BatchLimit(200)
     in_batches(work, 12, room)
     assert (seen, room.size) == ([12, 6, 3, 3, 3, 3], 3)
 
 
 def test_pictures_are_encoded_some_at_a_time(model, monkeypatch):
     """A decoder's picture at a time, an encoder's by the room: not a whole batch at once."""
-    rows, encode = [], Latent.encode
+    rows, encode = [], LatentUNet.encode
 
     def counted(self, pixels):
         rows.append(len(pixels))
         return encode(self, pixels)
 
-    monkeypatch.setattr(Latent, "encode", counted)
+    monkeypatch.setattr(LatentUNet, "encode", counted)
     monkeypatch.setattr(parts, "CPU_POSITIONS", 2 * 8 * 8 * 8)  # two pictures of 8 x 8 latents
     ns.invert(model, [IMAGE] * 5, PROMPT, ns.EditFriendly(live=True), steps=STEPS)
     assert rows == [2, 2, 1]
@@ -570,7 +570,7 @@ def test_decoding_short_of_memory_says_what_helps(model, monkeypatch):
     def short(self, x):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Latent, "decode", short)
+    monkeypatch.setattr(LatentUNet, "decode", short)
     with pytest.raises(RunError, match="tiling=True"):
         ns.edit(model, code, OTHER)
 

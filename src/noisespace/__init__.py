@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from noisespace.api import invert as invert
     from noisespace.api import reconstruct as reconstruct
     from noisespace.api import sample as sample
-    from noisespace.code import Code as Code
+    from noisespace.core.code import Code as Code
+    from noisespace.core.grid import Grid as Grid
     from noisespace.errors import InputError as InputError
     from noisespace.errors import RunError as RunError
     from noisespace.inversion import BELM as BELM
@@ -37,20 +38,19 @@ if TYPE_CHECKING:
     from noisespace.inversion import SDEdit as SDEdit
     from noisespace.inversion import TextualInversion as TextualInversion
     from noisespace.inversion import UniTune as UniTune
-    from noisespace.models.alignment import Alignment as Alignment
-    from noisespace.models.alignment import load_alignment as load_alignment
-    from noisespace.models.analytic import Mixture as Mixture
-    from noisespace.models.captioning import load_captioner as load_captioner
-    from noisespace.models.diffusers import from_pipeline as from_pipeline
+    from noisespace.models.families.analytic import Mixture as Mixture
     from noisespace.models.guided import Guided as Guided
+    from noisespace.models.judges.alignment import Alignment as Alignment
+    from noisespace.models.judges.alignment import load_alignment as load_alignment
+    from noisespace.models.judges.captioning import load_captioner as load_captioner
     from noisespace.models.loading import load as load
-    from noisespace.result import Result as Result
-    from noisespace.schedule import Grid as Grid
+    from noisespace.models.pipeline import from_pipeline as from_pipeline
+    from noisespace.planning.result import Result as Result
 
 __version__ = VERSION
 
 _PLACES = {
-    "noisespace.code": ["Code"],
+    "noisespace.core.code": ["Code"],
     "noisespace.api": [
         "attention_maps",
         "caption",
@@ -94,14 +94,14 @@ _PLACES = {
         "Shift",
         "interpolate",
     ],
-    "noisespace.models.alignment": ["Alignment", "load_alignment"],
-    "noisespace.models.analytic": ["Mixture"],
-    "noisespace.models.captioning": ["load_captioner"],
+    "noisespace.models.judges.alignment": ["Alignment", "load_alignment"],
+    "noisespace.models.families.analytic": ["Mixture"],
+    "noisespace.models.judges.captioning": ["load_captioner"],
     "noisespace.models.guided": ["Guided"],
-    "noisespace.models.diffusers": ["from_pipeline"],
+    "noisespace.models.pipeline": ["from_pipeline"],
     "noisespace.models.loading": ["load"],
-    "noisespace.result": ["Result"],
-    "noisespace.schedule": ["Grid"],
+    "noisespace.planning.result": ["Result"],
+    "noisespace.core.grid": ["Grid"],
 }
 _FOUND = {name: place for place, names in _PLACES.items() for name in names}
 

@@ -64,7 +64,7 @@ def content(out):
 
 
 def command(manifest, out, model, *more):
-    words = [sys.executable, "-m", "noisespace.cli", "batch", str(manifest), "--out", str(out)]
+    words = [sys.executable, "-m", "noisespace", "batch", str(manifest), "--out", str(out)]
     words += ["--model", str(model), "--method", "edit-friendly:skip=1", "--guidance", "2"]
     return [*words, "--steps", "3", "--batch", "2", "--json", *more]
 

@@ -28,9 +28,9 @@ from noisespace.batch.stores import StoreError, store
 from noisespace.batch.worker import Worker
 from noisespace.cli import app
 from noisespace.errors import InputError
-from noisespace.files import alone
-from noisespace.metadata import read_record
 from noisespace.models.speed import Speed
+from noisespace.pictures.metadata import read_record
+from noisespace.system.files import alone
 from tiny import double, tiny_sd
 
 CODES = replace(SETTINGS, codes=True)

@@ -29,7 +29,7 @@ from noisespace.batch.plan import Settings
 from noisespace.batch.serving import serve
 from noisespace.batch.work import Task
 from noisespace.batch.worker import Worker
-from noisespace.forking import shared
+from noisespace.system.workers import shared
 from tiny import tiny_sd
 
 

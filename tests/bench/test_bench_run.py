@@ -17,8 +17,8 @@ from noisespace.bench.readers import read_cases
 from noisespace.bench.rows import Parts, Row, read_rows, read_table
 from noisespace.bench.run import Plan, run_bench
 from noisespace.errors import InputError
-from noisespace.files import alone
-from noisespace.metadata import read_record
+from noisespace.pictures.metadata import read_record
+from noisespace.system.files import alone
 from tiny import double, tiny_pixels, tiny_sd
 
 DDIM = "ddim @ steps=3,guidance=2"

@@ -22,7 +22,7 @@ from noisespace.bench.lpips import LPIPS
 from noisespace.bench.metrics import METRICS, Edit, Judges, Metric, by_case, measure
 from noisespace.bench.structure import Dino, load_dino, structure_distance
 from noisespace.errors import InputError
-from noisespace.models.alignment import Alignment
+from noisespace.models.judges.alignment import Alignment
 from tiny import WORDS, word_tokenizer
 
 SOURCE, TARGET = "a photo of a cat", "a photo of a dog"

@@ -23,9 +23,9 @@ import noisespace as ns
 from noisespace.cli import app
 from noisespace.cli.training import parse_setting
 from noisespace.errors import InputError
-from noisespace.files import alone
 from noisespace.models import alignment as alignments
 from noisespace.models.loading import EMBEDDED
+from noisespace.system.files import alone
 from noisespace.train import captioned, loop, processes
 from noisespace.train import folder as folders
 from noisespace.train import memorised as memory
@@ -472,7 +472,7 @@ def test_two_processes_learn_what_one_does(small, data, tmp_path):
     given = ["--data", str(data), "--set", "autoencoder__steps=3", "--set", "diffusion__steps=3"]
     given += ["--set", "alignment__steps=1", "--set", "evaluate=2", "--set", "diffusion__pool=32"]
     given += ["--set", "autoencoder__warmup=0", "--set", "diffusion__warmup=0"]
-    command = ["-m", "noisespace.cli", "train", str(small), "--out", str(tmp_path / "two")]
+    command = ["-m", "noisespace", "train", str(small), "--out", str(tmp_path / "two")]
     done = twice(*command, *given)
     assert done.returncode == 0, done.stderr[-2000:]
     run(
@@ -646,7 +646,7 @@ def towers():
 def test_judges_may_be_elsewhere_than_the_pictures(towers, data):
     """On an accelerator networks and pictures meet from two devices; here from two widths."""
     wide = copy.copy(towers)
-    wide.towers = copy.deepcopy(towers.towers).double()
+    wide.encoders = copy.deepcopy(towers.encoders).double()
     seen = read_folder(data, 32)
     items = [View(i) for i in range(8)]
     texts = seen.vocabulary()

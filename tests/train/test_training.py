@@ -99,7 +99,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
 def test_a_killed_run_goes_on(config, tmp_path):
     out = tmp_path / "out"
     path = out / "diffusion.safetensors"
-    command = [sys.executable, "-m", "noisespace.cli", "train", str(config), "--out", str(out)]
+    command = [sys.executable, "-m", "noisespace", "train", str(config), "--out", str(out)]
     process = subprocess.Popen(
         [*command, "--set", "diffusion__steps=100000"],
         stderr=subprocess.DEVNULL,
@@ -136,7 +136,7 @@ def test_an_exported_run_loads_and_edits(config, tmp_path):
     assert towers.pictures(torch.zeros(1, 3, 64, 64)).shape == (1, 8)
     (tmp_path / "out/alignment.safetensors").unlink()  # as a run whose last stage is to come
     publish(load_run(tmp_path / "out"), tmp_path / "model")
-    assert ns.load(tmp_path / "model", device="cpu").towers is None
+    assert ns.load(tmp_path / "model", device="cpu").alignment_folder is None
 
 
 def test_the_alignment_model_is_trained_alone(config, tmp_path):

@@ -7,7 +7,7 @@ import driving
 import pytest
 from watched import Watched
 
-from noisespace.models.diffusers import from_pipeline
+from noisespace.models.families.unet import from_pipeline
 from noisespace.web.engine import Engine
 from tiny import tiny_sd
 
@@ -32,7 +32,7 @@ def engine(model):
 @pytest.fixture(scope="session")
 def url(tmp_path_factory):
     """``noisespace app`` as people start it, in a process of its own."""
-    command = [sys.executable, "-m", "noisespace.cli", "app", "--port", "0", "--no-browser"]
+    command = [sys.executable, "-m", "noisespace", "app", "--port", "0", "--no-browser"]
     with (tmp_path_factory.mktemp("app") / "log").open("w") as log:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert server.stdout

@@ -17,7 +17,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "device_s
 
 
 def main(out: Path) -> None:
-    command = [sys.executable, "-m", "noisespace.cli", "app", "--port", "0", "--no-browser"]
+    command = [sys.executable, "-m", "noisespace", "app", "--port", "0", "--no-browser"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout
     try:

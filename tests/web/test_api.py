@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from watched import LONG, SOURCE, TARGET, file_of, picture
 
 import noisespace as ns
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.errors import InputError
-from noisespace.metadata import read_record
+from noisespace.pictures.metadata import read_record
 from noisespace.web.access import Access
 from noisespace.web.engine import Engine
 from noisespace.web.limits import Limits

@@ -23,7 +23,7 @@ from driving import (
 )
 from watched import file_of, picture
 
-from noisespace.metadata import read_record
+from noisespace.pictures.metadata import read_record
 from noisespace.web.carrying import files_in, with_files
 
 pytestmark = needed()

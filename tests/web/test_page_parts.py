@@ -12,10 +12,10 @@ from bombs import HTML, SVG, png_header
 from PIL import Image
 
 import noisespace as ns
-from noisespace.describe import pixels_hash
 from noisespace.errors import InputError
-from noisespace.metadata import png_bytes
-from noisespace.result import digest
+from noisespace.pictures.describe import pixels_hash
+from noisespace.pictures.metadata import png_bytes
+from noisespace.planning.result import digest
 from noisespace.web import asking, carrying, maps, records
 from noisespace.web.boards import KEEP
 from noisespace.web.comparing import Comparing

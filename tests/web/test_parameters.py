@@ -8,7 +8,7 @@ import pytest
 from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS
-from noisespace.specs import parse_choice
+from noisespace.planning.parsing import parse_choice
 from noisespace.web.parameters import fields_of, form_values, spec
 from noisespace.web.written import parse_repr, spec_of
 

@@ -21,13 +21,13 @@ from watched import SOURCE, TARGET, file_of, picture
 
 from noisespace.cli.serving import address, as_given, check_installed, parse_limits
 from noisespace.errors import InputError
-from noisespace.metadata import read_record
+from noisespace.pictures.metadata import read_record
 from noisespace.web.access import Access
 from tiny import tiny_sd
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds: for machines that do something else too
-APP = [sys.executable, "-m", "noisespace.cli", "app", "--no-browser"]
+APP = [sys.executable, "-m", "noisespace", "app", "--no-browser"]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from PIL import Image
 
 import noisespace as ns
 from noisespace.errors import InputError
-from noisespace.metadata import png_bytes
+from noisespace.pictures.metadata import png_bytes
 from noisespace.web import records, sharing
 from noisespace.web.carrying import Carried
 from noisespace.web.history import History

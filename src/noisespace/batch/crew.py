@@ -20,8 +20,8 @@ from noisespace.batch.serving import serve
 from noisespace.batch.stores import StoreError
 from noisespace.batch.work import Task, Told
 from noisespace.errors import RunError
-from noisespace.forking import in_environment, room
 from noisespace.models.loading import where
+from noisespace.system.workers import in_environment, room
 
 EVERY = 0.5  # seconds between looks at whether to stop
 GROUP_DEATHS = 3  # of workers over one group, until it is run image by image

@@ -22,10 +22,10 @@ from noisespace.batch.stopping import stopping
 from noisespace.batch.stores import Store, StoreError, store
 from noisespace.batch.work import Task, Told
 from noisespace.bench.metrics import find
+from noisespace.core.batching import let_go
 from noisespace.errors import InputError
-from noisespace.forking import expect_workers
 from noisespace.models.loading import where
-from noisespace.parts import let_go
+from noisespace.system.workers import expect_workers
 
 
 @dataclass(frozen=True)

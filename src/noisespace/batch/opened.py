@@ -12,7 +12,7 @@ from noisespace.batch.marks import BEGUN
 from noisespace.batch.plan import Plan, Settings, digest
 from noisespace.batch.stores import Store
 from noisespace.errors import InputError
-from noisespace.result import model_record
+from noisespace.planning.result import model_record
 from noisespace.version import VERSION
 
 FORMAT = 1

@@ -14,8 +14,8 @@ from PIL import Image
 from noisespace.batch.places import StoreError, fetch
 from noisespace.batch.records import read_records
 from noisespace.batch.stores import Store
-from noisespace.decode import unpack
 from noisespace.errors import InputError
+from noisespace.pictures.decode import unpack
 
 SHOWN, FAILURES = 48, 200  # rows of the page; failed.jsonl and the records have all
 SIDE = 128  # pixels of a thumbnail

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from noisespace.decode import MAX_BYTES, read_bytes
 from noisespace.errors import InputError, RunError
+from noisespace.pictures.decode import MAX_BYTES, read_bytes
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "http": "aiohttp"}
 SCHEMES |= {"https": "aiohttp", "memory": "fsspec"}  # scheme -> the package that serves it

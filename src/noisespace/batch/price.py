@@ -13,8 +13,8 @@ from noisespace.batch.plan import PAINTED, Choice, Group, Plan
 from noisespace.batch.specs import method_of
 from noisespace.batch.work import Ready
 from noisespace.errors import RunError
-from noisespace.metadata import png_bytes
-from noisespace.prepare import settled
+from noisespace.pictures.metadata import png_bytes
+from noisespace.planning.settings import check_inversion
 
 STEPS = 8  # of the probe: so many that a share of them is skipped as of the job's own
 
@@ -59,7 +59,9 @@ def probe(group: Group, order: Order, model: Any, count: int) -> dict[str, float
     """
     choice, worker = group.choice, worker_of(order, model=model)
     own = len(
-        settled(model, method_of(choice.method), choice.steps, choice.source_guidance, None)[1]
+        check_inversion(
+            model, method_of(choice.method), choice.steps, choice.source_guidance, None
+        )[1]
     )
     side = model.resolution
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from noisespace.batch.local import DECODERS, Order, Waiting, submitted, worker_o
 from noisespace.batch.stores import StoreError
 from noisespace.batch.worker import DeviceError
 from noisespace.errors import reason
-from noisespace.forking import end_with_parent
+from noisespace.system.workers import end_with_parent
 
 
 def serve(pipe: Connection, order: Order, index: int) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 from noisespace.batch.plan import PAINTED, Choice
 from noisespace.errors import InputError
 from noisespace.models.base import Model
-from noisespace.prepare import settled
-from noisespace.settings import check_guidance
-from noisespace.specs import parse_choice, parse_editor, parse_method
+from noisespace.planning.parsing import parse_choice, parse_editor, parse_method
+from noisespace.planning.settings import check_guidance, check_inversion
 
 
 @cache
@@ -53,7 +52,7 @@ def parsed(choice: Choice) -> None:
 
 def check_choice(model: Model, choice: Choice) -> None:
     """Raises InputError, before any network runs, where a choice cannot run on this model."""
-    settled(model, method_of(choice.method), choice.steps, choice.source_guidance, None)
+    check_inversion(model, method_of(choice.method), choice.steps, choice.source_guidance, None)
     if choice.guidance is not None:
         check_guidance(model, choice.guidance)
     if (choice.editor or choice.mask) and not model.has_text and choice.mask != PAINTED:

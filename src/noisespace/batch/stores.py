@@ -12,7 +12,7 @@ from typing import Protocol
 from noisespace.batch.buckets import Bucket
 from noisespace.batch.places import Held, StoreError, scheme
 from noisespace.errors import InputError
-from noisespace.files import alone, remove_leftovers, write_bytes
+from noisespace.system.files import alone, remove_leftovers, write_bytes
 
 __all__ = ["Bucket", "Folder", "Held", "Store", "StoreError", "content_name", "store"]
 

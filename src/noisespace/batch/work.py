@@ -11,9 +11,9 @@ import numpy as np
 from noisespace.batch.places import StoreError, fetch
 from noisespace.batch.plan import PAINTED, Choice, Group, Item
 from noisespace.batch.records import Record
-from noisespace.code import Code
-from noisespace.decode import unpack
+from noisespace.core.code import Code
 from noisespace.errors import reason
+from noisespace.pictures.decode import unpack
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from noisespace.batch.work import Done, Ready, Task, Told, ready
 from noisespace.batch.writer import Writer
 from noisespace.bench.costs import Cost, costing
 from noisespace.bench.pictures import masks_of, own_record
-from noisespace.code import Code
+from noisespace.core.batching import let_go, lost, out_of_memory
+from noisespace.core.code import Code
 from noisespace.errors import InputError, RunError, reason
-from noisespace.images import fitted_size
-from noisespace.parts import let_go, lost, out_of_memory
-from noisespace.result import Result
+from noisespace.pictures.images import fitted_size
+from noisespace.planning.result import Result
 
 
 class DeviceError(RunError):

@@ -17,7 +17,7 @@ from noisespace.batch.work import Done, Ready, Task, record
 from noisespace.bench.judges import Judges
 from noisespace.bench.metrics import Edit, by_case, measure
 from noisespace.errors import reason
-from noisespace.metadata import png_bytes
+from noisespace.pictures.metadata import png_bytes
 
 THREADS = 4  # that pack and send pictures: zlib and stores let go of the interpreter meanwhile
 
@@ -83,7 +83,7 @@ class Writer:
 
     @cached_property
     def judges(self) -> Judges:
-        towers = self.settings.model if getattr(self.model, "towers", None) is not None else None
+        towers = self.settings.model if self.model.alignment_folder is not None else None
         return Judges(alignment=towers, device=str(self.model.device))
 
     def measured(self, item: Item, done: Done, one: Ready) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from noisespace.decode import FORMATS, load, read_bytes
 from noisespace.errors import InputError
+from noisespace.pictures.decode import FORMATS, load, read_bytes
 
 Mask = np.ndarray | Callable[[], np.ndarray]
 

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Denoiser, Text, Touch
+from noisespace.core.backbone import Denoiser
+from noisespace.core.condition import Condition
+from noisespace.core.controls import HookContext
+from noisespace.core.grid import Level
+from noisespace.core.prediction import Prediction
 from noisespace.models.base import Around, Model
-from noisespace.models.caching import loop_of
-from noisespace.prediction import Prediction
-from noisespace.schedule import Level
 
 T = TypeVar("T")
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -50,18 +51,20 @@ class Counted(Around):
     tally: Tally
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
+        self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         self.tally.rows += len(x)
-        return self.model.denoise(x, level, text, touch)
+        return self.model.denoise(x, level, condition, hooks)
 
     def begin(self) -> Denoiser:
         """A replay's denoiser, counted: that of a model that caches, where it is one."""
-        loop = loop_of(self.model)
+        loop = self.model.begin()
 
-        def counted(x: Tensor, level: Level, text: Text, touch: Touch | None = None) -> Prediction:
+        def counted(
+            x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
+        ) -> Prediction:
             self.tally.rows += len(x)
-            return loop(x, level, text, touch)
+            return loop(x, level, condition, hooks)
 
         return counted
 

@@ -17,7 +17,7 @@ from noisespace.bench.pixels import masked_mean
 from noisespace.bench.structure import Dino, load_dino, vgg_structure
 from noisespace.bench.weights import UnavailableError
 from noisespace.errors import InputError
-from noisespace.models.alignment import Alignment, load_alignment
+from noisespace.models.judges.alignment import Alignment, load_alignment
 
 T = TypeVar("T")
 

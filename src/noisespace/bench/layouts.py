@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from noisespace.decode import read_bytes
 from noisespace.errors import InputError
+from noisespace.pictures.decode import read_bytes
 
 MAX_BYTES = 512 * 2**20  # of a file of annotations; those of COCO's training images take 90 MB
 

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from noisespace.bench.cases import Case
-from noisespace.describe import describe
 from noisespace.editing import DiffEdit
 from noisespace.errors import InputError
-from noisespace.images import Fit, fitted_size
 from noisespace.models.base import Model
-from noisespace.prepare import check_edit, settled
-from noisespace.settings import check_guidance
-from noisespace.specs import parse_choice, parse_editor, parse_method
+from noisespace.pictures.describe import describe
+from noisespace.pictures.images import Fit, fitted_size
+from noisespace.planning.parsing import parse_choice, parse_editor, parse_method
+from noisespace.planning.plan import check_edit
+from noisespace.planning.settings import check_guidance
 
 PLAIN = ("nothing", "autoencoder")
 OWN = "own"
@@ -140,7 +140,7 @@ def check_methods(
             continue
         own = method.settings
         try:
-            settled(model, method.inversion, own.steps, own.source_guidance, None)
+            check_inversion(model, method.inversion, own.steps, own.source_guidance, None)
             if own.guidance is not None:
                 check_guidance(model, own.guidance)
             if method.editor is not None or own.mask is not None:

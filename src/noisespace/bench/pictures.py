@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from noisespace import images
-from noisespace.describe import describe
 from noisespace.models.base import Model
-from noisespace.result import Result, digest, model_record
+from noisespace.pictures import images
+from noisespace.pictures.describe import describe
+from noisespace.planning.result import Result, digest, model_record
 from noisespace.version import VERSION
 
 LONGEST = 80  # characters of a file's name
@@ -22,7 +22,7 @@ def autoencoded(model: Any, pixels: np.ndarray, size: Any) -> np.ndarray:
     """A picture encoded and decoded, nothing else: uint8 of its own size."""
     fitted, done = images.fit(pixels, size, target=model.resolution, multiple=model.multiple)
     with torch.no_grad():
-        x = model.encode(images.to_tensor(fitted).to(model.state))
+        x = model.encode(images.to_tensor(fitted).to(model.state_dtype))
         return images.unfit(images.to_images(model.decode(x))[0], done)
 
 

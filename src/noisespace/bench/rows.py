@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from noisespace.errors import InputError
-from noisespace.files import remove_leftovers, write_bytes, write_json
+from noisespace.system.files import remove_leftovers, write_bytes, write_json
 
 FORMAT = 1
 

@@ -12,10 +12,10 @@ from noisespace.bench.methods import Method, check_methods
 from noisespace.bench.rows import Parts, Row, open_run, read_rows
 from noisespace.bench.work import Loaded, Measure, Work, failed
 from noisespace.errors import InputError, reason
-from noisespace.files import alone
-from noisespace.images import fitted_size
 from noisespace.models.base import Model
-from noisespace.result import model_record
+from noisespace.pictures.images import fitted_size
+from noisespace.planning.result import model_record
+from noisespace.system.files import alone
 from noisespace.version import VERSION
 
 Progress = Callable[[int, int], None]  # rows done, rows in all

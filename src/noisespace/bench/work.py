@@ -17,12 +17,12 @@ from noisespace.bench.costs import Cost, costing
 from noisespace.bench.methods import OWN, Method
 from noisespace.bench.pictures import autoencoded, masks_of, own_record, plain_record, slug
 from noisespace.bench.rows import COLUMNS, Row
-from noisespace.code import Code
-from noisespace.describe import describe
+from noisespace.core.code import Code
 from noisespace.errors import InputError, reason
-from noisespace.metadata import save_png
 from noisespace.models.base import Model
-from noisespace.result import Result
+from noisespace.pictures.describe import describe
+from noisespace.pictures.metadata import save_png
+from noisespace.planning.result import Result
 
 Measure = Callable[[Case, np.ndarray, np.ndarray | None], Mapping[str, float | None]]
 

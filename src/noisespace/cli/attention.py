@@ -12,7 +12,7 @@ from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, save_sheet
 from noisespace.cli.work import invert_image, words_of
 from noisespace.errors import InputError
-from noisespace.specs import parse_method
+from noisespace.planning.parsing import parse_method
 
 
 def attention(
@@ -61,7 +61,7 @@ def attention(
 
 def check_words(model: Any, source: str, words: list[str] | None) -> None:
     """Refuses words that the prompt lacks before anything is inverted."""
-    from noisespace.editing.alignment import find_word
+    from noisespace.editing.attention.token_alignment import find_word
 
     if not model.has_text:
         return
@@ -74,7 +74,7 @@ def check_words(model: Any, source: str, words: list[str] | None) -> None:
 
 def draw(out: Path, pixels: Any, source: str, named: list[tuple[str, Any]], force: bool) -> None:
     """The picture, then each word's map over it, brightest where the word looks most."""
-    from noisespace.sheet import Cell, heat
+    from noisespace.pictures.sheet import Cell, heat
 
     cells = [
         Cell(heat(pixels, values), word, f"{values.mean():.3f} of the attention")

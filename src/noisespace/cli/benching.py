@@ -87,7 +87,7 @@ def bench(
     begun()  # a data set may have many images
     cases = read_cases(data, limit, seed, captions=known_captions(captions))
     loaded = o.load_model(model, dtype, device)
-    towers = model if getattr(loaded, "towers", None) is not None else None
+    towers = model if loaded.alignment_folder is not None else None
     judges = Judges(clip=clip, alignment=towers, dino=dino, device=str(loaded.device))
     check_named(judges)
     names = tuple(named) or default_names(cases, judges, min(cases[0].size()))

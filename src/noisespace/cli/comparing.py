@@ -14,7 +14,7 @@ from noisespace.cli import options as o
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, one_sentence, say
 from noisespace.cli.outputs import check_outputs, latent_error, psnr, save_sheet
 from noisespace.cli.work import Words, check_image_edit, invert_image, run_edit, words_of
-from noisespace.specs import parse_editor, parse_mask, parse_method
+from noisespace.planning.parsing import parse_editor, parse_mask, parse_method
 
 METHODS = ("ddim", "negative-prompt", "cycle-diffusion", "edit-friendly")
 
@@ -55,7 +55,7 @@ def compare(
     A method that fails while it runs is a cell that says why; the others are shown, and the exit
     code is 1.
     """
-    from noisespace.settings import method_defaults
+    from noisespace.planning.settings import method_defaults
 
     clock = Clock()
     check_outputs([out], inputs=[image], force=force)
@@ -112,7 +112,7 @@ def trial(
     import numpy as np
 
     from noisespace.api import reconstruct
-    from noisespace.sheet import Cell, difference
+    from noisespace.pictures.sheet import Cell, difference
 
     (source, target), (before, after) = prompts, settings
     start = time.perf_counter()
@@ -141,7 +141,7 @@ def trial(
 
 def edit_words(editor: Any) -> str:
     """An edit's label."""
-    from noisespace.describe import describe
+    from noisespace.pictures.describe import describe
 
     return "edit" if editor is None else f"edit by {describe(editor)}"
 
@@ -152,7 +152,7 @@ def replay_words(figures: dict[str, Any]) -> str:
 
 def failed(spec: str, error: Exception) -> tuple[list[Any], dict[str, Any]]:
     """The row of a method that failed."""
-    from noisespace.sheet import Cell
+    from noisespace.pictures.sheet import Cell
 
     reason = one_sentence(error)
     say(f"error: {spec}: {reason}")
@@ -163,7 +163,7 @@ def save(
     out: Path, pixels: Any, prompts: tuple[str, str], rows: list[list[Any]], force: bool
 ) -> None:
     """The grid: the input alone, then a row a method."""
-    from noisespace.sheet import Cell
+    from noisespace.pictures.sheet import Cell
 
     title = f"{prompts[0]}  ->  {prompts[1]}"
     save_sheet(out, [[Cell(pixels, "input", prompts[0])], *rows], title, force)

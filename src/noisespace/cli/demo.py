@@ -14,7 +14,7 @@ from noisespace.cli.outcome import Clock, finish, say
 from noisespace.cli.outputs import latent_error, psnr, save_sheet
 from noisespace.cli.work import Words, invert_image, run_edit
 from noisespace.errors import InputError
-from noisespace.specs import parse_method
+from noisespace.planning.parsing import parse_method
 
 SEED = 0  # of the held-out scene
 # what each edit changes, and by which method
@@ -41,8 +41,8 @@ def demo(
 ) -> None:
     """Edits a picture that training never showed, and writes input.png, sheet.png and demo.json."""
     from noisespace.api import reconstruct
-    from noisespace.files import check_writable, write_json
-    from noisespace.metadata import save_png
+    from noisespace.pictures.metadata import save_png
+    from noisespace.system.files import check_writable, write_json
     from noisespace.train.draw import held_out_scene
 
     clock, names = Clock(), ("input.png", "sheet.png", "demo.json")
@@ -112,7 +112,7 @@ def edit_scene(
 
 def draw(sheet: Path, given: tuple, replay: tuple, trials: list[Trial]) -> None:
     """Input and reconstruction, then each edit with the true edit beside it: two pairs a row."""
-    from noisespace.sheet import Cell
+    from noisespace.pictures.sheet import Cell
 
     (caption, pixels), (picture, done) = given, replay
     note = f"PSNR {done['psnr']:.1f} dB, latents within {done['max_abs_latent_error']:.1e}"

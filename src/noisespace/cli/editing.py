@@ -19,7 +19,7 @@ from noisespace.cli.work import (
     words_of,
 )
 from noisespace.errors import InputError
-from noisespace.specs import (
+from noisespace.planning.parsing import (
     NAMES,
     OPERATIONS,
     parse_concepts,
@@ -154,7 +154,7 @@ def draw(sheet: Path, pixels: Any, before: Any, result: Any, force: bool) -> Non
     """Input, reconstruction, edits, and what each edit changed."""
     import numpy as np
 
-    from noisespace.sheet import Cell, difference
+    from noisespace.pictures.sheet import Cell, difference
 
     known = np.asarray(before) if pixels is None else pixels  # a code does not keep its image
     first = [] if pixels is None else [Cell(pixels, "input")]

@@ -12,7 +12,7 @@ from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, latent_error, psnr
 from noisespace.cli.work import invert_image, load_code, words_of
 from noisespace.errors import InputError
-from noisespace.specs import parse_method
+from noisespace.planning.parsing import parse_method
 
 
 def invert(
@@ -105,7 +105,7 @@ def reconstruct(
 ) -> None:
     """Replays a code under its own prompt, and says how near that comes to the input."""
     from noisespace.api import reconstruct as replay
-    from noisespace.metadata import save_png
+    from noisespace.pictures.metadata import save_png
 
     clock, saved = Clock(), o.is_code(image)
     inversion = {

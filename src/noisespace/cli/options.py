@@ -11,7 +11,7 @@ import typer
 from noisespace.cli.outcome import say
 from noisespace.cli.starting import begun
 from noisespace.errors import InputError
-from noisespace.specs import EDITORS, MASKS, NAMES
+from noisespace.planning.parsing import EDITORS, MASKS, NAMES
 
 MAX_SIDE = 8000  # 64 million pixels, the limit of what is read
 SOURCE_HELP = 'What the image shows, in words; "auto" lets a captioner say it.'
@@ -119,7 +119,7 @@ def load_model(name: str, dtype: str, device: str, **speed: Any) -> Any:
 
 def read_image(path: Path) -> Any:
     """The pixels of an image file, checked before any model is loaded."""
-    from noisespace.decode import load
+    from noisespace.pictures.decode import load
 
     return load(path)
 
@@ -138,8 +138,8 @@ def check_early(
     method: Any, steps: int | None, weights: tuple[float | None, ...], seeds: Iterable[int]
 ) -> None:
     """Refuses values that no model takes, before one is loaded."""
-    from noisespace.schedule import Grid
-    from noisespace.settings import check_weight, generators
+    from noisespace.core.grid import Grid
+    from noisespace.planning.settings import check_weight, generators
 
     for w in weights:
         if w is not None:
@@ -152,7 +152,7 @@ def check_early(
 
 def check_guidance(model: Any, *weights: float | None) -> None:
     """Raises InputError, before anything runs, for a w that means nothing to the model."""
-    from noisespace.settings import check_guidance as check
+    from noisespace.planning.settings import check_guidance as check
 
     for w in weights:
         if w is not None:

@@ -30,8 +30,8 @@ def check_outputs(
 
     No output may be one of the ``inputs``, not even with ``force``.
     """
-    from noisespace.files import check_writable
-    from noisespace.metadata import check_png
+    from noisespace.pictures.metadata import check_png
+    from noisespace.system.files import check_writable
 
     read = {p.resolve() for p in inputs if p}
     taken: set[Path] = set()
@@ -69,8 +69,8 @@ class Writes:
 
 def write(writes: Writes, result: Any, code: Any, clock: Clock) -> dict[str, Any]:
     """Writes pictures, code and JSON; returns the JSON's document."""
-    from noisespace.files import write_json
-    from noisespace.metadata import save_png
+    from noisespace.pictures.metadata import save_png
+    from noisespace.system.files import write_json
 
     for i, path in enumerate(writes.pictures):
         save_png(path, result.images[i], result.record_of(i), force=writes.force)
@@ -91,8 +91,8 @@ def write(writes: Writes, result: Any, code: Any, clock: Clock) -> dict[str, Any
 
 def save_sheet(path: Path, rows: Sequence[Sequence[Any]], title: str, force: bool) -> None:
     """A labelled contact sheet as PNG."""
-    from noisespace.metadata import save_png
-    from noisespace.sheet import sheet
+    from noisespace.pictures.metadata import save_png
+    from noisespace.pictures.sheet import sheet
 
     save_png(path, sheet(rows, title), force=force)
 

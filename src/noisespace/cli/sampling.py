@@ -43,10 +43,10 @@ def sample(
     check_outputs(paths, [record], force=force)
     working = o.parse_size(size)
     from noisespace.api import sample as draw
-    from noisespace.files import write_json
+    from noisespace.core.transition import check_eta
     from noisespace.inversion import DDIM
-    from noisespace.metadata import save_png
-    from noisespace.step import check_eta
+    from noisespace.pictures.metadata import save_png
+    from noisespace.system.files import write_json
 
     check_eta(eta)
     o.check_early(DDIM(), steps, (guidance,), range(seed, seed + seeds))

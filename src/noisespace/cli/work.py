@@ -26,7 +26,7 @@ def words_of(model: Any, pixels: Any, source: str, captioner: str | None, size: 
             raise InputError("--captioner is for --source auto; leave it out, or the source")
         return Words(source)
     from noisespace.api import caption
-    from noisespace.models.captioning import captioner_of, who
+    from noisespace.models.judges.captioning import captioner_of, who
 
     writer = captioner_of(model, captioner)
     text = caption(model, [pixels], writer, size=size)[0]
@@ -55,8 +55,8 @@ def check_image_edit(
     model: Any, pixels: Any, size: Any, prompts: tuple[str, Sequence[str]], **controls: Any
 ) -> None:
     """Refuses an editor, mask or operation that cannot work, before the image is inverted."""
-    from noisespace.images import fit
-    from noisespace.prepare import check_edit
+    from noisespace.pictures.images import fit
+    from noisespace.planning.plan import check_edit
 
     _, done = fit(pixels, size, target=model.resolution, multiple=model.multiple)
     check_edit(model, prompts, done, **controls)
@@ -100,7 +100,7 @@ def run_edit(model: Any, code: Any, targets: Sequence[str], **options: Any) -> A
 
 def load_code(path: Path, given: dict[str, Any]) -> Any:
     """A saved code. Options that belong to an inversion mean nothing any more: InputError."""
-    from noisespace.code import Code
+    from noisespace.core.code import Code
 
     code = Code.load(path)
     stray = [name for name, value in given.items() if value is not None]

@@ -1,18 +1,18 @@
 """What an edit does beside changing the prompt; an editor knows nothing of inversions."""
 
-from noisespace.editing.attention import AttentionMaps, AttentionMask, word_maps
-from noisespace.editing.base import Brief, Editor
-from noisespace.editing.color_edit import ColorEdit
+from noisespace.editing.attention.maps import AttentionMaps, AttentionMask, word_maps
 from noisespace.editing.concepts import Concept, Concepts
-from noisespace.editing.diff_edit import DiffEdit
-from noisespace.editing.masa_ctrl import MasaCtrl
+from noisespace.editing.context import EditContext, Editor
+from noisespace.editing.diffedit import DiffEdit
+from noisespace.editing.masactrl import MasaCtrl
 from noisespace.editing.masks import keep_outside, latent_masks
-from noisespace.editing.mixing import interpolate
+from noisespace.editing.operations.color_edit import ColorEdit
+from noisespace.editing.operations.interpolate import interpolate
+from noisespace.editing.operations.shift import Shift
 from noisespace.editing.pix2pix_zero import Pix2PixZero
 from noisespace.editing.plug_and_play import PlugAndPlay
 from noisespace.editing.prompt_to_prompt import PromptToPrompt
 from noisespace.editing.score_guidance import ScoreGuidance
-from noisespace.editing.shift import Shift
 
 # name on the command line -> editor; a new one is one file and one line here
 EDITORS: dict[str, type] = {
@@ -33,11 +33,11 @@ __all__ = [
     "OPERATIONS",
     "AttentionMaps",
     "AttentionMask",
-    "Brief",
     "ColorEdit",
     "Concept",
     "Concepts",
     "DiffEdit",
+    "EditContext",
     "Editor",
     "MasaCtrl",
     "Pix2PixZero",

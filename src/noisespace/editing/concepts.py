@@ -9,12 +9,12 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Controls
-from noisespace.editing.base import Brief, first_step
+from noisespace.core.controls import Controls
+from noisespace.core.grid import Level
+from noisespace.core.guidance import edited_threshold
+from noisespace.core.prediction import Prediction
+from noisespace.editing.context import EditContext, first_step
 from noisespace.errors import InputError
-from noisespace.guidance import edited_threshold
-from noisespace.prediction import Prediction
-from noisespace.schedule import Level
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Concepts:
 
     concepts: Sequence[Concept]
 
-    def controls(self, brief: Brief) -> Controls:
+    def controls(self, context: EditContext) -> Controls:
         given = [self.concepts] if isinstance(self.concepts, Concept) else self.concepts
         if not given or not all(isinstance(c, Concept) and c.prompt for c in given):
             raise InputError(f"concepts must be Concept(prompt, ...) with a prompt, got {given!r}")
@@ -56,16 +56,16 @@ class Concepts:
                 raise InputError(
                     f"the quantile of {c.prompt!r} must be in [0, 1), got {c.quantile}"
                 )
-        starts = [first_step(c.warmup, brief.total, f"the warmup of {c.prompt!r}") for c in given]
-        count = brief.images * brief.each
-        nulls = brief.null.rows([i for i, _ in brief.pairs()])
-        texts = [brief.embed([c.prompt] * count) for c in given]
+        starts = [first_step(c.warmup, context.total, f"the warmup of {c.prompt!r}") for c in given]
+        count = context.images * context.each
+        nulls = context.null.rows([i for i, _ in context.pairs()])
+        texts = [context.model.embed([c.prompt] * count) for c in given]
 
         def guide(k: int, x: Tensor, level: Level, prediction: Prediction) -> Prediction:
             active = [i for i, start in enumerate(starts) if k >= start]
             if not active or not bool((level.alpha > 0).all()):
                 return prediction  # a level without signal has no x0 for noise to move
-            rows = 1 + brief.each
+            rows = 1 + context.each
             chosen = torch.tensor([r for r in range(len(x)) if r % rows])
             text = nulls
             for i in active:
@@ -73,13 +73,13 @@ class Concepts:
             n = 1 + len(active)
             at = level.rows(torch.zeros(n * count, dtype=torch.long))
             states = x[chosen.to(x.device)]
-            parts = brief.denoise(states.repeat(n, 1, 1, 1), at, text).eps.chunk(n)
+            parts = context.model.denoise(states.repeat(n, 1, 1, 1), at, text).eps.chunk(n)
             added = torch.zeros_like(states)
             for part, i in zip(parts[1:], active, strict=True):
                 delta, c = part - parts[0], given[i]
                 kept = delta.abs() >= edited_threshold(delta, c.quantile)
                 added += (-c.scale if c.away else c.scale) * kept * delta
-            eps = prediction.eps.index_add(0, chosen.to(x.device), added)
-            return Prediction.from_eps(eps, x, level)
+            moved = torch.zeros_like(x).index_add(0, chosen.to(x.device), added)
+            return prediction.shifted(moved, level)
 
         return Controls(guide=guide)

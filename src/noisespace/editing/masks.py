@@ -13,17 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from noisespace import images
-from noisespace.code import Code
-from noisespace.denoiser import Controls
-from noisespace.describe import describe
-from noisespace.editing.base import Brief
+from noisespace.core.code import Code
+from noisespace.core.controls import Controls
+from noisespace.editing.context import EditContext
 from noisespace.errors import InputError
+from noisespace.pictures import images
+from noisespace.pictures.describe import describe
 
 FINE = 8  # pixels a latent position has along a side, or more
 
 
-def latent_masks(mask: Any, brief: Brief) -> Tensor:
+def latent_masks(mask: Any, context: EditContext) -> Tensor:
     """Painted masks as weights (image or 1, 1, 1, H, W) in [0, 1], finer than the latent.
 
     ``mask``: path, PIL image, or array (h, w) of bool, uint8 or float in [0, 1], of any size, white
@@ -31,17 +31,17 @@ def latent_masks(mask: Any, brief: Brief) -> Tensor:
     Raises InputError for an empty one or one of another aspect than the image; warns of a full one.
     """
     given = list(mask) if isinstance(mask, (list, tuple)) else [mask]
-    if len(given) not in (1, brief.images):
+    if len(given) not in (1, context.images):
         raise InputError(
-            f"got {len(given)} masks for {brief.images} images: give one for all, or one an image"
+            f"got {len(given)} masks for {context.images} images: give one for all, or one an image"
         )
-    return torch.cat([latent_mask(one, brief) for one in given])
+    return torch.cat([latent_mask(one, context) for one in given])
 
 
-def latent_mask(mask: Any, brief: Brief) -> Tensor:
+def latent_mask(mask: Any, context: EditContext) -> Tensor:
     """One painted mask as weights (1, 1, 1, H, W)."""
-    picture, size = as_grey(mask), (FINE * brief.latent[0], FINE * brief.latent[1])
-    check_aspect(picture.shape, brief.code)
+    picture, size = as_grey(mask), (FINE * context.latent[0], FINE * context.latent[1])
+    check_aspect(picture.shape, context.code)
     small = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BOX)
     weights = torch.from_numpy(np.array(small)).float() / 255
     if not bool((weights > 0).any()):

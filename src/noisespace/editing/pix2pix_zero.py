@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Controls, Site, Text, Touch
-from noisespace.editing.base import Brief
+from noisespace.core.condition import Condition
+from noisespace.core.controls import Controls, HookContext, Site
+from noisespace.editing.context import EditContext
 from noisespace.errors import InputError
 
 
@@ -27,16 +28,16 @@ class Pix2PixZero:
     source_sentences: Sequence[str] = ()
     target_sentences: Sequence[str] = ()
 
-    def controls(self, brief: Brief) -> Controls:
-        brief.find("cross", "pix2pix-zero")
+    def controls(self, context: EditContext) -> Controls:
+        context.find("cross", "pix2pix-zero")
         number = not isinstance(self.amount, bool) and isinstance(self.amount, (int, float))
         if not number or not 0 <= self.amount < float("inf"):
             raise InputError(f"amount must be a number from 0 on, got {self.amount!r}")
-        targets = self.directed(brief)
-        own, rows = brief.source, brief.each
-        grid, first = brief.code.grid, brief.code.first
+        targets = self.directed(context)
+        own, rows = context.source, context.each
+        grid, first = context.code.grid, context.code.first
 
-        def maps(k: int, x: Tensor, text: Text, each: int) -> list[Tensor]:
+        def maps(k: int, x: Tensor, text: Condition, each: int) -> list[Tensor]:
             """The maps of every cross-attention, (image, row, head, query, token)."""
             seen: list[Tensor] = []
 
@@ -46,7 +47,7 @@ class Pix2PixZero:
 
             reader = Controls(probs=probs, reads=lambda step, site: site.kind == "cross")
             level = grid.level(torch.full((len(x),), first + k))
-            brief.denoise(x, level, text, Touch(reader, k, brief.images, each))
+            context.model.denoise(x, level, text, HookContext(reader, k, context.images, each))
             return seen
 
         def before(k: int, x: Tensor) -> Tensor:
@@ -69,13 +70,13 @@ class Pix2PixZero:
     def sentences(self) -> tuple[Sequence[str], Sequence[str]]:
         return self.source_sentences, self.target_sentences
 
-    def directed(self, brief: Brief) -> Text:
+    def directed(self, context: EditContext) -> Condition:
         """The targets under source + direction; the target prompts themselves without lists."""
         if not self.source_sentences and not self.target_sentences:
-            return brief.targets
+            return context.targets
         if not self.source_sentences or not self.target_sentences:
             raise InputError("give both source_sentences and target_sentences, or neither")
         ends = [[s] if isinstance(s, str) else s for s in self.sentences]
-        a, b = (brief.embed(list(s)).embedding.mean(0, keepdim=True) for s in ends)
-        own = brief.source.rows([i for i, _ in brief.pairs()])
-        return brief.targets.embedded(own.embedding + b - a)
+        a, b = (context.model.embed(list(s)).embedding.mean(0, keepdim=True) for s in ends)
+        own = context.source.rows([i for i, _ in context.pairs()])
+        return context.targets.with_text(own.embedding + b - a)

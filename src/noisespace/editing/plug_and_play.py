@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from noisespace.denoiser import Controls, Site
-from noisespace.editing.base import Brief, copied, executed
+from noisespace.core.controls import Controls, Site
+from noisespace.editing.context import EditContext, copied, executed
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class PlugAndPlay:
     features: float = 0.8
     attention: float = 0.5
 
-    def controls(self, brief: Brief) -> Controls:
-        blocks = brief.find("feature", "plug-and-play")
-        decoder = [s for s in brief.find("self", "plug-and-play") if s.place == "up"]
-        fed = executed(self.features, brief.total, "features")
-        attended = executed(self.attention, brief.total, "attention")
+    def controls(self, context: EditContext) -> Controls:
+        blocks = context.find("feature", "plug-and-play")
+        decoder = [s for s in context.find("self", "plug-and-play") if s.place == "up"]
+        fed = executed(self.features, context.total, "features")
+        attended = executed(self.attention, context.total, "attention")
         chosen = 4 * len(blocks) // 12
         # Stable Diffusion: all but the first of the decoder's nine, whose maps are the coarsest
         first = decoder[len(decoder) // 9].index if decoder else 0

@@ -9,11 +9,11 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Controls, Site
-from noisespace.editing.alignment import Mode, align, find_word
-from noisespace.editing.base import Brief, copied, executed
-from noisespace.editing.blend import LocalBlend
-from noisespace.editing.running import word_pair
+from noisespace.core.controls import Controls, Site
+from noisespace.editing.attention.local_blend import LocalBlend
+from noisespace.editing.attention.running_maps import word_pair
+from noisespace.editing.attention.token_alignment import Mode, align, find_word
+from noisespace.editing.context import EditContext, copied, executed
 from noisespace.errors import InputError
 
 Window = float | tuple[float, float]
@@ -40,21 +40,21 @@ class PromptToPrompt:
     blend_threshold: float = 0.3
     blend_start: float = 0.2
 
-    def controls(self, brief: Brief) -> Controls:
+    def controls(self, context: EditContext) -> Controls:
         if self.mode not in ("auto", "replace", "refine"):
             raise InputError(f"mode must be auto, replace or refine, got {self.mode!r}")
-        brief.find("cross", "prompt-to-prompt")
+        context.find("cross", "prompt-to-prompt")
         for name in ("reweight", "windows"):
             if not isinstance(getattr(self, name), Mapping):
                 raise InputError(f"{name} must map words to values, got {getattr(self, name)!r}")
-        own = executed(self.self_, brief.total, "self_")
-        largest = self_tokens(brief.latent)
-        mapper, serves, factors = (x[:, :, None] for x in self.alignment(brief))
-        when = self.schedule(brief)  # (step, image, target, 1, 1, token)
+        own = executed(self.self_, context.total, "self_")
+        largest = self_tokens(context.latent)
+        mapper, serves, factors = (x[:, :, None] for x in self.alignment(context))
+        when = self.schedule(context)  # (step, image, target, 1, 1, token)
         if self.reweight and not bool(when.any()):
             raise InputError("reweight acts in the window of cross, which holds no step: raise it")
-        blend = self.local_blend(brief)
-        running = [bool(when[k].any()) for k in range(brief.total)]
+        blend = self.local_blend(context)
+        running = [bool(when[k].any()) for k in range(context.total)]
 
         def reads(step: int, site: Site) -> bool:
             inside = site.kind == "cross" and running[step]
@@ -80,48 +80,48 @@ class PromptToPrompt:
         after = blend.after if blend else None
         return Controls(after=after, qkv=qkv, probs=probs, reads=reads)
 
-    def alignment(self, brief: Brief) -> tuple[Tensor, Tensor, Tensor]:
+    def alignment(self, context: EditContext) -> tuple[Tensor, Tensor, Tensor]:
         """mapper (image, target, token, token), serves and factors (image, target, 1, token)."""
-        fold = (brief.images, brief.each)
+        fold = (context.images, context.each)
         mappers, serves, factors = [], [], []
-        for i, j in brief.pairs():
-            mapper, served = align(brief.source.tokens[i], brief.targets.tokens[j], self.mode)
+        for i, j in context.pairs():
+            mapper, served = align(context.source.tokens[i], context.targets.tokens[j], self.mode)
             factor = torch.ones(len(served))
             for word, value in self.reweight.items():
-                at = find_word(brief.targets.tokens[j], word, brief.targets.prompts[j])
+                at = find_word(context.targets.tokens[j], word, context.targets.prompts[j])
                 if not isinstance(value, (int, float)) or not isfinite(value):
                     raise InputError(f"reweight of {word!r} must be a number, got {value!r}")
                 factor[at] = float(value)
             mappers.append(mapper)
             serves.append(served[None])
             factors.append(factor[None])
-        device = brief.code.path.device
+        device = context.code.path.device
         stacked = (torch.stack(x).to(device) for x in (mappers, serves, factors))
         mapper, served, factor = (x.unflatten(0, fold) for x in stacked)
         return mapper, served, factor
 
-    def schedule(self, brief: Brief) -> Tensor:
+    def schedule(self, context: EditContext) -> Tensor:
         """In which steps the source's maps are put in: (step, image, target, 1, 1, token)."""
-        tokens = len(brief.targets.tokens[0])
-        when = torch.zeros(brief.total, brief.images * brief.each, tokens)
-        when[executed(self.cross, brief.total, "cross")] = 1
+        tokens = len(context.targets.tokens[0])
+        when = torch.zeros(context.total, context.images * context.each, tokens)
+        when[executed(self.cross, context.total, "cross")] = 1
         for word, window in self.windows.items():
-            steps = executed(window, brief.total, f"the window of {word!r}")
-            for _, j in brief.pairs():
-                at = find_word(brief.targets.tokens[j], word, brief.targets.prompts[j])
+            steps = executed(window, context.total, f"the window of {word!r}")
+            for _, j in context.pairs():
+                at = find_word(context.targets.tokens[j], word, context.targets.prompts[j])
                 when[:, j, at] = 0
                 when[steps.start : steps.stop, j, torch.tensor(at)[:, None]] = 1
-        folded = when.unflatten(1, (brief.images, brief.each))[:, :, :, None, None]
-        return folded.to(brief.code.path.device)
+        folded = when.unflatten(1, (context.images, context.each))[:, :, :, None, None]
+        return folded.to(context.code.path.device)
 
-    def local_blend(self, brief: Brief) -> LocalBlend | None:
+    def local_blend(self, context: EditContext) -> LocalBlend | None:
         if self.blend is None:
             return None
         words = word_pair(self.blend, "blend")
         if isinstance(self.blend_start, tuple):
             raise InputError(f"blend_start must be one share, got {self.blend_start!r}")
-        start = executed(self.blend_start, brief.total, "blend_start").stop
-        return LocalBlend.of(brief, words, self.blend_threshold, start)
+        start = executed(self.blend_start, context.total, "blend_start").stop
+        return LocalBlend.of(context, words, self.blend_threshold, start)
 
 
 def text_only(x: Tensor, changed: Tensor) -> Tensor:

@@ -10,11 +10,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Controls, Denoiser
-from noisespace.editing.base import Brief, executed
-from noisespace.energy import Score, check_scale, guided_by, try_score
+from noisespace.core.backbone import Denoiser
+from noisespace.core.controls import Controls
+from noisespace.core.gradient_guidance import Score, check_scale, guided_by, try_score
+from noisespace.editing.context import EditContext, executed
 from noisespace.errors import InputError
-from noisespace.models.alignment import Alignment, alignment_of
+from noisespace.models.judges.alignment import Alignment, alignment_of
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class ScoreGuidance:
 
     With ``content`` the score loses that many times the mean squared difference between the
     self-similarity maps of the picture and of the source, so that the layout stays (arXiv
-    2209.15264 with the towers at hand in place of DINO). ``window``: the share of the executed
-    steps, or (start, end), that is guided; ``through``: as in ``noisespace.energy.guided_by``. The
-    source row is left alone.
+    2209.15264 with the alignment model at hand in place of DINO). ``window``: the share of the
+    executed steps, or (start, end), that is guided; ``through``: as in
+    ``core.gradient_guidance.guided_by``. The source row is left alone.
     """
 
     score: Any = "alignment"
@@ -40,52 +41,52 @@ class ScoreGuidance:
     through: bool = True
     content: float = 0.0
 
-    def controls(self, brief: Brief) -> Controls:
+    def controls(self, context: EditContext) -> Controls:
         for name in ("scale", "content"):
             check_scale(name, getattr(self, name))
-        steps = executed(self.window, brief.total, "window")
-        fits = brief.code.info.fit
-        size = fits[0]["size"] if fits else brief.latent
-        score = self.full(brief)
-        try_score(score, brief.targets.prompts[0], size)
-        rows = 1 + brief.each
-        chosen = torch.tensor([i for i in range(brief.images * rows) if i % rows])
+        steps = executed(self.window, context.total, "window")
+        fits = context.code.info.fit
+        size = fits[0]["size"] if fits else context.latent
+        score = self.full(context)
+        try_score(score, context.targets.prompts[0], size)
+        rows = 1 + context.each
+        chosen = torch.tensor([i for i in range(context.images * rows) if i % rows])
 
         def around(step: int, denoise: Denoiser) -> Denoiser:
             if step not in steps or self.scale == 0:
                 return denoise
-            parts = (denoise, score, brief.decode, self.scale)
+            parts = (denoise, score, context.model.decode, self.scale)
             return guided_by(*parts, chosen=chosen, through=self.through)
 
         return Controls(around=around)
 
-    def full(self, brief: Brief) -> Score:
+    def full(self, context: EditContext) -> Score:
         """The score with all that it is told of the source: prompts, and content."""
         score = self.score
         if isinstance(score, str):
-            score = alignment_of(score, brief.model)
+            score = alignment_of(score, context.model)
         elif not callable(score):
             raise InputError(f"score must be a function of (pixels, prompts), got {score!r}")
         own = isinstance(score, Alignment)
-        plain: Score = against(score, brief) if own else cast(Score, score)
+        plain: Score = against(score, context) if own else cast(Score, score)
         if self.content == 0:
             return plain
         if not own:
             raise InputError("content needs an alignment model: score=alignment, or a CLIP")
         with torch.no_grad():
-            layout = score.structure(brief.decode(brief.code.path[-1]))
+            layout = score.structure(context.model.decode(context.code.path[-1]))
 
         def both(pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-            wanted = layout.repeat_interleave(brief.each, 0)[: len(pixels)]
+            wanted = layout.repeat_interleave(context.each, 0)[: len(pixels)]
             away = (score.structure(pixels) - wanted).square().mean((1, 2))
             return plain(pixels, prompts) - self.content * away
 
         return both
 
 
-def against(score: Alignment, brief: Brief) -> Callable[[Tensor, Sequence[str]], Tensor]:
+def against(score: Alignment, context: EditContext) -> Callable[[Tensor, Sequence[str]], Tensor]:
     """log p(target's prompt | picture) against the source's prompt, which each row has its own."""
-    sources = tuple(brief.source.prompts[i] for i, _ in brief.pairs())
+    sources = tuple(context.source.prompts[i] for i, _ in context.pairs())
 
     @lru_cache(maxsize=4)  # targets and sources: of the trial before the run, and of every step
     def embedded(prompts: tuple[str, ...]) -> Tensor:

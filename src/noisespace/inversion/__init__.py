@@ -1,17 +1,22 @@
 """One file a method; each answers: what trajectory, how noisy a step, who gets the correction."""
 
-from noisespace.inversion.base import Defaults, Inversion, Problem
-from noisespace.inversion.coupled import BELM, EDICT
-from noisespace.inversion.cycle import CycleDiffusion
-from noisespace.inversion.ddim import DDIM, FixedPoint
+from noisespace.inversion.belm import BELM
+from noisespace.inversion.cycle_diffusion import CycleDiffusion
+from noisespace.inversion.ddim import DDIM
 from noisespace.inversion.diffusion_clip import DiffusionCLIP
 from noisespace.inversion.direct import Direct
+from noisespace.inversion.edict import EDICT
 from noisespace.inversion.edit_friendly import EditFriendly
-from noisespace.inversion.fine_tuning import Imagic, UniTune
-from noisespace.inversion.negative import NegativePrompt, ProxNPI
+from noisespace.inversion.fixed_point import FixedPoint
+from noisespace.inversion.imagic import Imagic
+from noisespace.inversion.negative_prompt import NegativePrompt
 from noisespace.inversion.null_text import NullText
-from noisespace.inversion.prompt_tuning import PromptTuning, TextualInversion
+from noisespace.inversion.problem import Defaults, Inversion, Problem
+from noisespace.inversion.prompt_tuning import PromptTuning
+from noisespace.inversion.prox_npi import ProxNPI
 from noisespace.inversion.sdedit import SDEdit
+from noisespace.inversion.textual_inversion import TextualInversion
+from noisespace.inversion.unitune import UniTune
 
 # name on the command line -> method; a new one is one file and one line here
 METHODS: dict[str, type] = {

@@ -11,19 +11,24 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from noisespace.code import Code
-from noisespace.denoiser import Text
+from noisespace.core.code import Code
+from noisespace.core.condition import Condition
+from noisespace.core.grid import Grid
+from noisespace.core.prediction import Prediction
+from noisespace.core.transition import renoise
 from noisespace.errors import InputError
-from noisespace.inversion.base import Defaults, Problem, check_number
-from noisespace.inversion.ddim import ascent, climb
-from noisespace.inversion.fine_tuning import Fitting, check_counts, check_rates, leaves_of
-from noisespace.inversion.recompute import check_recompute, recomputing
+from noisespace.inversion.ascent import climb, explicit_ascent
+from noisespace.inversion.problem import Defaults, Problem, check_number
 from noisespace.inversion.sdedit import SDEdit
+from noisespace.inversion.tuning.adapter_fitting import (
+    Fitting,
+    check_counts,
+    check_rates,
+    leaves_of,
+)
+from noisespace.inversion.tuning.recompute import check_recompute, recomputing
 from noisespace.models.adapters import Adapter, adapting, new_adapter
-from noisespace.models.alignment import Alignment, alignment_of
-from noisespace.prediction import Prediction
-from noisespace.schedule import Grid
-from noisespace.step import renoise
+from noisespace.models.judges.alignment import Alignment, alignment_of
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,13 @@ class DiffusionCLIP:
         adapter = new_adapter(problem.network, self.rank, problem.generators[0])
         quiet = replace(problem, progress=None)
         first = len(problem.grid) - round(self.strength * len(problem.grid))
-        path = climb(quiet, first, ascent(quiet, "lower"))
+        path = climb(quiet, first, explicit_ascent(quiet, "lower"))
         model, targets = problem.model, [self.target] * len(prompts)
         text = model.embed(targets if model.has_text else [""] * len(prompts))
         words = judge.prompts(prompts), judge.prompts(targets)
         aim = Aim(judge, model.decode(problem.x0), *words, text, self.identity)
         self.fit(problem, path, adapter, aim)
-        info = problem.info().model_copy(update={"adapts": "targets"})
+        info = problem.info(adapts="targets")
         return Code(problem.grid, path, adapter=adapter, info=info)
 
     def fit(self, problem: Problem, path: Tensor, adapter: dict[str, Tensor], aim: Aim) -> None:
@@ -126,7 +131,7 @@ class Aim:
     pixels: Tensor
     sources: Tensor
     targets: Tensor
-    text: Text
+    text: Condition
     identity: float
 
     def loss(self, shown: Tensor) -> Tensor:

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from noisespace.code import Code
-from noisespace.inversion.base import Defaults, Problem
-from noisespace.inversion.ddim import Told, ascent, check_told, climb
-from noisespace.inversion.parallel import freeze
-from noisespace.schedule import Grid
+from noisespace.core.code import Code
+from noisespace.core.grid import Grid
+from noisespace.core.steps import Ancestral
+from noisespace.inversion.ascent import Told, check_told, climb, explicit_ascent
+from noisespace.inversion.parallel import corrected_code
+from noisespace.inversion.problem import Defaults, Problem
 
 
 @dataclass(frozen=True)
 class Direct:
     """Direct (PnP) inversion (arXiv 2310.01506): DDIM ascent, corrected in the source row only.
 
-    ``live``: take the correction from the source row while editing; no residual is kept.
+    ``live``: take the correction from the source row while editing; no residual is kept;
+    ``lattice``: as in ``EditFriendly``, for the source row.
     """
 
     told: Told = "lower"
     live: bool = False
+    lattice: bool = True
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
@@ -28,8 +31,6 @@ class Direct:
         check_told(self.told)
 
     def invert(self, problem: Problem) -> Code:
-        path = climb(problem, 0, ascent(problem, self.told))
-        code = Code(problem.grid, path, correct="source", info=problem.info())
-        if self.live:
-            return code
-        return freeze(problem.denoise, code, problem.text, problem.null, problem.progress)
+        path = climb(problem, 0, explicit_ascent(problem, self.told))
+        code = Code(problem.grid, path, Ancestral(correct="source"), info=problem.info())
+        return corrected_code(problem, code, self.live, self.lattice)

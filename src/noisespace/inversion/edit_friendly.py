@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 
-from noisespace.code import Code
-from noisespace.inversion.base import Defaults, Problem
-from noisespace.inversion.parallel import freeze
-from noisespace.schedule import Grid
-from noisespace.step import check_eta
+from noisespace.core.code import Code
+from noisespace.core.grid import Grid
+from noisespace.core.guidance import under_guidance
+from noisespace.core.steps import Ancestral
+from noisespace.core.transition import check_eta, posterior
+from noisespace.errors import InputError
+from noisespace.inversion.parallel import corrected_code
+from noisespace.inversion.problem import Defaults, Problem
 
 
 @dataclass(frozen=True)
@@ -24,33 +27,48 @@ class EditFriendly:
     the last step is exact.
 
     ``skip``: steps (int) or a share (float) that a replay leaves out, noisiest first; ``eta`` in
-    (0, 1]; ``live``: keep no residual, take it from the source row while editing.
+    (0, 1]; ``live``: keep no residual, take it from the source row while editing; ``order``:
+    "parallel", or "sequential" for the algorithm as it is printed, one evaluation after the other,
+    each state computed anew from its map; ``lattice``: states on a lattice, with which a replay is
+    exact at every setting (docs/methods.md).
     """
 
     skip: int | float = 0.36
     eta: float = 1.0
     live: bool = False
+    order: Literal["parallel", "sequential"] = "parallel"
+    lattice: bool = True
 
     defaults: ClassVar[Defaults] = Defaults(steps=100, invert=3.5, edit=15.0)
 
     def check(self, grid: Grid) -> None:
         check_eta(self.eta, noisy=True)
         grid.first(self.skip)
+        if self.order not in ("parallel", "sequential"):
+            raise InputError(f"order must be parallel or sequential, got {self.order!r}")
+        if self.order == "sequential" and self.live:
+            raise InputError("a live code is computed while it is edited: leave out order or live")
 
     def invert(self, problem: Problem) -> Code:
-        grid, x0 = problem.grid, problem.x0
-        first = grid.first(self.skip)
+        first = problem.grid.first(self.skip)
         # Every level's noise is drawn, whatever is skipped: a seed means the same for every skip.
-        noise = problem.noise(len(grid))[first:]
-        alpha, sigma = amplitudes(grid, first, x0)
-        path = torch.cat([alpha * x0 + sigma * noise, x0[None]])
-        code = Code(grid, path, self.eta, "all", info=problem.info())
-        if self.live:
-            return code
-        return freeze(problem.denoise, code, problem.text, problem.null, problem.progress)
+        path = problem.noised(first, problem.noise(len(problem.grid))[first:])
+        code = Code(problem.grid, path, Ancestral(self.eta, "all"), info=problem.info())
+        if self.order == "sequential":
+            return one_by_one(problem, code)
+        return corrected_code(problem, code, self.live, self.lattice)
 
 
-def amplitudes(grid: Grid, first: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """alpha and sigma of the levels first..n-1, (levels, 1, 1, 1, 1), in the state's dtype."""
-    shape = (-1, 1, 1, 1, 1)
-    return grid.alpha[first:-1].to(like).view(shape), grid.sigma[first:-1].to(like).view(shape)
+def one_by_one(problem: Problem, code: Code) -> Code:
+    """Algorithm 1 to the letter: z = (x_{t-} - mean(x_t)) / std, then x_{t-} = mean + std z."""
+    predict = under_guidance(problem.model, problem.null, problem.guidance)
+    x, path, residuals = code.path[0], [code.path[0]], []
+    for k, after in enumerate(code.path[1:]):
+        at, to = code.grid.level(code.first + k), code.grid.level(code.first + k + 1)
+        mean, std = posterior(predict(x, at, problem.text), at, to, code.eta)
+        wide = std.to(mean)
+        residuals.append((after - mean) / wide * wide if std > 0 else after - mean)
+        x = mean + residuals[-1]
+        path.append(x)
+        problem.tell(k + 1, len(code.path) - 1)
+    return replace(code, path=torch.stack(path), residual=torch.stack(residuals))

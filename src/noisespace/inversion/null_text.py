@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
-from noisespace.code import Code
+from noisespace.core.code import Code, Info
+from noisespace.core.grid import Grid
 from noisespace.errors import InputError
-from noisespace.inversion.base import Defaults, Problem
-from noisespace.inversion.ddim import Told, ascent, check_told, climb
-from noisespace.inversion.edit_friendly import amplitudes
-from noisespace.inversion.recompute import check_recompute
-from noisespace.inversion.solvers import Solver
-from noisespace.inversion.tuning import (
+from noisespace.inversion.ascent import Told, check_told, climb, explicit_ascent
+from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.tuning.embedding import (
     Tuning,
     check_tuning,
     sparing,
@@ -23,7 +20,8 @@ from noisespace.inversion.tuning import (
     tune_noisings,
     tune_steps,
 )
-from noisespace.schedule import Grid
+from noisespace.inversion.tuning.recompute import check_recompute
+from noisespace.inversion.tuning.solvers import Solver
 
 
 @dataclass(frozen=True)
@@ -80,14 +78,7 @@ class NullText:
                 found = tune_globally(problem, tuning, path)
             else:
                 found = tune_steps(problem, tuning, path)
-        info = problem.info().model_copy(
-            update={
-                "guidance": self.guidance,
-                "edit_guidance": self.guidance,
-                "pivot_guidance": problem.guidance,
-            }
-        )
-        return Code(problem.grid, path, null=found, info=info)
+        return Code(problem.grid, path, null=found, info=tuned_info(problem, self.guidance))
 
     def tuning(self) -> Tuning:
         moving = self.share == "global" or self.pivot == "none"
@@ -113,10 +104,15 @@ def check_tuned_guidance(w: float, name: str) -> None:
         )
 
 
+def tuned_info(problem: Problem, guidance: float) -> Info:
+    """Of a code whose embeddings are for one guidance."""
+    own = {"guidance": guidance, "edit_guidance": guidance}
+    return problem.info(**own, pivot_guidance=problem.guidance)
+
+
 def pivot_of(problem: Problem, pivot: str, told: Told) -> Tensor:
     """The states that an optimisation holds on to, (n + 1, b, c, h, w)."""
     if pivot != "random":
         quiet = replace(problem, progress=None)
-        return climb(quiet, 0, ascent(quiet, told))
-    alpha, sigma = amplitudes(problem.grid, 0, problem.x0)
-    return torch.cat([alpha * problem.x0 + sigma * problem.noise(1), problem.x0[None]])
+        return climb(quiet, 0, explicit_ascent(quiet, told))
+    return problem.noised(0, problem.noise(1))

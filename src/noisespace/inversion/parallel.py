@@ -2,45 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from noisespace.code import Code
-from noisespace.denoiser import Denoiser, Text
+from noisespace.core.batching import batch_rows, batched, in_batches
+from noisespace.core.code import Code
+from noisespace.core.condition import Condition
+from noisespace.core.guidance import guided
+from noisespace.core.lattice import MARGIN, USUAL, margin, snap, spacing_for
+from noisespace.core.transition import posterior
 from noisespace.errors import InputError
-from noisespace.guidance import guided
-from noisespace.parts import batch_rows, fitted, in_batches
-from noisespace.step import posterior
+from noisespace.inversion.problem import Problem, Progress
 
-Progress = Callable[[int, int], None]  # done, total
+
+def corrected_code(problem: Problem, code: Code, live: bool, lattice: bool) -> Code:
+    """A code whose rows are corrected: on a lattice, with its residuals unless ``live``."""
+    if lattice:
+        code = on_lattice(code, USUAL[code.path.dtype])
+    if live:
+        return code
+    return freeze(problem.model, code, problem.text, problem.null, problem.progress)
+
+
+def on_lattice(code: Code, spacing: float) -> Code:
+    """The code with its path on a lattice, but for the image itself."""
+    path = torch.cat([snap(code.path[:-1], spacing), code.path[-1:]])
+    return replace(code, path=path, lattice=spacing)
 
 
 def freeze(
-    denoise: Denoiser, code: Code, text: Text, null: Text, progress: Progress | None = None
+    model: Any, code: Code, text: Condition, null: Condition, progress: Progress | None = None
 ) -> Code:
     """The code with its residuals: ``path[i+1] - mean_i(path[i])`` for every step that will run.
 
-    arXiv 2304.06140, Alg. 1, all network evaluations in a few large batches over (step, image).
-    ``text``, ``null``: one row an image.
+    arXiv 2304.06140, Alg. 1, all network evaluations in a few large batches over (step, image), and
+    one more of the first state alone: a code's lattice is made ``MARGIN`` times as wide as the two
+    means of that differ, or wider. ``text``, ``null``: one row an image.
     """
-    steps, images = len(code.path) - 1, code.path.shape[1]
-    states, nexts = code.path[:-1].flatten(0, 1), code.path[1:].flatten(0, 1)
-    out, evaluate = torch.empty_like(states), fitted(denoise)
-
-    def residuals(rows: Tensor) -> None:
-        image, first = rows % images, code.first + rows // images
-        at, to = code.grid.level(first), code.grid.level(first + 1)
-        w = torch.full((len(rows),), code.guidance, dtype=torch.float64)
-        predict = guided(evaluate, null.rows(image), w, code.rule)
-        mean, _ = posterior(predict(states[rows], at, text.rows(image)), at, to, code.eta)
-        out[rows] = nexts[rows] - mean
-        if progress:
-            progress(int(rows[-1]) // images + 1, steps)
-
-    in_batches(residuals, len(states), batch_rows(states, 2 if code.guidance != 1 else 1))
-    if not torch.isfinite(out).all():
+    means = Means(model, code, text, null, progress).all()
+    if not torch.isfinite(means).all():
         raise InputError("the network returned NaN or infinity while inverting: use float32")
-    return replace(code, residual=out.view_as(code.path[1:]))
+    if not code.lattice:
+        return replace(code, residual=code.path[1:] - means)
+    alone = Means(model, code, text, null).of(torch.zeros(1, dtype=torch.long))
+    rounding = torch.finfo(means.dtype).eps * float(means[0].abs().max())
+    spread = max(float((alone - means[0, :1]).abs().max()), rounding)
+    if code.lattice < MARGIN * spread:
+        return freeze(
+            model, on_lattice(code, spacing_for(spread, means.dtype)), text, null, progress
+        )
+    known = code.with_info(lattice_margin=margin(code.lattice, spread))
+    return replace(known, residual=code.path[1:] - means)
+
+
+class Means:
+    """The means of a code's steps from the states of its path."""
+
+    def __init__(
+        self,
+        model: Any,
+        code: Code,
+        text: Condition,
+        null: Condition,
+        progress: Progress | None = None,
+    ) -> None:
+        self.code, self.text, self.null, self.progress = code, text, null, progress
+        self.states = code.path[:-1].flatten(0, 1)
+        self.guide, self.denoise = model.guide, batched(model.denoise)
+
+    def all(self) -> Tensor:
+        """Of all steps that run, (steps, b, c, h, w)."""
+        out, (steps, images) = torch.empty_like(self.states), self.code.path.shape[:2]
+
+        def work(rows: Tensor) -> None:
+            out[rows] = self.of(rows)
+            if self.progress:
+                self.progress(int(rows[-1]) // images + 1, steps - 1)
+
+        cost = 2 if self.code.guidance != 1 else 1
+        in_batches(work, len(out), batch_rows(self.states, cost))
+        return out.view_as(self.code.path[1:])
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Of some (step, image), counted through the images of one step after the other."""
+        code, images = self.code, self.code.path.shape[1]
+        image, i = rows % images, code.first + rows // images
+        at, to = code.grid.level(i), code.grid.level(i + 1)
+        w = torch.full((len(rows),), code.guidance, dtype=torch.float64)
+        predict = self.guide(guided(self.denoise, self.null.rows(image), w, code.rule))
+        prediction = predict(self.states[rows], at, self.text.rows(image))
+        return posterior(prediction, at, to, code.eta)[0]

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
-from noisespace import images
-from noisespace.code import Code
+from noisespace.core.code import Code
+from noisespace.core.grid import Grid
+from noisespace.core.steps import Ancestral
+from noisespace.core.transition import check_eta
 from noisespace.errors import InputError
-from noisespace.inversion.base import Defaults, Problem
-from noisespace.inversion.edit_friendly import amplitudes
-from noisespace.schedule import Grid
-from noisespace.step import check_eta
+from noisespace.inversion.problem import Defaults, Problem
+from noisespace.pictures import images
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,6 @@ class SDEdit:
         return images.painted(picture, self.strokes)
 
     def invert(self, problem: Problem) -> Code:
-        grid, x0 = problem.grid, problem.x0
-        first = len(grid) - round(self.strength * len(grid))
-        alpha, sigma = amplitudes(grid, first, x0)
-        path = torch.cat([alpha * x0 + sigma * problem.noise(1), x0[None]])
-        return Code(grid, path, self.eta, "none", info=problem.info())
+        grid = problem.grid
+        path = problem.noised(len(grid) - round(self.strength * len(grid)), problem.noise(1))
+        return Code(grid, path, Ancestral(self.eta), info=problem.info())

@@ -8,18 +8,20 @@ are, and a code can carry them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from noisespace.denoiser import Text, Touch
+from noisespace.core.condition import Condition
+from noisespace.core.controls import HookContext
+from noisespace.core.grid import Level
+from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
 from noisespace.models.base import Around
-from noisespace.prediction import Prediction
-from noisespace.schedule import Level
+from noisespace.models.exclusive import exclusive
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 Adapter = Mapping[str, Tensor]  # "<module>.down" (rank, in) and "<module>.up" (out, rank)
@@ -44,18 +46,15 @@ def new_adapter(network: nn.Module | None, rank: int, generator: Generator) -> d
 
 @contextmanager
 def adapting(network: nn.Module, adapter: Adapter) -> Iterator[None]:
-    """Adds an adapter's matrices to the projections of a network while it is called."""
-    modules, handles = dict(network.named_modules()), []
-    try:
+    """Adds an adapter's matrices to a network's projections while one caller evaluates it."""
+    with exclusive(network), ExitStack() as hooks:
+        modules = dict(network.named_modules()) if adapter else {}
         for name in {key.rpartition(".")[0] for key in adapter}:
             if name not in modules:
                 raise InputError(f"the adapter is of another network: there is no layer {name}")
             parts = adapter[f"{name}.down"], adapter[f"{name}.up"]
-            handles.append(modules[name].register_forward_hook(adding(*parts)))
+            hooks.callback(modules[name].register_forward_hook(adding(*parts)).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def adding(down: Tensor, up: Tensor) -> Any:
@@ -74,23 +73,12 @@ class Adapted(Around):
     adapter: Adapter
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
+        self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
-        with adapting(self.model.unet, self.adapter):
-            return direct(self.model).denoise(x, level, text, touch)
+        with adapting(self.model.network, self.adapter):
+            return self.model.uncompiled().denoise(x, level, condition, hooks)
 
 
-def direct(model: Any) -> Any:
-    """The model with its network called itself: compiled code would not see an adapter's hooks."""
-    if isinstance(model, Around):
-        return replace(model, model=direct(model.model))  # type: ignore[type-var]  # dataclasses
-    return model if getattr(model, "call", None) is None else replace(model, call=None)
-
-
-def adapted(model: Any, code: Any, source: bool = False) -> Any:
-    """The model that a code is replayed with: under the code's adapter, if it carries one.
-
-    ``source``: for the source alone, which some adapters leave alone.
-    """
-    idle = source and code.info.adapts == "targets"
-    return Adapted(model, code.adapter) if code.adapter and not idle else model
+def adapted(model: Any, adapter: Adapter) -> Any:
+    """The model that a code is replayed with: under the code's adapter, if it carries one."""
+    return Adapted(model, adapter) if adapter else model

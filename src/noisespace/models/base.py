@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from noisespace.denoiser import Site, Text, Touch
-from noisespace.prediction import Prediction
-from noisespace.schedule import Grid, Level
+from noisespace.core.backbone import Backbone, Denoiser
+from noisespace.core.condition import Condition
+from noisespace.core.grid import Grid
 
 
-class Model(Protocol):
+class Model(Backbone, Protocol):
     """What the loop needs of a model. It keeps no state between calls.
 
     ``name``: how it was asked for; ``fingerprint``: a hash of its weights and configuration;
     ``resolution``: the shorter side of its pictures in pixels and ``multiple`` what both sides must
     be multiples of; ``channels`` and ``factor``: latents are (b, channels, h/factor, w/factor);
     ``has_text``: whether prompts mean anything; ``defaults``: settings stored with the model;
-    ``state``: the dtype of states, float32 or wider; ``device`` where it runs.
+    ``state_dtype``: the dtype of states, float32 or wider; ``device`` where it runs; ``speed``:
+    what a record says of its speed-ups; ``alignment_folder``: of the alignment model it brings.
     """
 
     name: str
@@ -32,9 +34,15 @@ class Model(Protocol):
     factor: int
     has_text: bool
     defaults: Mapping[str, Any]
-    state: torch.dtype
+    state_dtype: torch.dtype
     dtype: torch.dtype
     device: torch.device
+    speed: Mapping[str, Any]
+    alignment_folder: Path | None
+
+    def uncompiled(self) -> Any:
+        """The model with its network called itself: compiled code would see no adapter's hooks."""
+        ...
 
     def grid(self, steps: int) -> Grid:
         """The model's noise schedule in that many steps."""
@@ -48,18 +56,13 @@ class Model(Protocol):
         """Latents as pixels (b, 3, h, w), about [-1, 1]; differentiable where gradients are on."""
         ...
 
-    def embed(self, prompts: Sequence[str]) -> Text:
+    def embed(self, prompts: Sequence[str]) -> Condition:
         """Prompts as embeddings; "" is the null text."""
         ...
 
-    def denoise(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
-    ) -> Prediction:
-        """The network (a Denoiser)."""
-        ...
-
-    def sites(self) -> tuple[Site, ...]:
-        """The places inside the network that controls can touch; () where there are none."""
+    @property
+    def network(self) -> Any:
+        """The module that ``denoise`` evaluates, None where there is none (an analytic model)."""
         ...
 
 
@@ -73,3 +76,13 @@ class Around:
         if name.startswith("__") or name == "model":  # while it is copied there is none yet
             raise AttributeError(name)
         return getattr(self.model, name)
+
+    def begin(self) -> Denoiser:
+        """In full: only what knows how to remember steps does (see ``models.caching``)."""
+        return self.denoise
+
+    def guide(self, guided: Denoiser) -> Denoiser:
+        return self.model.guide(guided)
+
+    def uncompiled(self) -> Any:
+        return replace(self, model=self.model.uncompiled())

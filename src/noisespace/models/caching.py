@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noisespace.denoiser import Denoiser, Text, Touch
+from noisespace.core.backbone import Denoiser
+from noisespace.core.condition import Condition
+from noisespace.core.controls import HookContext
+from noisespace.core.grid import Level
+from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
 from noisespace.models.base import Around
-from noisespace.prediction import Prediction
-from noisespace.schedule import Level
+from noisespace.models.exclusive import exclusive
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Cached(Around):
         whole = isinstance(self.every, int) and not isinstance(self.every, bool)
         if not whole or not 1 <= self.every <= 100:
             raise InputError(f"cache must be 1 to 100 steps, got {self.every!r}")
-        check_cacheable(self.model.unet)
+        check_cacheable(self.model.network)
 
     @property
     def speed(self) -> dict[str, Any]:
@@ -42,10 +45,10 @@ class Cached(Around):
         return {**self.model.speed, "cache": self.every}
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
+        self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         """In full: what is asked for outside a replay has no step before it."""
-        return self.model.denoise(x, level, text, touch)
+        return self.model.denoise(x, level, condition, hooks)
 
     def begin(self) -> Denoiser:
         """The denoiser of one replay."""
@@ -70,25 +73,25 @@ class Replaying:
 
     def __post_init__(self) -> None:
         # once, since a copy of a model counts its weights anew
-        self.shallow = Shallow(self.model.unet)
+        self.shallow = Shallow(self.model.network)
         self.short = replace(self.model, call=self.shallow)
         self.whole = replace(self.model, call=None)
 
     def __call__(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
+        self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         told = float(level.t.flatten()[0])
         if told != self.told:
             self.told, self.step, self.start = told, self.step + 1, 0
-        if touch is not None or torch.is_grad_enabled():
-            return self.model.denoise(x, level, text, touch)
+        if hooks is not None or torch.is_grad_enabled():
+            return self.model.denoise(x, level, condition, hooks)
         deep = self.kept.get(self.start)
         if self.step % self.every and deep is not None and len(deep) == len(x):
             self.shallow.deep = deep
-            prediction = self.short.denoise(x, level, text)
+            prediction = self.short.denoise(x, level, condition)
         else:
-            with watched(self.model.unet) as seen:
-                prediction = self.whole.denoise(x, level, text)
+            with watched(self.model.network) as seen:
+                prediction = self.whole.denoise(x, level, condition)
             self.kept[self.start] = seen[0]
         self.start += len(x)  # only now: where memory ran out, the same rows come again
         return prediction
@@ -101,11 +104,11 @@ class Shallow:
     With the features of the same state it is the U-Net, which a test holds.
     """
 
-    unet: Any
+    network: Any
     deep: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> Any:
-        unet, text = self.unet, encoder_hidden_states
+        unet, text = self.network, encoder_hidden_states
         emb = unet.time_embedding(unet.get_time_embed(sample=x, timestep=t))
         x = unet.conv_in(x)
         block, skips = unet.down_blocks[0], [x]
@@ -132,11 +135,12 @@ def watched(unet: nn.Module) -> Iterator[list[Tensor]]:
         seen.append(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
 
     last: Any = unet.get_submodule("up_blocks")[-1]  # type: ignore[index]  # a ModuleList
-    handle = last.register_forward_pre_hook(look, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        handle.remove()
+    with exclusive(unet):
+        handle = last.register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            yield seen
+        finally:
+            handle.remove()
 
 
 def crossing(block: Any) -> bool:
@@ -153,12 +157,3 @@ def check_cacheable(unet: Any) -> None:
             "caching is for the U-Nets of Stable Diffusion 1.x and 2.x; leave out cache for this "
             "model"
         )
-
-
-def loop_of(model: Any) -> Denoiser:
-    """The denoiser of one replay of a model: one that caches, where that is asked for.
-
-    A layer around a model that caches keeps it so by a ``begin`` of its own; under others, such as
-    an adapter, the network is evaluated in full.
-    """
-    return model.begin() if hasattr(type(model), "begin") else model.denoise

@@ -5,19 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from noisespace.denoiser import Text, Touch
-from noisespace.describe import describe
-from noisespace.energy import Score, check_scale, guided_by, try_score
+from noisespace.core.backbone import Denoiser
+from noisespace.core.gradient_guidance import Score, check_scale, guided_by, try_score
 from noisespace.models.base import Around, Model
-from noisespace.prediction import Prediction
-from noisespace.schedule import Level
+from noisespace.pictures.describe import describe
 
 
 @dataclass(frozen=True)
 class Guided(Around):
-    """A model whose every prediction is moved up a score (see ``noisespace.energy.guided_by``).
+    """A model whose guided predictions are moved up a score (``core.gradient_guidance.guided_by``).
 
     Sampling, inverting and editing under classifier guidance, also with unconditional models in
     pixel space: ``ns.Guided(model, score, scale=2.0)``. The model itself is left alone. Its codes
@@ -40,8 +36,6 @@ class Guided(Around):
         parts = (self.model.fingerprint, describe(self.score), self.scale, self.through)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def denoise(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
-    ) -> Prediction:
-        parts = (self.model.denoise, self.score, self.model.decode, self.scale)
-        return guided_by(*parts, through=self.through)(x, level, text, touch)
+    def guide(self, guided: Denoiser) -> Denoiser:
+        parts = (self.model.guide(guided), self.score, self.model.decode, self.scale)
+        return guided_by(*parts, through=self.through)

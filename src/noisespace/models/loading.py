@@ -15,7 +15,7 @@ import torch
 
 from noisespace.errors import InputError
 
-EMBEDDED = {name: Path(__file__).parent / name for name in ("scenes", "photos")}
+EMBEDDED = {name: Path(__file__).parent / "embedded" / name for name in ("scenes", "photos")}
 PIPELINES = {
     "StableDiffusionPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
     "StableDiffusionImg2ImgPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
@@ -85,16 +85,16 @@ def load(
         raise InputError("float64 does not run on MPS: use float32, or device cpu")
     folder = find(str(name))
     parts = check_folder(folder)
-    from noisespace.models.diffusers import from_pipeline
+    from noisespace.models.pipeline import from_pipeline
 
     config = read_json(folder / "scheduler" / "scheduler_config.json")
     scheduler = type(parts["scheduler"], (), {"config": config})()  # only name and config matter
     loaded = {k: load_part(folder, k, parts[k], kind) for k in parts if k != "scheduler"}
     speed.placed(loaded, place)
     model = from_pipeline(SimpleNamespace(scheduler=scheduler, **loaded), public_name(str(name)))
-    notes, towers = folder / "noisespace.json", folder / "alignment"
+    notes, alignment = folder / "noisespace.json", folder / "alignment"
     own = read_json(notes).get("defaults", {}) if notes.exists() else {}
-    model = replace(model, defaults=own, towers=towers if towers.is_dir() else None)
+    model = replace(model, defaults=own, alignment_folder=alignment if alignment.is_dir() else None)
     return speed.given(model, place)
 
 

@@ -72,11 +72,11 @@ def visiting(module: nn.Module, place: torch.device | None) -> AbstractContextMa
 
     Where somebody differentiates it stays: the way back needs its weights there.
     """
-    return nullcontext() if place is None else lent(module, place)
+    return nullcontext() if place is None else moved_to(module, place)
 
 
 @contextmanager
-def lent(module: nn.Module, place: torch.device) -> Iterator[None]:
+def moved_to(module: nn.Module, place: torch.device) -> Iterator[None]:
     module.to(place)
     try:
         yield
@@ -97,3 +97,13 @@ def check_gradients(network: nn.Module, place: torch.device | None) -> None:
             "offload layers goes without gradients, which this method needs: use offload parts, or "
             "a smaller size"
         )
+
+
+def weights_of(network: nn.Module) -> int:
+    """How many parameters it has; going through them takes a part of a small network's call."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def dtype_of_states(dtype: torch.dtype) -> torch.dtype:
+    """States are float32, or the network's dtype where that is wider."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -79,9 +79,9 @@ class Speed:
             model = replace(model, defaults={**model.defaults, "most_steps": FAST_STEPS})
         own: dict[str, Any] = {}
         if self.compile:
-            own["call"] = compiled(model.unet, place)
+            own["call"] = compiled(model.network, place)
         elif place.type == "cpu" and model.has_text and self.dtype == "float32":
-            pack_convolutions(model.unet)
+            pack_convolutions(model.network)
         if self.dtype == "mixed":
             own["mixed"] = HALF[place.type]
         if self.offload:

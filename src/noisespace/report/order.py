@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from noisespace.files import write_json
 from noisespace.report.claims import CLAIMS
+from noisespace.system.files import write_json
 
 IMAGES, QUICK_IMAGES = 20, 3  # of the benchmark
 

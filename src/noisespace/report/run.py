@@ -14,7 +14,6 @@ from typing import Any
 
 from noisespace.bench.summary import write_summary
 from noisespace.errors import InputError, reason
-from noisespace.files import alone, write_bytes, write_json
 from noisespace.models.base import Model
 from noisespace.report.claims import Verdict, studies_of, verdicts
 from noisespace.report.drawn import draw_axes, draw_gallery
@@ -27,6 +26,7 @@ from noisespace.study.budget import Budget
 from noisespace.study.finding import plain, save
 from noisespace.study.kept import Kept
 from noisespace.study.style import rendered
+from noisespace.system.files import alone, write_bytes, write_json
 from noisespace.version import VERSION
 
 Tell = Callable[..., None]

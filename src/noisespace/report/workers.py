@@ -18,8 +18,8 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from noisespace.forking import end_with_parent, in_environment, room
 from noisespace.report.order import Order
+from noisespace.system.workers import end_with_parent, in_environment, room
 
 EVERY = 0.5  # seconds between looks at what the processes tell
 MOST = 4  # processes, unless more are asked for: each holds a model

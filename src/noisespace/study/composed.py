@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from noisespace.denoiser import Text, Touch
+from noisespace.core.backbone import Denoiser
+from noisespace.core.condition import Condition
+from noisespace.core.controls import HookContext
+from noisespace.core.grid import Level
+from noisespace.core.prediction import Prediction
 from noisespace.models.base import Around
-from noisespace.prediction import Prediction
-from noisespace.schedule import Level
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,18 @@ class Composed(Around):
     concepts: tuple[str, ...]
     scale: float
 
-    def denoise(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
-    ) -> Prediction:
-        found = self.model.denoise(x, level, text, touch)
-        if not bool((level.alpha > 0).all()):
-            return found  # without signal, noise does not move x0
-        null = self.model.embed([""]).rows([0] * len(x))
-        eps, away = found.eps, self.model.denoise(x, level, null).eps
-        for concept in self.concepts:
-            towards = self.model.embed([concept]).rows([0] * len(x))
-            eps = eps + self.scale * (self.model.denoise(x, level, towards).eps - away)
-        return Prediction.from_eps(eps, x, level)
+    def guide(self, guided: Denoiser) -> Denoiser:
+        def composed(
+            x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
+        ) -> Prediction:
+            found = guided(x, level, condition, hooks)
+            if not bool((level.alpha > 0).all()):
+                return found  # without signal, noise does not move x0
+            null = self.model.embed([""]).rows([0] * len(x))
+            away, moved = self.model.denoise(x, level, null).eps, torch.zeros_like(x)
+            for concept in self.concepts:
+                towards = self.model.embed([concept]).rows([0] * len(x))
+                moved += self.scale * (self.model.denoise(x, level, towards).eps - away)
+            return found.shifted(moved, level)
+
+        return self.model.guide(composed)

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from noisespace.guidance import Guidance
+from noisespace.core.guidance import Guidance
 from noisespace.inversion import CycleDiffusion, EditFriendly
-from noisespace.models.analytic import Mixture
+from noisespace.models.families.analytic import Mixture
 from noisespace.models.guided import Guided
 from noisespace.models.loading import load
 from noisespace.study.budget import Task

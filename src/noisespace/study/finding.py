@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from noisespace.files import write_bytes, write_json
 from noisespace.study import STUDIES
 from noisespace.study.measure import Row
 from noisespace.study.style import rendered
+from noisespace.system.files import write_bytes, write_json
 
 
 @dataclass(frozen=True)

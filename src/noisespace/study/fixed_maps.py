@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from noisespace.api import edit, invert
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.errors import RunError
 from noisespace.inversion import CycleDiffusion, EditFriendly
-from noisespace.settings import method_defaults
+from noisespace.planning.settings import method_defaults
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import ENOUGH, Check, claim
 from noisespace.study.finding import Finding

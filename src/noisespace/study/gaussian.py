@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from noisespace.api import invert
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.inversion import EditFriendly
-from noisespace.models.analytic import Mixture
+from noisespace.models.families.analytic import Mixture
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim, exact
 from noisespace.study.draw_gaussian import BINS, KINDS, MEAN, draw_angles, draw_walks, histogram

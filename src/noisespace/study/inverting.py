@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noisespace.api import freeze, invert, reconstruct
 from noisespace.bench.costs import costing
-from noisespace.guidance import Guidance
+from noisespace.core.guidance import Guidance
 from noisespace.inversion import (
     BELM,
     DDIM,

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from noisespace.errors import InputError
-from noisespace.files import check_writable, remove_leftovers, write_bytes
 from noisespace.study.finding import Row, plain
+from noisespace.system.files import check_writable, remove_leftovers, write_bytes
 
 ROWS, PICTURES, NUMBERS = "rows.jsonl", "pictures", "numbers.json"
 

@@ -11,9 +11,9 @@ from torch.nn.functional import interpolate
 
 from noisespace.api import attention_maps
 from noisespace.bench.scenes import SceneEdit
-from noisespace.code import Code
-from noisespace.editing import Brief, DiffEdit
-from noisespace.sheet import heat
+from noisespace.core.code import Code
+from noisespace.editing import DiffEdit, EditContext
+from noisespace.pictures.sheet import heat
 from noisespace.study.kept import Kept
 from noisespace.study.measure import Row
 from noisespace.study.source_captions import naming, source, target
@@ -61,10 +61,10 @@ def differences(
     "mask iou": of its mask; "mask share": of the map inside; "touched": the place's own share.
     """
     prompts = [source(name, e) for e in some], [target(name, e) for e in some], [""] * len(some)
-    texts = tuple(model.embed(p) for p in prompts)
-    brief = Brief.of(model, code, texts, (1.0, 1.0))  # type: ignore[arg-type]
+    own, others, null = (model.embed(p) for p in prompts)
+    context = EditContext(model, code, own, others, null, (1.0, 1.0))
     editor = DiffEdit()
-    difference = editor.difference(brief)
+    difference = editor.difference(context)
     hard = editor.inside(difference)[:, 0].cpu().numpy()
     soft, rows = difference[:, 0].cpu().numpy(), []
     for i, one in enumerate(some):

@@ -11,8 +11,8 @@ import torch
 
 from noisespace.api import edit, invert
 from noisespace.bench.scenes import SceneEdit, grown
-from noisespace.code import Code
-from noisespace.editing import Brief, DiffEdit
+from noisespace.core.code import Code
+from noisespace.editing import DiffEdit, EditContext
 from noisespace.inversion import DDIM
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim
@@ -101,9 +101,9 @@ def found_masks(
     model: Any, code: Code, prompts: tuple[list[str], list[str]], thresholds: Sequence[float]
 ) -> dict[float, Any]:
     """DiffEdit's masks, bool (image, h, w), at each threshold; the map is made once."""
-    texts = tuple(model.embed(p) for p in (*prompts, [""] * len(prompts[0])))
-    brief = Brief.of(model, code, texts, (1.0, 1.0))  # type: ignore[arg-type]
-    difference = PUBLISHED.difference(brief)
+    source, targets, null = (model.embed(p) for p in (*prompts, [""] * len(prompts[0])))
+    context = EditContext(model, code, source, targets, null, (1.0, 1.0))
+    difference = PUBLISHED.difference(context)
     editors = {t: replace(PUBLISHED, threshold=t) for t in thresholds}
     return {t: e.inside(difference)[:, 0].cpu().numpy() for t, e in editors.items()}
 

@@ -14,7 +14,7 @@ from noisespace.bench import pixels
 from noisespace.bench.lpips import LPIPS, available
 from noisespace.bench.statistics import Bootstrap, Estimate
 from noisespace.bench.statistics import mean as estimate
-from noisespace.images import to_tensor
+from noisespace.pictures.images import to_tensor
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisespace.api import invert, reconstruct
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.editing import Shift
 from noisespace.inversion import CycleDiffusion, EditFriendly
 from noisespace.study.budget import Budget, Task

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisespace.api import edit, invert, reconstruct
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.editing import ColorEdit
 from noisespace.inversion import EditFriendly, SDEdit
 from noisespace.study.finding import Row

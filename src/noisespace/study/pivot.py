@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisespace.code import Code
-from noisespace.denoiser import Text
+from noisespace.core.code import Code
+from noisespace.core.condition import Condition
 from noisespace.study.measure import Row
 
 
-def noise(model: Any, code: Code, k: int, text: Text) -> Tensor:
+def noise(model: Any, code: Code, k: int, text: Condition) -> Tensor:
     """eps at the pivot's level k under a text, (b, c, h, w)."""
     return model.denoise(code.path[k], code.grid.level(k), text).eps
 

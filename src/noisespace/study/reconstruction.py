@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from noisespace.models.analytic import Mixture
+from noisespace.models.families.analytic import Mixture
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim
 from noisespace.study.draw_reconstruction import draw_guidance, draw_samples, draw_steps

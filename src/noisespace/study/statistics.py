@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from noisespace.api import invert
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.inversion import CycleDiffusion, EditFriendly
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim

@@ -13,14 +13,15 @@ import torch
 from noisespace.api import freeze
 from noisespace.bench.pictures import autoencoded as alone
 from noisespace.bench.scenes import changed, grown
-from noisespace.code import Code, Info
+from noisespace.core.code import Code, Info
+from noisespace.core.replay import EditPlan, replay
+from noisespace.core.rows import Rows, fresh_noise
+from noisespace.core.steps import Ancestral
 from noisespace.errors import InputError
-from noisespace.images import resize, to_tensor
-from noisespace.models.alignment import alignment_of
-from noisespace.models.analytic import Mixture
-from noisespace.replay import replay
-from noisespace.rows import assemble, fresh_noise
-from noisespace.settings import generators
+from noisespace.models.families.analytic import Mixture
+from noisespace.models.judges.alignment import alignment_of
+from noisespace.pictures.images import resize, to_tensor
+from noisespace.planning.settings import generators
 from noisespace.study.finding import Row
 from noisespace.study.measure import lpips, psnr
 from noisespace.train.draw import random_scene
@@ -88,15 +89,15 @@ def native(
     """
     grid, drawn = model.grid(steps), generators(seeds)
     shape = state_shape(model)
-    start = torch.stack([torch.randn(shape, generator=g, dtype=model.state) for g in drawn])
+    start = torch.stack([torch.randn(shape, generator=g, dtype=model.state_dtype) for g in drawn])
     start = start.to(model.device)
     info = Info(guidance=guidance, edit_guidance=guidance, prompts=tuple(prompts))
-    code = Code(grid, start.expand(steps + 1, *start.shape), 1.0, info=info)
+    code = Code(grid, start.expand(steps + 1, *start.shape), Ancestral(1.0), info=info)
     text, null = model.embed(list(prompts)), model.embed([""] * len(prompts))
-    cast = assemble((text, None), null, (guidance, guidance), True)
-    noise = fresh_noise(code, drawn)
-    states = [start, *(s.x[:, 0] for s in replay(model.denoise, code, cast, None, noise))]
-    return freeze(model, replace(code, path=torch.stack(states), correct="all"))
+    rows = Rows.of((text, None), null, (guidance, guidance), True)
+    plan = EditPlan(model, code, rows, noise=fresh_noise(start[None], drawn))
+    states = [start, *(s.x[:, 0] for s in replay(plan))]
+    return freeze(model, replace(code, path=torch.stack(states), step=Ancestral(1.0, "all")))
 
 
 def state_shape(model: Any) -> tuple[int, ...]:
@@ -149,7 +150,7 @@ def aligned(model: Any, prompts: Sequence[str], arrays: Sequence[np.ndarray]) ->
 
     No CLIP score: the towers know only what the model draws.
     """
-    if getattr(model, "towers", None) is None:
+    if model.alignment_folder is None:
         return [None] * len(arrays)
     pixels = torch.cat([to_tensor(array) for array in arrays])
     with torch.no_grad():

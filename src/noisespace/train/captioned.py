@@ -13,7 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from noisespace.models.alignment import Alignment
+from noisespace.models.judges.alignment import Alignment
 from noisespace.train.autoencoder import psnr
 from noisespace.train.classifier import NOTHING, Classifier
 from noisespace.train.evaluate import GUIDANCES, sample

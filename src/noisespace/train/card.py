@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from noisespace.models.pipeline import networks_of
 from noisespace.train.folder import Folder
 from noisespace.train.run import Trained
 
@@ -49,7 +50,7 @@ def embedded(trained: Trained) -> str | None:
 def model_card(trained: Trained, figures: dict[str, Any]) -> str:
     """MODEL_CARD.md; without figures, a snapshot's."""
     config, pipe = trained.config, trained.pipeline
-    networks = (pipe.vae, pipe.unet, pipe.text_encoder)
+    networks = networks_of(pipe).values()
     millions = sum(p.numel() for n in networks for p in n.parameters()) / 1e6
     known = embedded(trained)
     name = known or config.name

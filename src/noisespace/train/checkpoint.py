@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from noisespace.errors import InputError
-from noisespace.files import write_bytes
+from noisespace.system.files import write_bytes
 
 
 def save_checkpoint(

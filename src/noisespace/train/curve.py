@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from noisespace.files import write_bytes
+from noisespace.system.files import write_bytes
 
 
 def draw_curve(log: Path, path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from noisespace.models.alignment import Alignment
+from noisespace.models.judges.alignment import Alignment
 from noisespace.train.autoencoder import psnr
 from noisespace.train.dataset import Scenes
 from noisespace.train.draw import random_scene

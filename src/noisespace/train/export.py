@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from noisespace.models.loading import hush
+from noisespace.models.pipeline import networks_of
 from noisespace.train.diffusion import SCHEDULE
 
 Tell = Callable[[int], None]  # so many pictures more
@@ -86,8 +87,7 @@ def export(
     hush()
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    networks = (pipe.vae, pipe.unet, pipe.text_encoder)
-    for network in networks:
+    for network in networks_of(pipe).values():
         network.to(memory_format=torch.contiguous_format)
     rounded = assemble_half(pipe)
     rounded.save_pretrained(temporary, safe_serialization=True)
@@ -136,8 +136,9 @@ def assemble_half(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
     """A float16 copy of the pipeline."""
     networks = nn.ModuleDict(
         {
-            "unet": copy.deepcopy(pipe.unet).half(),
-            "text_encoder": copy.deepcopy(pipe.text_encoder).half(),
+            name: copy.deepcopy(network).half()
+            for name, network in networks_of(pipe).items()
+            if name != "vae"
         }
     )
     return assemble(copy.deepcopy(pipe.vae).half(), pipe.tokenizer, networks)

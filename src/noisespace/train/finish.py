@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from noisespace.errors import InputError
-from noisespace.files import write_json
-from noisespace.models.alignment import load_alignment
+from noisespace.models.judges.alignment import load_alignment
+from noisespace.system.files import write_json
 from noisespace.train import captioned, evaluate
 from noisespace.train.captioned import Judges, evaluate_captioned, evaluate_captions
 from noisespace.train.card import TITLES, embedded, model_card

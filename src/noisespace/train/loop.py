@@ -1,6 +1,6 @@
 """The training loop of every stage: rate, average, checkpoints, log, curve, progress with ETA.
 
-Several processes (``accelerate launch -m noisespace.cli train ...``) and the parts of a batch each
+Several processes (``accelerate launch -m noisespace train ...``) and the parts of a batch each
 take their rows of the same batch, so that neither changes what a step learns.
 """
 
@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import Tensor, nn
 
 from noisespace.errors import InputError, RunError
-from noisespace.files import write_bytes
+from noisespace.system.files import write_bytes
 from noisespace.train.checkpoint import load_checkpoint, save_checkpoint
 from noisespace.train.config import Config, Stage
 from noisespace.train.curve import draw_curve

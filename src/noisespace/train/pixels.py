@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from noisespace import images
-from noisespace.decode import load, unpack
 from noisespace.errors import InputError
-from noisespace.files import replacing, write_bytes
+from noisespace.pictures import images
+from noisespace.pictures.decode import load, unpack
+from noisespace.system.files import replacing, write_bytes
 from noisespace.train.loop import bar
 from noisespace.train.tables import Record
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from noisespace.files import write_bytes
+from noisespace.system.files import write_bytes
 from noisespace.train.autoencoder import encode_all
 from noisespace.train.dataset import Dataset
 from noisespace.train.loop import bar

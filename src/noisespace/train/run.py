@@ -13,7 +13,7 @@ from typing import Any
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from noisespace.errors import InputError
-from noisespace.files import alone, remove_leftovers, write_json
+from noisespace.system.files import alone, remove_leftovers, write_json
 from noisespace.train.alignment import AlignmentTask, build_alignment
 from noisespace.train.autoencoder import AutoencoderTask, build_autoencoder, encode_all
 from noisespace.train.checkpoint import load_checkpoint, read_header

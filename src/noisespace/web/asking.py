@@ -12,8 +12,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from noisespace.errors import InputError, RunError, reason
-from noisespace.metadata import png_bytes
-from noisespace.result import digest
+from noisespace.pictures.metadata import png_bytes
+from noisespace.planning.result import digest
 from noisespace.web.carrying import files_of
 from noisespace.web.limits import Limits
 from noisespace.web.panel import seconds

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.web.jobs import Gone
 
 
@@ -117,5 +117,6 @@ class Codes:
 
 def size(code: Code) -> int:
     """The bytes of a code's tensors."""
-    named = (code.path, code.residual, code.null, code.text, code.twin, *code.adapter.values())
+    named = (code.path, code.residual, code.null, code.text)
+    named = (*named, *code.kept.values(), *code.adapter.values())
     return sum(t.numel() * t.element_size() for t in named if t is not None)

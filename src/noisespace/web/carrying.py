@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from noisespace.describe import pixels_hash
 from noisespace.errors import InputError
-from noisespace.images import unpack_layer
+from noisespace.pictures.describe import pixels_hash
+from noisespace.pictures.images import unpack_layer
 from noisespace.web.fields import picture_of
 from noisespace.web.limits import TOGETHER, Limits
 from noisespace.web.paints import check_head

@@ -27,7 +27,7 @@ def weight(request: Any) -> int:
 
 def check_request(engine: Any, request: Any, owner: str) -> None:
     """Raises InputError, one sentence, for what an engine cannot do; nothing is denoised."""
-    from noisespace.settings import check_guidance
+    from noisespace.planning.settings import check_guidance
 
     if not isinstance(request, r.Request):
         raise InputError(f"expected a request, got {type(request).__name__}")
@@ -65,9 +65,9 @@ def check_code(model: Any, code: Any) -> None:
 
 def check_image(model: Any, request: Any, limits: Any) -> None:
     """Refuses a picture, or settings, that cannot be inverted here."""
-    from noisespace.decode import check_pixels
-    from noisespace.images import fitted_size
-    from noisespace.settings import check_guidance, generators, method_defaults
+    from noisespace.pictures.decode import check_pixels
+    from noisespace.pictures.images import fitted_size
+    from noisespace.planning.settings import check_guidance, generators, method_defaults
 
     height, width = request.image.shape[:2]
     check_pixels("the image", width, height, limits.pixels)
@@ -119,8 +119,8 @@ def size_of(model: Any, code: Any, request: Any) -> tuple[int, int]:
 
 def check_controls(model: Any, code: Any, request: Any) -> None:
     """Refuses an editor, mask or operation that cannot work on this picture."""
-    from noisespace.images import Fit, fitted_size
-    from noisespace.prepare import check_edit
+    from noisespace.pictures.images import Fit, fitted_size
+    from noisespace.planning.plan import check_edit
 
     targets = getattr(request, "targets", None) or (getattr(request, "target", ""),)
     source, fit = getattr(request, "source", ""), None

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 
 from noisespace.errors import InputError
-from noisespace.specs import parse_choice, parse_editor, parse_method, parse_operation
+from noisespace.planning.parsing import parse_choice, parse_editor, parse_method, parse_operation
 
 LONGEST = 500  # characters of a spec
 SMALL = {"maps": 64, "rank": 64, "iterations": 1000, "text_iterations": 1000, "descent": 64}

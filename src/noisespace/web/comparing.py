@@ -10,7 +10,7 @@ import gradio as gr
 from PIL import Image, ImageDraw
 
 from noisespace.errors import InputError
-from noisespace.metadata import png_bytes
+from noisespace.pictures.metadata import png_bytes
 from noisespace.web import asking
 from noisespace.web.controls import usual
 from noisespace.web.editing import Editing

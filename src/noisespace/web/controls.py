@@ -11,8 +11,8 @@ import gradio as gr
 from noisespace.editing import EDITORS, MASKS
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS
-from noisespace.settings import method_defaults
-from noisespace.specs import parse_choice
+from noisespace.planning.parsing import parse_choice
+from noisespace.planning.settings import method_defaults
 from noisespace.web.forms import Form, form
 from noisespace.web.records import PAINTED, Settings
 

@@ -10,13 +10,14 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from noisespace.code import Code
-from noisespace.denoiser import Text, Touch
-from noisespace.describe import describe
+from noisespace.core.code import Code
+from noisespace.core.condition import Condition
+from noisespace.core.controls import HookContext
+from noisespace.core.grid import Level
+from noisespace.core.prediction import Prediction
 from noisespace.models.base import Around
-from noisespace.prediction import Prediction
-from noisespace.result import digest
-from noisespace.schedule import Level
+from noisespace.pictures.describe import describe
+from noisespace.planning.result import digest
 from noisespace.web.cache import Codes
 from noisespace.web.choices import method_of
 from noisespace.web.jobs import PARTS, Cancelled, Job
@@ -34,10 +35,10 @@ class Guarded(Around):
     watch: Callable[[], None]
 
     def denoise(
-        self, x: Tensor, level: Level, text: Text, touch: Touch | None = None
+        self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         self.watch()
-        return self.model.denoise(x, level, text, touch)
+        return self.model.denoise(x, level, condition, hooks)
 
 
 class Cells:
@@ -123,7 +124,7 @@ class Known:
 
 def code_of(desk: Desk, request: Any) -> Known:
     """The code that a request is about: named by its key, known by its contents, or made now."""
-    from noisespace.settings import method_defaults
+    from noisespace.planning.settings import method_defaults
 
     model, owner = desk.model, desk.job.owner
     if getattr(request, "code", None):
@@ -147,7 +148,7 @@ def inverted(desk: Desk, request: Any, method: Any) -> Code:
     """One picture inverted with every seed, as one batch; the same call as the command line's."""
     from noisespace.api import caption
     from noisespace.api import invert as invert_images
-    from noisespace.models.captioning import captioner_of, who
+    from noisespace.models.judges.captioning import captioner_of, who
 
     source, writer = request.source, None
     if source.strip().lower() == "auto":

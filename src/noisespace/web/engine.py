@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.errors import InputError
 from noisespace.models.base import Model
 from noisespace.web.cache import Codes

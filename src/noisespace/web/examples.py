@@ -17,7 +17,7 @@ def examples_of(engine: Any) -> list[list[str]]:
     """Rows of a picture's path, its caption and an edit of it; none without the scenes model."""
     if "scenes" not in engine.models:
         return []
-    from noisespace.metadata import save_png
+    from noisespace.pictures.metadata import save_png
     from noisespace.train.draw import held_out_scene
 
     folder = Path(tempfile.mkdtemp(prefix="noisespace-examples-", dir=beside()))

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from noisespace.decode import load, unpack
 from noisespace.errors import InputError
+from noisespace.pictures.decode import load, unpack
 from noisespace.web.choices import LONGEST, editor_of, mask_of, method_of, operation_of
 from noisespace.web.limits import MIB, Limits
 
@@ -48,7 +48,7 @@ def _mask(value: Any) -> Any:
 
 def _strokes(value: Any) -> Any:
     """Paint as an RGBA picture."""
-    from noisespace.images import paint_layer
+    from noisespace.pictures.images import paint_layer
 
     if not isinstance(value, (Image.Image, np.ndarray)):
         raise InputError(f"expected strokes as pixels (RGBA), got {type(value).__name__}")

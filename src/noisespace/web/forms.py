@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from noisespace.errors import InputError
-from noisespace.specs import parse_choice
+from noisespace.planning.parsing import parse_choice
 from noisespace.web.parameters import Field, fields_of, form_values, spec
 from noisespace.web.written import WRITTEN
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from noisespace.metadata import png_bytes
+from noisespace.pictures.metadata import png_bytes
 from noisespace.web import answers as a
 from noisespace.web.jobs import Gone, Job
 from noisespace.web.serving import FILE, LONGEST_WAIT, PNG, ZIP, Api, Id, Index

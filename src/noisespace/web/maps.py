@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.errors import InputError
 
 SIDE = 320  # pixels that a map is enlarged to at least, each latent position a square

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from noisespace.errors import InputError
-from noisespace.metadata import png_bytes
+from noisespace.pictures.metadata import png_bytes
 from noisespace.web import asking, maps, strokes
 from noisespace.web.editing import Editing
 from noisespace.web.following import follow, telling

@@ -7,8 +7,8 @@ from io import BytesIO
 
 from PIL import Image
 
-from noisespace.decode import check_pixels
 from noisespace.errors import InputError
+from noisespace.pictures.decode import check_pixels
 from noisespace.web.limits import MIB
 
 BYTES = 5 * MIB // 4  # of paint: more than a board's canvas can hold

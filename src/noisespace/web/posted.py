@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from noisespace.decode import FORMATS
 from noisespace.errors import InputError
-from noisespace.images import unpack_layer
+from noisespace.pictures.decode import FORMATS
+from noisespace.pictures.images import unpack_layer
 from noisespace.web import requests as r
 from noisespace.web.fields import Key, MaskSpec, Operation, Part, Share, picture_of
 from noisespace.web.limits import TOGETHER, Limits

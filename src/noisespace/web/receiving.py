@@ -10,8 +10,8 @@ import gradio as gr
 from PIL import Image
 
 from noisespace.errors import InputError
-from noisespace.metadata import png_bytes
-from noisespace.result import digest
+from noisespace.pictures.metadata import png_bytes
+from noisespace.planning.result import digest
 from noisespace.web import asking, strokes
 from noisespace.web.carrying import Carried, carried
 from noisespace.web.controls import Controls

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.errors import InputError
-from noisespace.images import fitted_size
 from noisespace.inversion import METHODS
-from noisespace.metadata import KEY, MAX_RECORD
+from noisespace.pictures.images import fitted_size
+from noisespace.pictures.metadata import KEY, MAX_RECORD
 from noisespace.web.written import parse_repr, spec_of
 
 PAINTED = "mask.png"  # what a painted mask is called in commands and archives

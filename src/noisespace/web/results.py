@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from noisespace.metadata import png_bytes
+from noisespace.pictures.metadata import png_bytes
 
 
 @dataclass(frozen=True)

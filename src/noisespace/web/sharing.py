@@ -11,7 +11,7 @@ from typing import Any
 
 from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.inversion import METHODS
-from noisespace.specs import parse_choice
+from noisespace.planning.parsing import parse_choice
 from noisespace.web.records import PAINTED, Settings
 
 INPUT = "input.png"

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from noisespace.decode import FORMATS
 from noisespace.errors import InputError
+from noisespace.pictures.decode import FORMATS
 from noisespace.web.folders import folder_size, upload_folder
 from noisespace.web.guard import App, Message, Receive, Scope, Send, headers_of, respond
 from noisespace.web.limits import Limits

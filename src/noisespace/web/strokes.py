@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from noisespace.errors import InputError
-from noisespace.images import unpack_layer
-from noisespace.specs import parse_operation
+from noisespace.pictures.images import unpack_layer
+from noisespace.planning.parsing import parse_operation
 from noisespace.web.limits import Limits
 from noisespace.web.records import STROKES, strokes_in
 from noisespace.web.requests import Paint

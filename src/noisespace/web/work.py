@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from noisespace.code import Code
+from noisespace.core.code import Code
 from noisespace.errors import reason
 from noisespace.web import requests as r
 from noisespace.web.choices import editor_of, mask_of
@@ -137,7 +137,7 @@ def trial(desk: Desk, asked: r.EditRequest) -> tuple[Cell, Known | None]:
 def attention(desk: Desk, request: r.AttentionRequest) -> Outcome:
     """The attention of words, as maps and drawn over the picture."""
     from noisespace.api import attention_maps
-    from noisespace.sheet import heat
+    from noisespace.pictures.sheet import heat
 
     known = code_of(desk, request)
     desk.enter("editing")
@@ -155,21 +155,22 @@ def original(desk: Desk, known: Known, request: Any) -> np.ndarray:
 
 def find_mask(desk: Desk, request: r.MaskRequest) -> Outcome:
     """The mask that DiffEdit or a word's attention finds, of the picture's size."""
-    from noisespace.editing import Brief
+    from noisespace.editing import EditContext
     from noisespace.models.adapters import adapted
-    from noisespace.prepare import embed, fitting, sources
-    from noisespace.result import mask_pictures
+    from noisespace.planning.inputs import embed
+    from noisespace.planning.plan import fit_code, source_conditions
+    from noisespace.planning.result import fits_of, mask_pictures
 
     known = code_of(desk, request)
     desk.enter("editing")
-    code = fitting(desk.model, known.code)
-    text, null = sources(desk.model, code)
+    code = fit_code(desk.model, known.code)
     count = code.path.shape[1]
+    text, null = source_conditions(desk.model, code.info, count)
     targets = embed(desk.model, [request.target] * count)
-    model = adapted(desk.model, code)
-    brief = Brief.of(model, code, (text, targets, null), (code.guidance, code.guidance))
-    weights = mask_of(request.mask).mask(brief)
-    found = mask_pictures(weights, code, list(range(count)), 1)
+    model = adapted(desk.model, code.adapter)
+    context = EditContext(model, code, text, targets, null, (code.guidance, code.guidance))
+    weights = mask_of(request.mask).mask(context)
+    found = mask_pictures(weights, fits_of(code), range(count), 1)
     return Outcome("mask", mask=found[0] if isinstance(found, list) else found, **known.told())
 
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noisespace.errors import InputError
-from noisespace.specs import parse_choice
+from noisespace.planning.parsing import parse_choice
 
 WRITTEN = {"self_": "self"}  # as the command line writes them
 
 
 def text_of(value: Any) -> str:
-    """A field's value as ``noisespace.specs`` reads it."""
+    """A field's value as ``noisespace.planning.parsing`` reads it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

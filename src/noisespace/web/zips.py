@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from noisespace.code import Code
-from noisespace.metadata import png_bytes
+from noisespace.core.code import Code
+from noisespace.pictures.metadata import png_bytes
 from noisespace.web.results import Outcome
 from noisespace.web.sharing import archive
 

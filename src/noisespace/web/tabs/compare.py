@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from noisespace.specs import EDITORS, NAMES
+from noisespace.planning.parsing import EDITORS, NAMES
 from noisespace.web.panel import panel
 
 USUAL = ["ddim", "negative-prompt", "cycle-diffusion", "edit-friendly"]

@@ -1,0 +1,1 @@
+"""The loop and its four contracts; torch only."""

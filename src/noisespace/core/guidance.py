@@ -1,0 +1,126 @@
+"""Guidance: denoiser in, denoiser out. w = 1 means off, and then costs one evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from noisespace.core.backbone import Backbone, Denoiser
+from noisespace.core.batching import batched
+from noisespace.core.condition import Condition
+from noisespace.core.controls import HookContext
+from noisespace.core.grid import Level, broadcast
+from noisespace.core.prediction import Prediction
+from noisespace.errors import InputError
+
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]  # (null's view, text's view, w) -> guided view
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How the predictions under the text and under the null text are mixed.
+
+    ``rule``: "cfg", ``null + w (text - null)`` (arXiv 2207.12598), or "proximal"
+    (arXiv 2306.05414), which keeps of (text - null) only what exceeds its ``quantile``:
+    ``mode`` "hard" keeps those entries as they are, "soft" shrinks them by the threshold.
+
+    Below timestep ``below``, "proximal" also pulls the predicted x0 of the unedited entries (those
+    under the threshold, away from its edge by one latent pixel) to the source's, by ``pull``.
+    """
+
+    rule: Literal["cfg", "proximal"] = "cfg"
+    quantile: float = 0.7
+    mode: Literal["hard", "soft"] = "hard"
+    pull: float = 0.0
+    below: int = 400
+
+    def pulled(self, x0: Tensor, delta: Tensor, anchor: Tensor, level: Level) -> Tensor:
+        """x0 moved towards ``anchor`` where the edit leaves no trace in ``delta``."""
+        if self.rule != "proximal" or self.pull == 0:
+            return x0
+        edited = (delta.abs() > edited_threshold(delta, self.quantile)).to(x0)
+        kept = 1 - torch.nn.functional.max_pool2d(edited, 3, stride=1, padding=1)
+        late = broadcast((level.t < self.below).double(), x0)
+        return x0 - late * self.pull * kept * (x0 - anchor)
+
+    def mix(self, null: Tensor, text: Tensor, w: Tensor) -> Tensor:
+        if self.rule == "cfg":
+            return null + w * (text - null)
+        return null + w * proximal(text - null, self.quantile, self.mode)
+
+
+def proximal(delta: Tensor, quantile: float, mode: str) -> Tensor:
+    """The proximal operator of the L0 (hard) or L1 (soft) norm, threshold by row's quantile."""
+    cut = edited_threshold(delta, quantile)
+    if mode == "hard":
+        return torch.where(delta.abs() > cut, delta, 0.0)
+    return delta.sign() * (delta.abs() - cut).clamp(min=0)
+
+
+def edited_threshold(delta: Tensor, quantile: float) -> Tensor:
+    """Each row's ``quantile`` of |delta|, (rows, 1, 1, 1)."""
+    # numpy's and torch's quantile agree; kthvalue has no limit of 2^24 entries
+    flat = delta.abs().flatten(1)
+    k = max(1, round(quantile * (flat.shape[1] - 1)) + 1)
+    return flat.kthvalue(k, dim=1).values.view(-1, 1, 1, 1)
+
+
+def guided(
+    denoise: Denoiser,
+    null: Condition,
+    w: Tensor,
+    guidance: Guidance | None = None,
+    anchor: Tensor | None = None,
+) -> Denoiser:
+    """A denoiser under the prompt's guidance: one weight a row, ``w`` (rows,), and one null text.
+
+    Rows with w = 1 are evaluated once, the others twice; all evaluations of a call go through the
+    network as one batch, the text's rows first. Under ``hooks`` every row is evaluated twice.
+    ``anchor`` (rows, c, h, w) is the source's x0, which proximal guidance pulls to.
+    """
+    guidance = guidance or Guidance()
+    guided_rows = torch.nonzero(w != 1)[:, 0]
+
+    def denoise_guided(
+        x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
+    ) -> Prediction:
+        if len(w) != len(x):
+            raise InputError(f"guidance needs one weight a row, got {len(w)} for {len(x)} rows")
+        if len(guided_rows) == 0:
+            return denoise(x, level, condition, hooks)
+        rows = guided_rows.to(x.device)
+        # Controls see a whole batch, (guide, image, row): then no null row is left out.
+        twice = guided_rows if hooks is None else torch.arange(len(x))
+        both = denoise(
+            torch.cat([x, x[twice.to(x.device)]]),
+            level.cat(level.rows(twice)),
+            condition.cat(null.rows(twice)),
+            hooks,
+        )
+        weight = broadcast(w[guided_rows], x)
+        out = both.rows(slice(0, len(x)))
+        nulls, texts = both.rows(slice(len(x), None)), out.rows(rows)
+        if hooks is not None:
+            nulls = nulls.rows(rows)
+        mixed = nulls.map(texts, lambda a, b: guidance.mix(a, b, weight))
+        x0 = mixed.x0
+        if anchor is not None:
+            x0 = guidance.pulled(x0, texts.eps - nulls.eps, anchor[rows], level.rows(guided_rows))
+        return Prediction(out.x0.index_copy(0, rows, x0), out.eps.index_copy(0, rows, mixed.eps))
+
+    return denoise_guided
+
+
+def under_guidance(
+    model: Backbone, null: Condition, w: float, rule: Guidance | None = None
+) -> Denoiser:
+    """A model under one weight in all rows of ``null``, in batches that fit, and its own guidance.
+
+    What the model adds comes after the prompt's guidance, once.
+    """
+    weights = torch.full((len(null),), w, dtype=torch.float64)
+    return model.guide(guided(batched(model.denoise), null, weights, rule))

@@ -1,0 +1,1 @@
+"""Operations on a code: its noise maps carry the image."""

@@ -1,0 +1,129 @@
+"""What every inversion is given and what it must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from noisespace.core.backbone import Denoiser
+from noisespace.core.code import Code, Info
+from noisespace.core.condition import Condition
+from noisespace.core.grid import Grid
+from noisespace.errors import InputError
+
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The published settings of a method: steps, w inverting, w editing."""
+
+    steps: int
+    invert: float
+    edit: float
+
+
+class Checkpointing(Protocol):
+    """Where a long optimisation leaves what it needs to go on after an interruption."""
+
+    def load(self) -> dict[str, Tensor] | None: ...
+
+    def save(self, state: dict[str, Tensor]) -> None: ...
+
+    def done(self) -> None: ...
+
+
+class NoCheckpoint:
+    """Keeps nothing."""
+
+    def load(self) -> None:
+        return None
+
+    def save(self, state: dict[str, Tensor]) -> None:
+        pass
+
+    def done(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of images to invert with a model.
+
+    ``x0`` (b, c, h, w); ``text``, ``null``: one row an image; ``guidance``: the w of the inversion;
+    ``generators``: one an image, on the CPU, so that a seed means the same on every device and
+    results do not depend on the batch; ``checkpoint``: where an optimisation leaves its state.
+    """
+
+    model: Any
+    grid: Grid
+    x0: Tensor
+    text: Condition
+    null: Condition
+    guidance: float
+    generators: Sequence[Generator]
+    progress: Progress | None = None
+    checkpoint: Checkpointing = field(default_factory=NoCheckpoint)
+
+    @property
+    def denoise(self) -> Denoiser:
+        """The model's network, without guidance."""
+        return self.model.denoise
+
+    @property
+    def network(self) -> Any:
+        """The module behind it, None where the model has none (an analytic one)."""
+        return self.model.network
+
+    def tell(self, done: int, total: int, note: str = "") -> None:
+        """Progress, with a note (a loss) for whoever shows one: ``progress.note(text)``."""
+        if note and hasattr(self.progress, "note"):
+            self.progress.note(note)  # type: ignore[union-attr]
+        if self.progress:
+            self.progress(done, total)
+
+    def noise(self, count: int) -> Tensor:
+        """Standard normal noise (count, b, c, h, w), each image's from its own generator."""
+        shape = (count, *self.x0.shape[1:])
+        drawn = [torch.randn(shape, generator=g, dtype=self.x0.dtype) for g in self.generators]
+        return torch.stack(drawn, dim=1).to(self.x0.device)
+
+    def noised(self, first: int, noise: Tensor) -> Tensor:
+        """The images noised to the levels first..n-1, and themselves: (levels + 1, b, c, h, w).
+
+        ``noise`` (levels or 1, b, c, h, w).
+        """
+        level = self.grid.level(torch.arange(first, len(self.grid)))
+        states = noise.expand(len(level.alpha), *noise.shape[1:])
+        alpha, sigma = level.amplitudes(states)
+        return torch.cat([alpha * self.x0 + sigma * states, self.x0[None]])
+
+    def info(self, **more: Any) -> Info:
+        """What is known of the code already, and ``more``."""
+        return Info(guidance=self.guidance).model_copy(update=more)
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> None:
+    """Raises InputError for what is no finite number in [low, high]."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not known or not low <= value <= high:
+        raise InputError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
+
+
+@runtime_checkable
+class Inversion(Protocol):
+    """A frozen dataclass: its fields are the hyper-parameters, its repr the record."""
+
+    defaults: ClassVar[Defaults]
+
+    def check(self, grid: Grid) -> None:
+        """Raises InputError for fields that do not fit, before any network runs."""
+        ...
+
+    def invert(self, problem: Problem) -> Code:
+        """The code of a batch of images."""
+        ...

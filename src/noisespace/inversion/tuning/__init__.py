@@ -1,0 +1,1 @@
+"""What optimised inversions share."""

@@ -1,0 +1,54 @@
+"""UniTune: the network is fitted to one image under its prompt, then SDEdit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from noisespace.core.code import Code
+from noisespace.core.grid import Grid
+from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.sdedit import SDEdit
+from noisespace.inversion.tuning.adapter_fitting import (
+    check_counts,
+    check_one,
+    check_rates,
+    fit,
+    sparing,
+)
+from noisespace.inversion.tuning.recompute import check_recompute
+from noisespace.models.adapters import new_adapter
+
+
+@dataclass(frozen=True)
+class UniTune:
+    """UniTune (arXiv 2210.09477): the network is fitted to the image under its prompt, then SDEdit.
+
+    ``iterations`` of the training's loss on fresh noisings at ``lr`` (Adam, a low-rank adapter of
+    ``rank``); the edit starts from ``strength`` of the steps. In the paper the prompt of the fit is
+    a rare word, which the edit's prompt then begins with. ``recompute`` as in ``NullText``. One
+    image at a time.
+    """
+
+    strength: float = 0.8
+    iterations: int = 128
+    lr: float = 0.001
+    rank: int = 8
+    recompute: bool | None = None
+
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
+
+    def check(self, grid: Grid) -> None:
+        SDEdit(self.strength).check(grid)
+        check_counts(self.iterations, rank=self.rank)
+        check_rates(self.lr)
+        check_recompute(self.recompute)
+
+    def invert(self, problem: Problem) -> Code:
+        check_one(problem, "unitune")
+        adapter = new_adapter(problem.network, self.rank, problem.generators[0])
+        counts = (self.iterations, self.lr)
+        with sparing(problem, adapter, self.recompute):
+            fit(problem, adapter, lambda _: problem.text, counts, (0, self.iterations))
+        code = SDEdit(self.strength).invert(problem)
+        return replace(code, adapter=adapter)

@@ -1,0 +1,1 @@
+"""Networks at the boundary: one file a family."""

@@ -1,0 +1,1 @@
+"""Models that look at pictures: alignment with prompts, captions."""

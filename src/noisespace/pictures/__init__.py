@@ -1,0 +1,1 @@
+"""Pictures outside the models: decoding, sizes, records inside PNG files, sheets."""

@@ -1,0 +1,1 @@
+"""What stands between a call of the API and the loop."""
