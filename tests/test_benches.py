@@ -63,7 +63,8 @@ def test_the_textbook_gives_the_library_s_results():
     maps = s.maps()
     source = textbook.edit(model, maps, s.source, s.skip, races.W_SOURCE)
     torch.testing.assert_close(source, s.x0, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(code.path[0], maps.x[s.skip])
+    lattice = code.lattice / 2 + 1e-6  # to which the library brings the states
+    torch.testing.assert_close(code.path[0], maps.x[s.skip], atol=lattice, rtol=0)
     theirs = textbook.edit(model, maps, races.TARGETS[0], s.skip, races.W_TARGET)
     torch.testing.assert_close(edited, theirs, atol=2e-2, rtol=2e-2)  # w = 15 amplifies rounding
     assert (edited - s.x0).abs().max() > 0.2

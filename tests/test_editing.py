@@ -320,7 +320,7 @@ def test_repeated_words_are_told_apart(model):
 def test_prompt_to_prompt_windows_count_executed_steps(model):
     code = code_of(model, ns.EditFriendly(skip=0.5), steps=20)
     text = model.embed([SOURCE])
-    context = EditContext.of(model, code, (text, model.embed([TARGET]), text), (1.0, 1.0))
+    context = EditContext(model, code, text, model.embed([TARGET]), text, (1.0, 1.0))
     when = ns.PromptToPrompt(cross=0.8, windows={"dog": (0.5, 1.0)}).schedule(context)
     assert len(when) == 10
     assert when[:, 0, 0, 0, 0, 1].tolist() == [1] * 8 + [0] * 2
@@ -371,13 +371,11 @@ def test_what_is_done_before_a_step_is_done_to_its_own_states(model):
             seen.append(step)
             return x
 
-        from noisespace.core.replay import replay
-        from noisespace.core.rows import assemble
-        from noisespace.planning.plan import sources
+        from noisespace.core.replay import EditPlan, replay
+        from noisespace.planning.plan import plan_reconstruction
 
-        text, null = sources(model, code)
-        cast = assemble((text, None), null, (1.0, 1.0), True)
-        steps = list(replay(model.denoise, code, cast, Controls(before=before)))
+        rows = plan_reconstruction(model, code, 1.0).rows
+        steps = list(replay(EditPlan(model, code, rows, Controls(before=before))))
         assert len(seen) == states * len(steps)
 
 

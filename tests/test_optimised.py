@@ -9,10 +9,13 @@ import pytest
 import torch
 
 import noisespace as ns
-from noisespace.core.steps.coupled import Belm
+from noisespace.core.code import Code
+from noisespace.core.replay import EditPlan, replay
+from noisespace.core.rows import Rows
+from noisespace.core.steps import Belm
 from noisespace.core.transition import renoise
 from noisespace.errors import InputError
-from noisespace.inversion import kept, solvers, tuning
+from noisespace.inversion.tuning import checkpoint, embedding, solvers
 from noisespace.inversion.problem import Problem
 from noisespace.inversion.tuning.solvers import Memory, adam, gauss_newton, gradient, mean_square
 from tiny import double, tiny_pixels, tiny_sd
@@ -45,9 +48,9 @@ def problem_of(model, steps=5, count=2):
 
 def residual_at(model, k=2, part="null"):
     problem = problem_of(model)
-    tune = tuning.Tuning(part, W, 3, "adam", lambda k: 0.01, lambda k: 0.0)
+    tune = embedding.Tuning(part, W, 3, "adam", lambda k: 0.01, lambda k: 0.0)
     path = ns.DDIM().invert(problem).path
-    return tuning.residual_of(problem, tune, k, path[k] + 0.1, path[k + 1]), tune.start(problem)
+    return embedding.residual_of(problem, tune, k, path[k] + 0.1, path[k + 1]), tune.start(problem)
 
 
 # ---- gradients and solvers
@@ -255,7 +258,7 @@ class StopError(Exception):
 
 @pytest.mark.parametrize("method", [TUNED[0], TUNED[1], TUNED[5]], ids=repr)
 def test_an_interrupted_run_goes_on(model, method, tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     file, seen = tmp_path / "run.part", []
 
     def stop(done, total):
@@ -370,16 +373,12 @@ def test_belm_is_of_second_order():
         """Down from one noise to the clean end, plain or with BELM's steps after the first."""
         grid = mixture.grid(steps)
 
-        def predict(x, i):
-            return mixture.denoise(x, grid.level(i), mixture.embed([""]))
-
-        x, before = renoise(predict(start, 0), grid.level(1)), start
-        for i in range(1, steps):
-            if second:
-                (x, before), _ = Belm().down(predict, grid, i, (x, before))
-            else:
-                x = renoise(predict(x, i), grid.level(i + 1))
-        return x
+        null = mixture.embed([""])
+        x = renoise(mixture.denoise(start, grid.level(0), null), grid.level(1))
+        way = {"step": Belm(), "kept": {"twin": start[None]}} if second else {}
+        code = Code(grid, x[None].expand(steps, *x.shape), **way)
+        plan = EditPlan(mixture, code, Rows.of((null, None), null, (1.0, 1.0), True))
+        return list(replay(plan))[-1].x[0]
 
     exact = end(1000, True)
     for second, order in ((False, 1), (True, 2)):

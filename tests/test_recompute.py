@@ -9,8 +9,8 @@ import torch
 
 import noisespace as ns
 from noisespace.errors import RunError
-from noisespace.inversion import recompute as memory
-from noisespace.inversion.tuning.recompute import Kept, container_room, free_memory, same
+from noisespace.inversion.tuning import recompute as memory
+from noisespace.inversion.tuning.recompute import SavedBytes, container_memory, free_memory, same
 from tiny import double, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -151,13 +151,13 @@ def test_a_pass_given_up_is_freed(model, monkeypatch):
     import gc
     import weakref
 
-    kept, call = [], Kept.__call__
+    kept, call = [], SavedBytes.__call__
 
     def watched(self, x):
         kept.append(weakref.ref(x.untyped_storage()))
         return call(self, x)
 
-    monkeypatch.setattr(Kept, "__call__", watched)
+    monkeypatch.setattr(SavedBytes, "__call__", watched)
     monkeypatch.setattr(memory, "free_memory", lambda device: 100_000.0)
     own = {p.untyped_storage().data_ptr() for p in model.unet.parameters()}
     gc.disable()
@@ -177,13 +177,13 @@ def test_a_pass_given_up_is_freed(model, monkeypatch):
 def test_free_memory_is_the_machines_or_the_containers(tmp_path, monkeypatch):
     cpu = torch.device("cpu")
     assert 1e6 < free_memory(cpu) < 1e14
-    assert container_room(tmp_path) == torch.inf
+    assert container_memory(tmp_path) == torch.inf
     for name, text in (("max", "max"), ("current", "300"), ("stat", "anon 200\ninactive_file 50")):
         (tmp_path / f"memory.{name}").write_text(f"{text}\n")
-    assert container_room(tmp_path) == torch.inf
+    assert container_memory(tmp_path) == torch.inf
     (tmp_path / "memory.max").write_text("1000\n")
-    assert container_room(tmp_path) == 1000 - 300 + 50
-    monkeypatch.setattr(memory, "container_room", lambda: 5.0)
+    assert container_memory(tmp_path) == 1000 - 300 + 50
+    monkeypatch.setattr(memory, "container_memory", lambda: 5.0)
     assert free_memory(cpu) == 5.0
     assert free_memory(torch.device("meta")) == torch.inf
 
@@ -193,7 +193,7 @@ def test_free_memory_is_the_machines_or_the_containers(tmp_path, monkeypatch):
 
 def kept_bytes(unet, rows, side, tokens=16, on=False):
     """What one pass keeps, on latents (rows, 4, side, side)."""
-    count = Kept(unet)
+    count = SavedBytes(unet)
     x = torch.randn(rows, 4, side, side)
     embedding = torch.randn(rows, tokens, 32, requires_grad=True)
     if on:

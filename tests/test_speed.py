@@ -73,13 +73,17 @@ def spied(model, **options):
 
 def test_an_inversion_is_one_batch_of_the_steps_that_run(model):
     spy, code = spied(model)
-    assert spy.rows == [2 * (STEPS - code.first)]  # both guides of 6 steps; 4 are skipped
+    # both guides of 6 steps (4 are skipped), then of the first state alone, for the lattice
+    assert spy.rows == [2 * (STEPS - code.first), 2]
+    spy = Spy(model)
+    ns.invert(spy, IMAGE, PROMPT, ns.EditFriendly(lattice=False), steps=STEPS, guidance=3.5)
+    assert spy.rows == [2 * (STEPS - code.first)]
 
 
 def test_an_inversion_without_guidance_evaluates_once(model):
     spy = Spy(model)
     code = ns.invert(spy, IMAGE, PROMPT, ns.EditFriendly(), steps=STEPS, guidance=1.0)
-    assert spy.rows == [STEPS - code.first]
+    assert spy.rows == [STEPS - code.first, 1]
     spy = Spy(model)
     ns.invert(spy, IMAGE, PROMPT, ns.DDIM(), steps=STEPS)
     assert spy.rows == [1] * STEPS
@@ -467,7 +471,7 @@ def test_compiled_code_serves_replays_and_nobody_who_looks_inside(single):
     fast = replace(single, call=compiled)
     code = ns.invert(fast, IMAGE, PROMPT, steps=STEPS, guidance=1.0)
     got = ns.edit(fast, code, OTHER, guidance=3.0).latents
-    assert len(calls) == 1 + STEPS - code.first
+    assert len(calls) == 2 + STEPS - code.first  # the inversion's two evaluations
     torch.testing.assert_close(got, ns.edit(single, code, OTHER, guidance=3.0).latents)
     calls.clear()
     ns.edit(fast, code, OTHER, guidance=3.0, editor=ns.PromptToPrompt(self_=1.0, cross=1.0))

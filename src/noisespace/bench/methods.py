@@ -25,7 +25,7 @@ from noisespace.pictures.describe import describe
 from noisespace.pictures.images import Fit, fitted_size
 from noisespace.planning.parsing import parse_choice, parse_editor, parse_method
 from noisespace.planning.plan import check_edit
-from noisespace.planning.settings import check_guidance
+from noisespace.planning.settings import check_guidance, check_inversion
 
 PLAIN = ("nothing", "autoencoder")
 OWN = "own"

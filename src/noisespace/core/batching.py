@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def batch_rows(like: Tensor, cost: int) -> int:
     On a GPU a power of two: the last digits depend on the batch, which a little more or less of
     free memory shall not change.
     """
-    positions = like.shape[2:].numel()
+    positions = math.prod(like.shape[2:])
     if like.device.type != "cuda":
         return max(1, min(MOST, CPU_POSITIONS // positions) // cost)
     most = min(MOST, free_cuda(like.device) // POSITION_BYTES // positions) // cost

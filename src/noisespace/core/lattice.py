@@ -17,7 +17,7 @@ from torch import Tensor
 MARGIN = 16  # times the measured spread of a mean: the least spacing
 # The spacing where the spread asks for none larger: far above the rounding of a mean, far below
 # what a picture of 8 bits shows.
-USUAL = {torch.float32: 2.0**-10, torch.float64: 2.0**-30}
+USUAL = {torch.float32: 2.0**-10, torch.float64: 2.0**-36}
 
 
 def snap(x: Tensor, spacing: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -27,7 +27,7 @@ class CycleDiffusion:
     skip: int | float = 0.36
     eta: float = 0.1
     live: bool = False
-    lattice: bool = True
+    lattice: bool = field(default=True, repr=False)
 
     defaults: ClassVar[Defaults] = Defaults(steps=100, invert=1.0, edit=7.5)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from noisespace.core.code import Code
@@ -23,7 +23,7 @@ class Direct:
 
     told: Told = "lower"
     live: bool = False
-    lattice: bool = True
+    lattice: bool = field(default=True, repr=False)
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 

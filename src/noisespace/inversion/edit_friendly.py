@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -36,8 +36,8 @@ class EditFriendly:
     skip: int | float = 0.36
     eta: float = 1.0
     live: bool = False
-    order: Literal["parallel", "sequential"] = "parallel"
-    lattice: bool = True
+    order: Literal["parallel", "sequential"] = field(default="parallel", repr=False)
+    lattice: bool = field(default=True, repr=False)
 
     defaults: ClassVar[Defaults] = Defaults(steps=100, invert=3.5, edit=15.0)
 

@@ -20,10 +20,11 @@ def describe(choice: Any) -> str:
 
     In a dataclass's fields, arrays, pictures and picture files become ``sha256:...`` of their
     pixels (files but strokes: of their bytes), since a path says nothing elsewhere and an object's
-    address changes from run to run.
+    address changes from run to run. A field without ``repr`` is told where it is not the default.
     """
     if is_dataclass(choice) and not isinstance(choice, type):
-        named = (f"{f.name}={_field(f.name, getattr(choice, f.name))}" for f in fields(choice))
+        told = (f for f in fields(choice) if f.repr or getattr(choice, f.name) != f.default)
+        named = (f"{f.name}={_field(f.name, getattr(choice, f.name))}" for f in told)
         return f"{type(choice).__name__}({', '.join(named)})"
     if isinstance(choice, (tuple, list)) and not all(isinstance(v, PLAIN) for v in choice):
         return f"({', '.join(map(describe, choice))})"
