@@ -43,7 +43,7 @@ def problem_of(model, steps=5, count=2):
     x0 = torch.randn(count, 4, 8, 8, generator=torch.Generator().manual_seed(3)).double()
     text, null = model.embed([PROMPT] * count), model.embed([""] * count)
     drawn = [torch.Generator().manual_seed(i) for i in range(count)]
-    return Problem(model.denoise, model.grid(steps), x0, text, null, 1.0, drawn)
+    return Problem(model, model.grid(steps), x0, text, null, 1.0, drawn)
 
 
 def residual_at(model, k=2, part="null"):

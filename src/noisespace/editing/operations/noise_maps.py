@@ -18,7 +18,7 @@ def frozen(code: Code, what: str) -> Code:
         raise InputError(f"{what} needs noise maps: noisespace.freeze(model, code) computes them")
     if code.kept:
         raise InputError(
-            f"{what} changes the noise maps; this code is replayed by two states ({code.method}): "
+            f"{what} changes one state a step; this code holds two coupled ones ({code.method}): "
             "invert with edit-friendly or cycle-diffusion"
         )
     return code
