@@ -36,8 +36,10 @@ INVERSIONS = {
     "cycle-diffusion": ns.CycleDiffusion(),
     "edit-friendly": ns.EditFriendly(),
     "edit-friendly skip .12": ns.EditFriendly(skip=0.12),
-    "null-text": ns.NullText(guidance=1.5),  # the model's own guidance for such methods
-    "prompt-tuning": ns.PromptTuning(guidance=1.5),
+    "null-text": ns.NullText(
+        guidance=1.5, solver="gauss-newton"
+    ),  # the model's own guidance for such methods
+    "prompt-tuning": ns.PromptTuning(guidance=1.5, solver="gauss-newton"),
     "edict": ns.EDICT(),
     "belm": ns.BELM(),
 }

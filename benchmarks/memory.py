@@ -101,7 +101,9 @@ def work(model: Bare, variant: str, x0: torch.Tensor, steps: int, iterations: in
             return
         drawn = [torch.Generator() for _ in x0]
         problem = Problem(denoise, grid, x0, text, null, 1.0, drawn, model=model.latent)
-        NullText(GUIDANCE, iterations, recompute=variant == "recomputed").invert(problem)
+        NullText(
+            GUIDANCE, iterations, solver="gauss-newton", recompute=variant == "recomputed"
+        ).invert(problem)
 
 
 def one(variant: str, side: int, batch: int, steps: int, iterations: int) -> dict[str, float]:

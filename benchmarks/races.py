@@ -223,7 +223,9 @@ def tuned(s: Setting, fresh: bool = False) -> tuple[Work, Work]:
                 p.grad = None
 
     def ours() -> ns.Code:
-        return ns.invert(s.model, s.x0, s.source, ns.NullText(guidance=7.5), steps=s.tuned)
+        return ns.invert(
+            s.model, s.x0, s.source, ns.NullText(guidance=7.5, solver="gauss-newton"), steps=s.tuned
+        )
 
     return ours, theirs
 

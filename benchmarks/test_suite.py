@@ -40,7 +40,7 @@ def test_eight_prompts(benchmark, at, code):
 
 
 def test_null_text(benchmark, at):
-    method = ns.NullText(guidance=7.5)
+    method = ns.NullText(guidance=7.5, solver="gauss-newton")
     run = (at.model, at.x0, at.source, method)
     benchmark.pedantic(ns.invert, run, {"steps": at.tuned}, rounds=2)
 

@@ -72,7 +72,7 @@ def invert(
     settings = (describe(method), len(grid), w, prompts, seeds)
     kept = checkpoint_of(checkpoint, model, settings, pixels)
     x0 = pixels if isinstance(image, Tensor) else encode(model, pixels)
-    drawn = generators(seeds)
+    drawn = generators(seeds, "invert")
     code = method.invert(Problem(model, grid, x0, text, null, w, drawn, progress, kept))
     kept.done()
     own = code.info.edit_guidance  # that of an optimisation

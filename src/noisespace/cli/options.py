@@ -144,7 +144,7 @@ def check_early(
     for w in weights:
         if w is not None:
             check_weight(w)
-    generators(list(seeds))
+    generators(list(seeds), "edit")
     count = steps or method.defaults.steps
     if count <= 1000:  # more than nearly every model was trained with: the model shall say it
         method.check(Grid.from_config({}, count))

@@ -48,7 +48,7 @@ class Info(BaseModel):
     adapts: Literal["all", "targets"] = "all"
     pivot_guidance: float | None = None
     captioner: str = ""
-    lattice_margin: int | None = None
+    lattice_margin: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Code:
     def of_image(self, index: int) -> Code:
         """The code of one image of a batch, as if it had been inverted alone."""
         one = slice(index, index + 1)
-        lists = ("prompts", "negative", "seeds", "fit", "image")
+        lists = ("prompts", "negative", "seeds", "fit", "image", "lattice_margin")
         own = {name: getattr(self.info, name)[one] for name in lists}
         return self.map_tensors(lambda x: x[:, one]).with_info(**own)
 

@@ -25,16 +25,20 @@ class Guidance:
     """How the predictions under the text and under the null text are mixed.
 
     ``rule``: "cfg", ``null + w (text - null)`` (arXiv 2207.12598), or "proximal"
-    (arXiv 2306.05414), which keeps of (text - null) only what exceeds its ``quantile``:
-    ``mode`` "hard" keeps those entries as they are, "soft" shrinks them by the threshold.
+    (arXiv 2306.05414), which keeps of (text - null) only what exceeds its ``quantile``. ``mode``:
+    "l0", as the authors' code has it under that name: entries are shrunk by the threshold, which is
+    the quantile over the source's row too, whose difference is 0 everywhere; "soft" shrinks by the
+    quantile of the row alone (the proximal operator of the L1 norm), "hard" keeps what exceeds it
+    as it is (that of the L0 norm).
 
-    Below timestep ``below``, "proximal" also pulls the predicted x0 of the unedited entries (those
-    under the threshold, away from its edge by one latent pixel) to the source's, by ``pull``.
+    Below timestep ``below``, "proximal" also pulls the predicted x0 of the unedited entries (what
+    is left of theirs is under the threshold, also one latent pixel around) to the source's, by
+    ``pull``.
     """
 
     rule: Literal["cfg", "proximal"] = "cfg"
     quantile: float = 0.7
-    mode: Literal["hard", "soft"] = "hard"
+    mode: Literal["l0", "hard", "soft"] = "l0"
     pull: float = 0.0
     below: int = 400
 
@@ -42,7 +46,9 @@ class Guidance:
         """x0 moved towards ``anchor`` where the edit leaves no trace in ``delta``."""
         if self.rule != "proximal" or self.pull == 0:
             return x0
-        edited = (delta.abs() > edited_threshold(delta, self.quantile)).to(x0)
+        cut = self.threshold(delta)
+        left = proximal(delta, cut, "soft") if self.mode == "l0" else delta
+        edited = (left.abs() > cut).to(x0)
         kept = 1 - torch.nn.functional.max_pool2d(edited, 3, stride=1, padding=1)
         late = broadcast((level.t < self.below).double(), x0)
         return x0 - late * self.pull * kept * (x0 - anchor)
@@ -50,12 +56,19 @@ class Guidance:
     def mix(self, null: Tensor, text: Tensor, w: Tensor) -> Tensor:
         if self.rule == "cfg":
             return null + w * (text - null)
-        return null + w * proximal(text - null, self.quantile, self.mode)
+        delta = text - null
+        return null + w * proximal(delta, self.threshold(delta), self.mode)
+
+    def threshold(self, delta: Tensor) -> Tensor:
+        """What counts as an edit in each row of a difference, (rows, 1, 1, 1)."""
+        source = torch.zeros_like(delta)  # under its own prompt as null text
+        return edited_threshold(
+            torch.cat([source, delta], 1) if self.mode == "l0" else delta, self.quantile
+        )
 
 
-def proximal(delta: Tensor, quantile: float, mode: str) -> Tensor:
-    """The proximal operator of the L0 (hard) or L1 (soft) norm, threshold by row's quantile."""
-    cut = edited_threshold(delta, quantile)
+def proximal(delta: Tensor, cut: Tensor, mode: str) -> Tensor:
+    """The proximal operator of the L0 ("hard") or L1 norm, by a threshold (rows, 1, 1, 1)."""
     if mode == "hard":
         return torch.where(delta.abs() > cut, delta, 0.0)
     return delta.sign() * (delta.abs() - cut).clamp(min=0)
@@ -66,7 +79,7 @@ def edited_threshold(delta: Tensor, quantile: float) -> Tensor:
     # numpy's and torch's quantile agree; kthvalue has no limit of 2^24 entries
     flat = delta.abs().flatten(1)
     k = max(1, round(quantile * (flat.shape[1] - 1)) + 1)
-    return flat.kthvalue(k, dim=1).values.view(-1, 1, 1, 1)
+    return broadcast(flat.kthvalue(k, dim=1).values, delta)
 
 
 def guided(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from noisespace.core.batching import batch_rows, in_batches
 from noisespace.core.controls import Controls
+from noisespace.core.streams import stream
 from noisespace.editing.context import EditContext
 from noisespace.editing.masks import keep_outside
 from noisespace.errors import InputError
@@ -79,9 +80,9 @@ class DiffEdit:
         alpha, sigma = grid.level(index).amplitudes(x0)
         shape = (self.maps, *x0.shape[1:])
         # the same noisings for every image: a mask does not depend on the batch it is made in
-        noise = torch.randn(
-            shape, generator=torch.Generator().manual_seed(self.seed), dtype=x0.dtype
-        ).to(x0.device)
+        noise = torch.randn(shape, generator=stream(self.seed, "diffedit"), dtype=x0.dtype).to(
+            x0.device
+        )
         sums = x0.new_zeros(len(pairs), *x0.shape[2:])
         source = context.source.rows([i for i, _ in pairs])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,19 +23,29 @@ class Pix2PixZero:
     distance of their cross-attention maps to the source's. The edit's direction is the difference
     of the two prompts, or, where sentences are given, of the mean embeddings of two lists: it is
     added to the source's embedding. Costs one more evaluation with gradient a step.
+
+    ``maps``: whose maps are compared, those under the "null" text or under the "text". The authors'
+    code averages over both but goes on from the null text's copy of the state, which the text's
+    maps do not move: "null" is that, at half the weight. "text" compares the maps of the words.
     """
 
     amount: float = 0.1
     source_sentences: Sequence[str] = ()
     target_sentences: Sequence[str] = ()
+    maps: Literal["null", "text"] = "null"
 
     def controls(self, context: EditContext) -> Controls:
         context.find("cross", "pix2pix-zero")
         number = not isinstance(self.amount, bool) and isinstance(self.amount, (int, float))
         if not number or not 0 <= self.amount < float("inf"):
             raise InputError(f"amount must be a number from 0 on, got {self.amount!r}")
-        targets = self.directed(context)
-        own, rows = context.source, context.each
+        if self.maps not in ("null", "text"):
+            raise InputError(f"maps must be null or text, got {self.maps!r}")
+        targets, rows = self.directed(context), context.each
+        read, weight = (context.source, targets), 1.0
+        if self.maps == "null":
+            read = context.null, context.null.rows([i for i, _ in context.pairs()])
+            weight = 0.5  # of the mean over both guides
         grid, first = context.code.grid, context.code.first
 
         def maps(k: int, x: Tensor, text: Condition, each: int) -> list[Tensor]:
@@ -52,15 +63,15 @@ class Pix2PixZero:
 
         def before(k: int, x: Tensor) -> Tensor:
             with torch.no_grad():
-                wanted = maps(k, x[:, 0], own, 1)
+                wanted = maps(k, x[:, 0], read[0], 1)
             with torch.enable_grad():
                 moved = x[:, 1:].flatten(0, 1).detach().requires_grad_()
-                now = maps(k, moved, targets, rows)
+                now = maps(k, moved, read[1], rows)
                 loss = sum(
                     ((a - b) ** 2).sum((-2, -1)).mean(-1).sum()
                     for a, b in zip(now, wanted, strict=True)
                 )
-                (gradient,) = torch.autograd.grad(loss, moved)  # type: ignore[arg-type]
+                (gradient,) = torch.autograd.grad(weight * loss, moved)  # type: ignore[arg-type]
             new = (moved - self.amount * gradient).detach().unflatten(0, (-1, rows))
             return torch.cat([x[:, :1], new], 1)
 

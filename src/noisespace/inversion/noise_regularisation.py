@@ -37,7 +37,8 @@ def autocorrelation(x: Tensor, generators: Sequence[Generator]) -> Tensor:
     while True:
         side = max(min(x.shape[-2:]) // 2, 1)
         for image, generator in zip(x, generators, strict=True):
-            by = int(torch.randint(side, (), generator=generator))
+            # never 0, which is no shift: the square of the variance instead of a correlation
+            by = int(torch.randint(1, max(side, 2), (), generator=generator))
             for axis in (-2, -1):
                 total = total + (image * image.roll(by, axis)).mean((-2, -1)).square().sum()
         if min(x.shape[-2:]) <= 8:

@@ -39,22 +39,21 @@ def freeze(
     """The code with its residuals: ``path[i+1] - mean_i(path[i])`` for every step that will run.
 
     arXiv 2304.06140, Alg. 1, all network evaluations in a few large batches over (step, image), and
-    one more of the first state alone: a code's lattice is made ``MARGIN`` times as wide as the two
-    means of that differ, or wider. ``text``, ``null``: one row an image.
+    one more of every image's first state: a code's lattice is made ``MARGIN`` times as wide as the
+    two means of one state differ, or wider. ``text``, ``null``: one row an image.
     """
     means = Means(model, code, text, null, progress).all()
     if not torch.isfinite(means).all():
         raise InputError("the network returned NaN or infinity while inverting: use float32")
     if not code.lattice:
         return replace(code, residual=code.path[1:] - means)
-    alone = Means(model, code, text, null).of(torch.zeros(1, dtype=torch.long))
-    rounding = torch.finfo(means.dtype).eps * float(means[0].abs().max())
-    spread = max(float((alone - means[0, :1]).abs().max()), rounding)
-    if code.lattice < MARGIN * spread:
-        return freeze(
-            model, on_lattice(code, spacing_for(spread, means.dtype)), text, null, progress
-        )
-    known = code.with_info(lattice_margin=margin(code.lattice, spread))
+    again = Means(model, code, text, null).of(torch.arange(len(means[0])))
+    apart, size = (x.abs().flatten(1).amax(1) for x in (again - means[0], means[0]))
+    spreads = apart.maximum(torch.finfo(size.dtype).eps * size).tolist()
+    if code.lattice < MARGIN * max(spreads):
+        wider = on_lattice(code, spacing_for(max(spreads), means.dtype))
+        return freeze(model, wider, text, null, progress)
+    known = code.with_info(lattice_margin=tuple(margin(code.lattice, s) for s in spreads))
     return replace(known, residual=code.path[1:] - means)
 
 

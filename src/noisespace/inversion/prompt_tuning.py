@@ -35,7 +35,7 @@ class PromptTuning:
     blend: float = 0.9
     lr: float = 0.01
     tolerance: float = 1e-5
-    solver: Solver = "gauss-newton"
+    solver: Solver = "adam"
     told: Told = "lower"
     recompute: bool | None = None
 

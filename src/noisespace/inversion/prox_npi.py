@@ -18,12 +18,15 @@ from noisespace.inversion.problem import Defaults, Problem
 class ProxNPI:
     """Negative-prompt inversion with proximal guidance (arXiv 2306.05414).
 
-    Of (text - null) only what exceeds its ``quantile`` guides: ``mode`` "hard" (L0) or "soft" (L1).
-    Below timestep ``below`` the unedited latents are pulled to the source's by ``pull``.
+    Of (text - null) only what exceeds its ``quantile`` guides. ``mode``: "l0" is what the authors'
+    code does by that name, shrinking by a quantile over source and target together; "hard" and
+    "soft" are the proximal operators of the L0 and L1 norms that the paper writes, by a quantile
+    over the target alone. Below timestep ``below`` the unedited latents are pulled to the source's
+    by ``pull``.
     """
 
     quantile: float = 0.7
-    mode: Literal["hard", "soft"] = "hard"
+    mode: Literal["l0", "hard", "soft"] = "l0"
     pull: float = 0.1
     below: int = 400
     told: Told = "lower"
@@ -34,8 +37,8 @@ class ProxNPI:
         check_told(self.told)
         if not 0 <= self.quantile <= 1:
             raise InputError(f"quantile must be in [0, 1], got {self.quantile!r}")
-        if self.mode not in ("hard", "soft"):
-            raise InputError(f'mode must be "hard" or "soft", got {self.mode!r}')
+        if self.mode not in ("l0", "hard", "soft"):
+            raise InputError(f'mode must be "l0", "hard" or "soft", got {self.mode!r}')
         if not 0 <= self.pull <= 1:
             raise InputError(f"pull must be in [0, 1], got {self.pull!r}")
 

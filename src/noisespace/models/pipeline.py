@@ -31,7 +31,16 @@ def fingerprint(parts: Mapping[str, nn.Module], scheduler: Mapping[str, Any]) ->
             some = flat[:: max(1, len(flat) // SAMPLED)].to("cpu", torch.float32)
             digest.update(f"{name}.{key}{tuple(tensor.shape)}".encode())
             digest.update(some.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+        for key, layer in module.named_modules():
+            if hasattr(layer, "lora_A"):
+                digest.update(f"{name}.{key} {adapters_of(layer)}".encode())
     return digest.hexdigest()
+
+
+def adapters_of(layer: Any) -> dict[str, float]:
+    """The adapters of PEFT that act in a layer, by their scales, which no weight tells."""
+    active = [] if layer.disable_adapters else sorted({*layer.active_adapters})
+    return {name: float(layer.scaling[name]) for name in active if name in layer.scaling}
 
 
 def networks_of(pipe: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def plan_edit(
         "mask": mask_word(mask),
         "pictures": [{"prompt": p, "source": i} for i, row in enumerate(prompts) for p in row],
     }
-    noise = fresh_noise(code.path, generators([s for s in seeds for _ in range(rows.each)]))
+    noise = fresh_noise(code.path, generators([s for s in seeds for _ in range(rows.each)], "edit"))
     shown = tuple(i * most + j for i, row in enumerate(prompts) for j in range(len(row)))
     return EditPlan(model, code, rows, controls, noise, shown, record)
 
@@ -86,7 +86,7 @@ def plan_reconstruction(model: Model, code: Code, guidance: float | None = None)
         "guidance": w,
         "pictures": [{"prompt": p, "source": i} for i, p in enumerate(source.prompts)],
     }
-    noise = fresh_noise(code.path, generators([0] * count))
+    noise = fresh_noise(code.path, generators([0] * count, "reconstruct"))
     return EditPlan(model, code, rows, noise=noise, record=record)
 
 
@@ -106,7 +106,7 @@ def plan_sample(
     w = check_guidance(model, defaults.guidance if guidance is None else guidance)
     grid = model.grid(defaults.steps if steps is None else steps)
     height, width = sample_size(model, size)
-    drawn = generators(seeds)
+    drawn = generators(seeds, "sample")
     shape = (model.channels, height // model.factor, width // model.factor)
     start = torch.stack([torch.randn(shape, generator=g, dtype=model.state_dtype) for g in drawn])
     path = start.to(model.device)[None].expand(len(grid) + 1, *start.shape)

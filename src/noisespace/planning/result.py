@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 
 from noisespace.core.batching import out_of_memory
 from noisespace.core.code import Code, Info, one_or_list
+from noisespace.core.lattice import MARGIN
 from noisespace.errors import RunError
 from noisespace.models.base import Model
 from noisespace.pictures import images
@@ -116,7 +117,6 @@ def fits_of(code: Code) -> list[Fit | None]:
 
 def source_record(info: Info, steps: int, lattice: float) -> dict[str, Any]:
     """What made a code, without anything that varies between runs."""
-    known = {"spacing": lattice, "margin": info.lattice_margin}
     return {
         "prompt": list(info.prompts),
         "image": list(info.image),
@@ -126,7 +126,7 @@ def source_record(info: Info, steps: int, lattice: float) -> dict[str, Any]:
         "steps": steps,
         "guidance": info.guidance,
         **({"pivot_guidance": w} if (w := info.pivot_guidance) is not None else {}),
-        **({"lattice": known} if lattice else {}),
+        **({"lattice": {"spacing": lattice, "margin": MARGIN}} if lattice else {}),
         **({"captioner": info.captioner} if info.captioner else {}),
         **({"operations": list(info.operations)} if info.operations else {}),
     }

@@ -14,6 +14,7 @@ from torch import Tensor
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition
 from noisespace.core.grid import Grid
+from noisespace.core.streams import stream
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS, Defaults, Inversion
 from noisespace.inversion.problem import Checkpointing, NoCheckpoint
@@ -156,12 +157,12 @@ def nested_prompts(prompt: Any, images: int) -> list[list[str]]:
     return rows
 
 
-def generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One generator a row, on the CPU."""
+def generators(seeds: Sequence[int], purpose: str) -> list[torch.Generator]:
+    """One generator a row, on the CPU: the seeds' streams for a purpose."""
     bad = [s for s in seeds if not -(2**63) <= s < 2**64]
     if bad:
         raise InputError(f"seed must fit in 64 bits, got {bad[0]}")
-    return [torch.Generator().manual_seed(s) for s in seeds]
+    return [stream(s, purpose) for s in seeds]
 
 
 def cut_notice(text: Condition) -> str:

@@ -50,8 +50,8 @@ def methods(w: float = 1.0) -> dict[str, Any]:
         "cycle-diffusion": CycleDiffusion(),
         "edict": EDICT(),
         "belm": BELM(),
-        "null-text": NullText(guidance=w),
-        "prompt-tuning": PromptTuning(guidance=w),
+        "null-text": NullText(guidance=w, solver="gauss-newton"),
+        "prompt-tuning": PromptTuning(guidance=w, solver="gauss-newton"),
     }
 
 

@@ -63,7 +63,7 @@ def study(model: Any, budget: Budget) -> Finding:
 
 def tasks(model: Any, plan: Plan, batch: Batch, budget: Budget) -> list[Task]:
     """Every method at every number of iterations."""
-    null = NullText(guidance=plan.w)
+    null = NullText(guidance=plan.w, solver="gauss-newton")
     tried: list[tuple[str, int, Any, float]] = [
         ("ddim", 0, DDIM(), plan.w),
         ("ddim, w 1", 0, DDIM(), 1.0),

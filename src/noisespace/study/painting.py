@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,18 +51,10 @@ def frozen_codes(model: Any, scenes: Sequence[Scene], steps: int, seeds: Sequenc
     return invert(model, list(scenes), "", EditFriendly(), **options)
 
 
-def one_of(code: Code, i: int) -> Code:
-    """Image i of a batch's code."""
-    residual = None if code.residual is None else code.residual[:, i : i + 1]
-    code = replace(code, path=code.path[:, i : i + 1], residual=residual)
-    tuples = ("prompts", "negative", "seeds", "fit", "image")
-    return code.with_info(**{n: getattr(code.info, n)[i : i + 1] for n in tuples})
-
-
 def painted_maps(model: Any, code: Code, scenes: Sequence[Scene], **settings: Any) -> list:
     """Pictures of codes into whose noise maps the strokes were painted."""
     edits = [
-        ColorEdit(strokes=strokes(s, recoloured(s)), **settings)(model, one_of(code, i))
+        ColorEdit(strokes=strokes(s, recoloured(s)), **settings)(model, code.of_image(i))
         for i, s in enumerate(scenes)
     ]
     return reconstruct(model, joined(edits)).images

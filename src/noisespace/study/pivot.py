@@ -54,7 +54,7 @@ def from_null(model: Any, code: Code, prompts: Sequence[str]) -> list[Row]:
     assert code.null is not None
     for k in range(len(code.grid)):
         own, empty = noise(model, code, k, text), noise(model, code, k, null)
-        found = noise(model, code, k, null.embedded(code.null[k]))
+        found = noise(model, code, k, null.with_text(code.null[k]))
         out["text"].append(apart(found, own, own))
         out["empty"].append(apart(found, empty, own))
     return by_image(out)

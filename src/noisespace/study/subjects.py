@@ -65,7 +65,7 @@ def given(model: Any, count: int, name: str) -> tuple[Any, list[str]]:
     if not isinstance(model, Mixture):
         scenes = [edit.scene for edit in scene_edits(count, name)]
         return scenes, [scene.caption if model.has_text else "" for scene in scenes]
-    names, drawn = list(model.means), generators([random.Random(name).getrandbits(32)])[0]
+    names, drawn = list(model.means), generators([random.Random(name).getrandbits(32)], "sample")[0]
     prompts = [names[i % len(names)] for i in range(count)]
     means = torch.stack([model.means[p].double() for p in prompts])
     return means + model.std * torch.randn(means.shape, generator=drawn).double(), prompts
@@ -87,7 +87,7 @@ def native(
 
     What is inverted nowhere: replayed under their prompts these maps give the samples back.
     """
-    grid, drawn = model.grid(steps), generators(seeds)
+    grid, drawn = model.grid(steps), generators(seeds, "sample")
     shape = state_shape(model)
     start = torch.stack([torch.randn(shape, generator=g, dtype=model.state_dtype) for g in drawn])
     start = start.to(model.device)
@@ -120,7 +120,7 @@ def joined(codes: Sequence[Code]) -> Code:
     if first.residual is not None:
         residual = torch.cat([c.residual for c in codes if c.residual is not None], 1)
     code = replace(first, path=torch.cat([c.path for c in codes], 1), residual=residual)
-    tuples = ("prompts", "negative", "seeds", "fit", "image")
+    tuples = ("prompts", "negative", "seeds", "fit", "image", "lattice_margin", "operations")
     return code.with_info(**{n: tuple(v for i in infos for v in getattr(i, n)) for n in tuples})
 
 

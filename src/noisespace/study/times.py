@@ -65,7 +65,7 @@ WAYS = {
     "plug-and-play": Way(DDIM(), PlugAndPlay()),
     "plug-and-play, 1000 steps inverting": Way(DDIM(), PlugAndPlay(), 1000),
     "pix2pix-zero": Way(DDIM(regularise=5), Pix2PixZero()),
-    "null-text": Way(NullText()),
+    "null-text": Way(NullText(solver="gauss-newton")),
     "null-text, adam": Way(NullText(solver="adam")),
 }
 

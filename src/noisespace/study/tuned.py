@@ -17,7 +17,7 @@ from noisespace.inversion import (
 
 def variants(w: float) -> dict[str, object]:
     """What is compared; every optimisation for the same guidance."""
-    null = NullText(guidance=w)
+    null = NullText(guidance=w, solver="gauss-newton")
     return {
         "ddim": DDIM(),
         "null-text": null,
@@ -26,7 +26,7 @@ def variants(w: float) -> dict[str, object]:
         "null-text, random caption": null,
         "null-text, 10 iterations, random caption": replace(null, iterations=10),
         "negative-prompt": NegativePrompt(),
-        "prompt-tuning": PromptTuning(guidance=w),
+        "prompt-tuning": PromptTuning(guidance=w, solver="gauss-newton"),
         "edict": EDICT(),
         "belm": BELM(),
         **ablations(w),
@@ -35,7 +35,7 @@ def variants(w: float) -> dict[str, object]:
 
 def ablations(w: float) -> dict[str, NullText | TextualInversion]:
     """Those of arXiv 2211.09794, each tuned by Adam as published, for guidance ``w``."""
-    null = NullText(guidance=w)
+    null = NullText(guidance=w, solver="gauss-newton")
     return {
         "ablation: random pivot": replace(null, solver="adam", pivot="random"),
         "ablation: global null": replace(null, share="global"),

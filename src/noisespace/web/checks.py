@@ -88,7 +88,7 @@ def check_image(model: Any, request: Any, limits: Any) -> None:
             )
     if request.source_guidance is not None:
         check_guidance(model, request.source_guidance)
-    generators(request.seeds)
+    generators(request.seeds, "edit")
 
 
 def check_results(model: Any, code: Any, request: Any, limits: Any) -> None:

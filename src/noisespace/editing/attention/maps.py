@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate, max_pool2d
 from noisespace.core.controls import Controls, Site
 from noisespace.core.replay import EditPlan, replay
 from noisespace.core.rows import Rows, fresh_noise
+from noisespace.core.streams import stream
 from noisespace.editing.attention.token_alignment import find_word, words_of
 from noisespace.editing.context import EditContext, nearest_scale
 from noisespace.errors import InputError
@@ -37,7 +38,7 @@ def source_maps(context: EditContext) -> Tensor:
 
     w = context.guidance[0]
     rows = Rows.of((context.source, None), context.null, (w, w), True)
-    generators = [torch.Generator().manual_seed(0) for _ in range(context.images)]
+    generators = [stream(0, "attention") for _ in range(context.images)]
     noise, controls = fresh_noise(context.code.path, generators), Controls(probs=probs, reads=reads)
     for _ in replay(EditPlan(context.model, context.code, rows, controls, noise)):
         pass

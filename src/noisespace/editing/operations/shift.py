@@ -10,6 +10,7 @@ from torch import Tensor
 
 from noisespace.core.code import Code
 from noisespace.core.grid import broadcast
+from noisespace.core.streams import stream
 from noisespace.editing.operations.noise_maps import frozen, noted
 from noisespace.errors import InputError
 from noisespace.models.base import Model
@@ -60,7 +61,7 @@ class Shift:
             inside = slice(0, amount) if amount > 0 else slice(amount, None)
             if amount:
                 strip[(inside, slice(None)) if axis == 0 else (slice(None), inside)] = True
-        generators = [torch.Generator().manual_seed(self.seed) for _ in range(path.shape[1])]
+        generators = [stream(self.seed, "shift") for _ in range(path.shape[1])]
 
         def fresh(like: Tensor) -> Tensor:
             """Each image's own, so that it does not depend on the batch; (..., b, c, h, w)."""

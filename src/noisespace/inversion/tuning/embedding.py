@@ -204,7 +204,8 @@ def tune_globally(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
 def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
     """Without a pivot: x_t is a fresh noising of x0 at every iteration, the loss that of eps.
 
-    ``share``: one embedding for all steps. Returns (n, b, l, d).
+    ``share``: one embedding for all steps, which are drawn at random, each image's from its own
+    generator (arXiv 2208.01618): in order it would be tuned to the last ones. Returns (n, b, l, d).
     """
     n, b = len(problem.grid), len(problem.x0)
     text, other = tuning.start(problem), tuning.other(problem)
@@ -212,10 +213,10 @@ def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
     found, every, moments = [], torch.arange(b, device=theta.device), Moments.like(theta)
     lost = 0
     for k in range(n):
-        at = problem.grid.level(k)
-        alpha, sigma = at.amplitudes(problem.x0)
         moments = moments if share else Moments.like(theta)
         for _ in range(tuning.count(k, n)):
+            at = problem.grid.level(random_steps(problem) if share else k)
+            alpha, sigma = at.amplitudes(problem.x0)
             noise = problem.noise(1)[0]
             x = alpha * problem.x0 + sigma * noise
 
@@ -226,12 +227,18 @@ def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
                 return eps - noise
 
             _, loss, slope = gradient(residual, theta, every)
-            theta, fell = moments.updated(theta, slope, tuning.rate(k))
+            theta, fell = moments.updated(theta, slope, tuning.rate(0 if share else k))
             lost += fell
             problem.tell(k + 1, n, f"loss {float(loss.mean()):.1e}")
         found.append(theta)
     warn_of_divergence(lost)
     return torch.stack([theta] * n if share else found)
+
+
+def random_steps(problem: Problem) -> Tensor:
+    """A step of the grid for each image, (b,)."""
+    n = len(problem.grid)
+    return torch.tensor([int(torch.randint(n, (), generator=g)) for g in problem.generators])
 
 
 @dataclass
