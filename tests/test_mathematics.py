@@ -9,6 +9,7 @@ from torch import nn
 
 import noisespace as ns
 from noisespace.core.condition import Condition
+from noisespace.core.controls import Controls, HookContext
 from noisespace.core.grid import Grid
 from noisespace.core.guidance import Guidance, guided
 from noisespace.core.replay import EditPlan, replay

@@ -15,8 +15,8 @@ from noisespace.core.rows import Rows
 from noisespace.core.steps import Belm
 from noisespace.core.transition import renoise
 from noisespace.errors import InputError
-from noisespace.inversion.tuning import checkpoint, embedding, solvers
 from noisespace.inversion.problem import Problem
+from noisespace.inversion.tuning import checkpoint, embedding, solvers
 from noisespace.inversion.tuning.solvers import Memory, adam, gauss_newton, gradient, mean_square
 from tiny import double, tiny_pixels, tiny_sd
 

@@ -23,7 +23,7 @@ import noisespace as ns
 from noisespace.cli import app
 from noisespace.cli.training import parse_setting
 from noisespace.errors import InputError
-from noisespace.models import alignment as alignments
+from noisespace.models.judges import alignment as alignments
 from noisespace.models.loading import EMBEDDED
 from noisespace.system.files import alone
 from noisespace.train import captioned, loop, processes

@@ -7,7 +7,7 @@ import driving
 import pytest
 from watched import Watched
 
-from noisespace.models.families.unet import from_pipeline
+from noisespace.models.pipeline import from_pipeline
 from noisespace.web.engine import Engine
 from tiny import tiny_sd
 
