@@ -153,6 +153,6 @@ def placed(row: Row, manifest: str) -> Row:
 
 def lent(mask: str) -> bool:
     """Whether a mask is what finds one, instead of a picture."""
-    from noisespace.planning.parsing import MASKS
+    from noisespace.editing import MASKS
 
     return mask.partition(":")[0] in MASKS

@@ -55,7 +55,7 @@ def compare(
     A method that fails while it runs is a cell that says why; the others are shown, and the exit
     code is 1.
     """
-    from noisespace.planning.settings import method_defaults
+    from noisespace.planning.settings import check_method, method_defaults
 
     clock = Clock()
     check_outputs([out], inputs=[image], force=force)
@@ -69,7 +69,7 @@ def compare(
     loaded = o.load_model(model, dtype, device, **speed, cache=cache, tiling=tiling)
     o.check_guidance(loaded, guidance, source_guidance)
     for _, how in methods:
-        how.check(loaded.grid(steps or method_defaults(loaded, how).steps))
+        check_method(how, loaded.grid(steps or method_defaults(loaded, how).steps))
     words = words_of(loaded, pixels, source, captioner, working)
     for _, control in editors:
         asked = {"editor": control, "mask": found}

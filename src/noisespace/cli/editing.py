@@ -18,10 +18,10 @@ from noisespace.cli.work import (
     run_edit,
     words_of,
 )
+from noisespace.editing import OPERATIONS
 from noisespace.errors import InputError
+from noisespace.inversion import METHODS
 from noisespace.planning.parsing import (
-    NAMES,
-    OPERATIONS,
     parse_concepts,
     parse_editor,
     parse_mask,
@@ -40,7 +40,9 @@ def edit(
     captioner: o.Captioner = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", help=f"NAME:field=value,...; NAME is one of {', '.join(NAMES)}."),
+        typer.Option(
+            "--method", help=f"NAME:field=value,...; NAME is one of {', '.join(METHODS)}."
+        ),
     ] = None,
     model: o.Model = "scenes",
     steps: o.Steps = None,

@@ -10,8 +10,9 @@ import typer
 
 from noisespace.cli.outcome import say
 from noisespace.cli.starting import begun
+from noisespace.editing import EDITORS, MASKS
 from noisespace.errors import InputError
-from noisespace.planning.parsing import EDITORS, MASKS, NAMES
+from noisespace.inversion import METHODS
 
 MAX_SIDE = 8000  # 64 million pixels, the limit of what is read
 SOURCE_HELP = 'What the image shows, in words; "auto" lets a captioner say it.'
@@ -27,7 +28,7 @@ Captioner = Annotated[
 Method = Annotated[
     str,
     typer.Option(
-        "--method", help=f"Inversion, as NAME:field=value,...; NAME is one of {', '.join(NAMES)}."
+        "--method", help=f"Inversion, as NAME:field=value,...; NAME is one of {', '.join(METHODS)}."
     ),
 ]
 Model = Annotated[
@@ -139,7 +140,7 @@ def check_early(
 ) -> None:
     """Refuses values that no model takes, before one is loaded."""
     from noisespace.core.grid import Grid
-    from noisespace.planning.settings import check_weight, generators
+    from noisespace.planning.settings import check_method, check_weight, generators
 
     for w in weights:
         if w is not None:
@@ -147,7 +148,7 @@ def check_early(
     generators(list(seeds), "edit")
     count = steps or method.defaults.steps
     if count <= 1000:  # more than nearly every model was trained with: the model shall say it
-        method.check(Grid.from_config({}, count))
+        check_method(method, Grid.from_config({}, count))
 
 
 def check_guidance(model: Any, *weights: float | None) -> None:

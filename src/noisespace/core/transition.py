@@ -38,12 +38,7 @@ def posterior_std(at: Level, to: Level, eta: float) -> Tensor:
     return eta * to.sigma / at.sigma * added
 
 
-def check_eta(eta: float, *, noisy: bool = False) -> None:
-    """Refuses an eta outside [0, 1]; with ``noisy`` also 0, for methods made of noise maps."""
+def check_eta(eta: float) -> None:
+    """Refuses an eta outside [0, 1]."""
     if isinstance(eta, bool) or not isinstance(eta, (int, float)) or not 0 <= eta <= 1:
         raise InputError(f"eta must be a number in [0, 1] (0 is DDIM, 1 is DDPM), got {eta!r}")
-    if noisy and eta == 0:
-        raise InputError(
-            "eta must be above 0 here, got 0: without noise there are no noise maps to extract; "
-            "use the method ddim for a deterministic inversion"
-        )

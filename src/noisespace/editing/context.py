@@ -5,14 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition
 from noisespace.core.controls import Controls, Site
 from noisespace.errors import InputError
+
+Window = Annotated[
+    float | tuple[float, float],
+    Interval(ge=0, le=1),
+    "a share of the steps in [0, 1], or (start, end)",
+]
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,10 @@ class Editor(Protocol):
     """A frozen dataclass: its fields are the hyper-parameters, its repr the record."""
 
     def controls(self, context: EditContext) -> Controls:
-        """The controls of one replay. Raises InputError for fields that do not fit."""
+        """The controls of one replay. Raises InputError for fields that do not fit the edit.
+
+        Each field's type and range are checked before (``system.fields.check_fields``).
+        """
         ...
 
 

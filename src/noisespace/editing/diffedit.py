@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.batching import batch_rows, in_batches
@@ -13,6 +15,7 @@ from noisespace.core.streams import stream
 from noisespace.editing.context import EditContext
 from noisespace.editing.masks import keep_outside
 from noisespace.errors import InputError
+from noisespace.system.fields import Seed, Slider, Threshold
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,17 @@ class DiffEdit:
     inversion's choice here: ``DDIM(stop=.8)``.
     """
 
-    maps: int = 10
-    strength: float = 0.5
-    ratio: float = 3.0
-    threshold: float = 0.5
-    seed: int = 0
+    maps: Annotated[int, Interval(ge=1)] = 10
+    strength: Annotated[float, Interval(gt=0, lt=1), "a share of the steps in (0, 1)"] = 0.5
+    ratio: Annotated[float, Interval(gt=0), Slider(0.5, 10, 0.1)] = 3.0
+    threshold: Threshold = 0.5
+    seed: Seed = 0
 
     def controls(self, context: EditContext) -> Controls:
         return keep_outside(None, self.mask(context))
 
     def check(self, context: EditContext) -> None:
-        """InputError for fields that mean nothing, and where the prompts do not differ."""
-        if isinstance(self.maps, bool) or not isinstance(self.maps, int) or self.maps < 1:
-            raise InputError(f"maps must be a whole number from 1 on, got {self.maps!r}")
-        if not 0 < self.strength < 1:
-            raise InputError(f"strength must be a share in (0, 1), got {self.strength!r}")
-        if not self.ratio > 0 or not 0 < self.threshold < 1:
-            raise InputError(
-                f"ratio must be positive and threshold in (0, 1), got {self.ratio!r} and "
-                f"{self.threshold!r}"
-            )
+        """InputError where the prompts do not differ."""
         for i, j in context.pairs():
             # by tokens: a tokenizer may not tell upper from lower case
             if context.source.tokens[i] == context.targets.tokens[j]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from noisespace.core.controls import Controls, Site
 from noisespace.editing.attention.running_maps import RunningMaps, word_pair
 from noisespace.editing.context import EditContext, copied, first_step
 from noisespace.errors import InputError
+from noisespace.system.fields import Slider, Threshold
 
 LAYERS = 16  # self-attention layers of Stable Diffusion 1.x, in which the paper counts
 
@@ -29,15 +31,15 @@ class MasaCtrl:
     ``threshold`` separates the two on the word's attention, scaled to [0, 1].
     """
 
-    step: int | float = 4
-    layer: int = 10
+    step: Annotated[int | float, Slider(0, 50, 1)] = 4
+    layer: Annotated[int, Slider(0, LAYERS - 1, 1)] = 10
     words: tuple[str, str] | str | None = None
-    threshold: float = 0.1
+    threshold: Threshold = 0.1
 
     def controls(self, context: EditContext) -> Controls:
         sites = context.find("self", "masactrl")
         start = first_step(self.step, context.total, "step")
-        if isinstance(self.layer, bool) or self.layer not in range(LAYERS):
+        if self.layer not in range(LAYERS):
             names = ", ".join(f"{s.index} {s.name}" for s in sites)
             raise InputError(
                 f"layer must be from 0 to {LAYERS - 1} (of Stable Diffusion's {LAYERS} layers, "
@@ -52,8 +54,6 @@ class MasaCtrl:
 
         if self.words is None:
             return Controls(qkv=qkv)
-        if not 0 < self.threshold < 1:
-            raise InputError(f"threshold must be in (0, 1), got {self.threshold!r}")
         running = RunningMaps.of(
             context, word_pair(self.words, "words"), "the mask-guided masactrl"
         )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.condition import Condition
 from noisespace.core.controls import Controls, HookContext, Site
 from noisespace.editing.context import EditContext
 from noisespace.errors import InputError
+from noisespace.system.fields import Slider
 
 
 @dataclass(frozen=True)
@@ -24,23 +26,21 @@ class Pix2PixZero:
     of the two prompts, or, where sentences are given, of the mean embeddings of two lists: it is
     added to the source's embedding. Costs one more evaluation with gradient a step.
 
+    ``source_sentences``: sentences about the source, joined by | on the command line; with target
+    sentences they give the direction of the edit; ``target_sentences``: sentences about the target.
+
     ``maps``: whose maps are compared, those under the "null" text or under the "text". The authors'
     code averages over both but goes on from the null text's copy of the state, which the text's
     maps do not move: "null" is that, at half the weight. "text" compares the maps of the words.
     """
 
-    amount: float = 0.1
+    amount: Annotated[float, Interval(ge=0), Slider(0, 1, 0.01)] = 0.1
     source_sentences: Sequence[str] = ()
     target_sentences: Sequence[str] = ()
     maps: Literal["null", "text"] = "null"
 
     def controls(self, context: EditContext) -> Controls:
         context.find("cross", "pix2pix-zero")
-        number = not isinstance(self.amount, bool) and isinstance(self.amount, (int, float))
-        if not number or not 0 <= self.amount < float("inf"):
-            raise InputError(f"amount must be a number from 0 on, got {self.amount!r}")
-        if self.maps not in ("null", "text"):
-            raise InputError(f"maps must be null or text, got {self.maps!r}")
         targets, rows = self.directed(context), context.each
         read, weight = (context.source, targets), 1.0
         if self.maps == "null":

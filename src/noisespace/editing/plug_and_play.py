@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from noisespace.core.controls import Controls, Site
-from noisespace.editing.context import EditContext, copied, executed
+from noisespace.editing.context import EditContext, Window, copied, executed
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class PlugAndPlay:
     network's depth.
     """
 
-    features: float = 0.8
-    attention: float = 0.5
+    features: Window = 0.8
+    attention: Window = 0.5
 
     def controls(self, context: EditContext) -> Controls:
         blocks = context.find("feature", "plug-and-play")

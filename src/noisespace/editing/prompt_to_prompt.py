@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.controls import Controls, Site
 from noisespace.editing.attention.local_blend import LocalBlend
 from noisespace.editing.attention.running_maps import word_pair
 from noisespace.editing.attention.token_alignment import Mode, align, find_word
-from noisespace.editing.context import EditContext, copied, executed
+from noisespace.editing.context import EditContext, Window, copied, executed
 from noisespace.errors import InputError
-
-Window = float | tuple[float, float]
+from noisespace.system.fields import Threshold
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,11 @@ class PromptToPrompt:
     reweight: Mapping[str, float] = field(default_factory=dict)
     windows: Mapping[str, Window] = field(default_factory=dict)
     blend: tuple[str, str] | str | None = None
-    blend_threshold: float = 0.3
-    blend_start: float = 0.2
+    blend_threshold: Threshold = 0.3
+    blend_start: Annotated[float, Interval(ge=0, le=1), "one share of the steps in [0, 1]"] = 0.2
 
     def controls(self, context: EditContext) -> Controls:
-        if self.mode not in ("auto", "replace", "refine"):
-            raise InputError(f"mode must be auto, replace or refine, got {self.mode!r}")
         context.find("cross", "prompt-to-prompt")
-        for name in ("reweight", "windows"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise InputError(f"{name} must map words to values, got {getattr(self, name)!r}")
         own = executed(self.self_, context.total, "self_")
         largest = self_tokens(context.latent)
         mapper, serves, factors = (x[:, :, None] for x in self.alignment(context))
@@ -89,8 +84,6 @@ class PromptToPrompt:
             factor = torch.ones(len(served))
             for word, value in self.reweight.items():
                 at = find_word(context.targets.tokens[j], word, context.targets.prompts[j])
-                if not isinstance(value, (int, float)) or not isfinite(value):
-                    raise InputError(f"reweight of {word!r} must be a number, got {value!r}")
                 factor[at] = float(value)
             mappers.append(mapper)
             serves.append(served[None])
@@ -118,8 +111,6 @@ class PromptToPrompt:
         if self.blend is None:
             return None
         words = word_pair(self.blend, "blend")
-        if isinstance(self.blend_start, tuple):
-            raise InputError(f"blend_start must be one share, got {self.blend_start!r}")
         start = executed(self.blend_start, context.total, "blend_start").stop
         return LocalBlend.of(context, words, self.blend_threshold, start)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.backbone import Denoiser
 from noisespace.core.controls import Controls
-from noisespace.core.gradient_guidance import Score, check_scale, guided_by, try_score
-from noisespace.editing.context import EditContext, executed
+from noisespace.core.gradient_guidance import Score, guided_by, try_score
+from noisespace.editing.context import EditContext, Window, executed
 from noisespace.errors import InputError
 from noisespace.models.judges.alignment import Alignment, alignment_of
+from noisespace.system.fields import Slider
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,17 @@ class ScoreGuidance:
     With ``content`` the score loses that many times the mean squared difference between the
     self-similarity maps of the picture and of the source, so that the layout stays (arXiv
     2209.15264 with the alignment model at hand in place of DINO). ``window``: the share of the
-    executed steps, or (start, end), that is guided; ``through``: as in
-    ``core.gradient_guidance.guided_by``. The source row is left alone.
+    executed steps, or (start, end), that is guided; ``scale``: how strongly the score moves the
+    picture; ``through``: as in ``core.gradient_guidance.guided_by``. The source row is left alone.
     """
 
     score: Any = "alignment"
-    scale: float = 1.0
-    window: float | tuple[float, float] = 1.0
+    scale: Annotated[float, Interval(gt=-1e9, lt=1e9), Slider(0, 50, 0.5)] = 1.0
+    window: Window = 1.0
     through: bool = True
-    content: float = 0.0
+    content: Annotated[float, Interval(gt=-1e9, lt=1e9), Slider(0, 100, 1)] = 0.0
 
     def controls(self, context: EditContext) -> Controls:
-        for name in ("scale", "content"):
-            check_scale(name, getattr(self, name))
         steps = executed(self.window, context.total, "window")
         fits = context.code.info.fit
         size = fits[0]["size"] if fits else context.latent

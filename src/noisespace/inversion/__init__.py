@@ -1,62 +1,34 @@
 """One file a method; each answers: what trajectory, how noisy a step, who gets the correction."""
 
-from noisespace.inversion.belm import BELM
-from noisespace.inversion.cycle_diffusion import CycleDiffusion
-from noisespace.inversion.ddim import DDIM
-from noisespace.inversion.diffusion_clip import DiffusionCLIP
-from noisespace.inversion.direct import Direct
-from noisespace.inversion.edict import EDICT
-from noisespace.inversion.edit_friendly import EditFriendly
-from noisespace.inversion.fixed_point import FixedPoint
-from noisespace.inversion.imagic import Imagic
-from noisespace.inversion.negative_prompt import NegativePrompt
-from noisespace.inversion.null_text import NullText
-from noisespace.inversion.problem import Defaults, Inversion, Problem
-from noisespace.inversion.prompt_tuning import PromptTuning
-from noisespace.inversion.prox_npi import ProxNPI
-from noisespace.inversion.sdedit import SDEdit
-from noisespace.inversion.textual_inversion import TextualInversion
-from noisespace.inversion.unitune import UniTune
+from __future__ import annotations
 
-# name on the command line -> method; a new one is one file and one line here
-METHODS: dict[str, type] = {
-    "ddim": DDIM,
-    "fixed-point": FixedPoint,
-    "edit-friendly": EditFriendly,
-    "cycle-diffusion": CycleDiffusion,
-    "negative-prompt": NegativePrompt,
-    "prox-npi": ProxNPI,
-    "direct": Direct,
-    "sdedit": SDEdit,
-    "null-text": NullText,
-    "prompt-tuning": PromptTuning,
-    "textual-inversion": TextualInversion,
-    "edict": EDICT,
-    "belm": BELM,
-    "imagic": Imagic,
-    "unitune": UniTune,
-    "diffusion-clip": DiffusionCLIP,
-}
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BELM",
-    "DDIM",
-    "EDICT",
-    "METHODS",
-    "CycleDiffusion",
-    "Defaults",
-    "DiffusionCLIP",
-    "Direct",
-    "EditFriendly",
-    "FixedPoint",
-    "Imagic",
-    "Inversion",
-    "NegativePrompt",
-    "NullText",
-    "Problem",
-    "PromptTuning",
-    "ProxNPI",
-    "SDEdit",
-    "TextualInversion",
-    "UniTune",
-]
+from noisespace.system.listing import Listing, lazily
+
+if TYPE_CHECKING:
+    from noisespace.inversion.problem import Defaults as Defaults
+    from noisespace.inversion.problem import Inversion as Inversion
+    from noisespace.inversion.problem import Problem as Problem
+
+# The list: a new inversion is one file, and one line here (CONTRIBUTING.md)
+if TYPE_CHECKING:
+    from noisespace.inversion.belm import BELM as BELM
+    from noisespace.inversion.cycle_diffusion import CycleDiffusion as CycleDiffusion
+    from noisespace.inversion.ddim import DDIM as DDIM
+    from noisespace.inversion.diffusion_clip import DiffusionCLIP as DiffusionCLIP
+    from noisespace.inversion.direct import Direct as Direct
+    from noisespace.inversion.edict import EDICT as EDICT
+    from noisespace.inversion.edit_friendly import EditFriendly as EditFriendly
+    from noisespace.inversion.fixed_point import FixedPoint as FixedPoint
+    from noisespace.inversion.imagic import Imagic as Imagic
+    from noisespace.inversion.negative_prompt import NegativePrompt as NegativePrompt
+    from noisespace.inversion.null_text import NullText as NullText
+    from noisespace.inversion.prompt_tuning import PromptTuning as PromptTuning
+    from noisespace.inversion.prox_npi import ProxNPI as ProxNPI
+    from noisespace.inversion.sdedit import SDEdit as SDEdit
+    from noisespace.inversion.textual_inversion import TextualInversion as TextualInversion
+    from noisespace.inversion.unitune import UniTune as UniTune
+
+METHODS = Listing(__name__, "METHODS")
+__getattr__, __dir__, __all__ = lazily(__name__)

@@ -52,8 +52,3 @@ def climb(problem: Problem, first: int, up: Climb) -> Tensor:
         if problem.progress:
             problem.progress(n - i, n - first)
     return torch.stack(path[::-1])
-
-
-def check_told(told: str) -> None:
-    if told not in ("lower", "upper"):
-        raise InputError(f'told must be "lower" or "upper", got {told!r}')

@@ -10,7 +10,7 @@ from noisespace.core.grid import Grid
 from noisespace.core.guidance import under_guidance
 from noisespace.core.steps import Belm
 from noisespace.core.transition import renoise
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.problem import Defaults, Problem, Strength
 from noisespace.inversion.undoing import check_strength, undone
 
 
@@ -21,7 +21,7 @@ class BELM:
     ``strength``: the share of the steps that are inverted.
     """
 
-    strength: float = 1.0
+    strength: Strength = 1.0
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 

@@ -11,9 +11,9 @@ from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.prediction import Prediction
 from noisespace.core.steps import Ancestral
-from noisespace.core.transition import check_eta, posterior
+from noisespace.core.transition import posterior
 from noisespace.inversion.parallel import corrected_code
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.problem import Defaults, NoisyEta, Problem, Skip
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,14 @@ class CycleDiffusion:
     Fields as in EditFriendly; their paper's eta is .1.
     """
 
-    skip: int | float = 0.36
-    eta: float = 0.1
+    skip: Skip = 0.36
+    eta: NoisyEta = 0.1
     live: bool = False
     lattice: bool = field(default=True, repr=False)
 
     defaults: ClassVar[Defaults] = Defaults(steps=100, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        check_eta(self.eta, noisy=True)
         grid.first(self.skip)
 
     def invert(self, problem: Problem) -> Code:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Interval
 
 from noisespace.core.code import Code
 from noisespace.core.grid import Grid
-from noisespace.errors import InputError
-from noisespace.inversion.ascent import Told, check_told, climb, explicit_ascent
+from noisespace.inversion.ascent import Told, climb, explicit_ascent
 from noisespace.inversion.problem import Defaults, Problem
+from noisespace.system.fields import Slider
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,12 @@ class DDIM:
 
     told: Told = "lower"
     stop: int | float | None = None
-    regularise: int = 0
+    regularise: Annotated[int, Interval(ge=0, le=100), Slider(0, 20, 1)] = 0
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        check_told(self.told)
         grid.climbed(self.stop)
-        if isinstance(self.regularise, bool) or not 0 <= self.regularise <= 100:
-            raise InputError(f"regularise must be 0 to 100 iterations, got {self.regularise!r}")
 
     def invert(self, problem: Problem) -> Code:
         up = explicit_ascent(problem, self.told, regularise=self.regularise)

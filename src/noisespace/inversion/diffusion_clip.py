@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.code import Code
@@ -18,15 +19,10 @@ from noisespace.core.prediction import Prediction
 from noisespace.core.transition import renoise
 from noisespace.errors import InputError
 from noisespace.inversion.ascent import climb, explicit_ascent
-from noisespace.inversion.problem import Defaults, Problem, check_number
+from noisespace.inversion.problem import Defaults, Problem, Rank, Rate, Strength
 from noisespace.inversion.sdedit import SDEdit
-from noisespace.inversion.tuning.adapter_fitting import (
-    Fitting,
-    check_counts,
-    check_rates,
-    leaves_of,
-)
-from noisespace.inversion.tuning.recompute import check_recompute, recomputing
+from noisespace.inversion.tuning.adapter_fitting import Fitting, Iterations, leaves_of
+from noisespace.inversion.tuning.recompute import recomputing
 from noisespace.models.adapters import Adapter, adapting, new_adapter
 from noisespace.models.judges.alignment import Alignment, alignment_of
 
@@ -50,28 +46,20 @@ class DiffusionCLIP:
     target: str
     source: str | None = None
     alignment: Any = "alignment"
-    strength: float = 0.6
-    iterations: int = 12
-    descent: int = 6
-    identity: float = 0.3
-    lr: float = 0.003
-    rank: int = 8
+    strength: Strength = 0.6
+    iterations: Iterations = 12
+    descent: Annotated[int, Interval(ge=1, le=100_000)] = 6
+    identity: Annotated[float, Interval(ge=0, le=1e6)] = 0.3
+    lr: Rate = 0.003
+    rank: Rank = 8
     recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=1.0)
 
     def check(self, grid: Grid) -> None:
         SDEdit(self.strength).check(grid)
-        check_counts(self.iterations, self.descent, rank=self.rank)
-        check_rates(self.lr)
-        if not isinstance(self.target, str) or not self.target.strip():
+        if not self.target.strip():
             raise InputError(f"diffusion-clip needs target=..., a prompt; got {self.target!r}")
-        check_recompute(self.recompute)
-        if self.descent < 1:
-            raise InputError(f"descent must be at least 1 step, got {self.descent!r}")
-        check_number("identity", self.identity, 0, 1e6)
-        if self.source is not None and not isinstance(self.source, str):
-            raise InputError(f"source must be a prompt, got {self.source!r}")
         if not isinstance(self.alignment, (str, Alignment)):
             raise InputError(
                 'alignment must be "alignment", a CLIP\'s folder or Hub id, or an ns.Alignment; '

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Interval
 
 from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.steps import Edict
-from noisespace.errors import InputError
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.problem import Defaults, Problem, Strength
 from noisespace.inversion.undoing import check_strength, undone
 
 STEPS = 50  # for which p is given
@@ -25,15 +26,13 @@ class EDICT:
     second state is stepped first, as the authors do.
     """
 
-    p: float = 0.93
-    strength: float = 0.8
+    p: Annotated[float, Interval(gt=0.5, le=1), "above .5 and at most 1"] = 0.93
+    strength: Strength = 0.8
     alternate: bool = True
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=3.0, edit=3.0)
 
     def check(self, grid: Grid) -> None:
-        if not isinstance(self.p, (int, float)) or not 0.5 < self.p <= 1:
-            raise InputError(f"p must be above .5 and at most 1, got {self.p!r}")
         check_strength(self.strength, grid, 1)
 
     def invert(self, problem: Problem) -> Code:

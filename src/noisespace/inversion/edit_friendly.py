@@ -11,10 +11,10 @@ from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.guidance import under_guidance
 from noisespace.core.steps import Ancestral
-from noisespace.core.transition import check_eta, posterior
+from noisespace.core.transition import posterior
 from noisespace.errors import InputError
 from noisespace.inversion.parallel import corrected_code
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.problem import Defaults, NoisyEta, Problem, Skip
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class EditFriendly:
     exact at every setting (docs/methods.md).
     """
 
-    skip: int | float = 0.36
-    eta: float = 1.0
+    skip: Skip = 0.36
+    eta: NoisyEta = 1.0
     live: bool = False
     order: Literal["parallel", "sequential"] = field(default="parallel", repr=False)
     lattice: bool = field(default=True, repr=False)
@@ -42,10 +42,7 @@ class EditFriendly:
     defaults: ClassVar[Defaults] = Defaults(steps=100, invert=3.5, edit=15.0)
 
     def check(self, grid: Grid) -> None:
-        check_eta(self.eta, noisy=True)
         grid.first(self.skip)
-        if self.order not in ("parallel", "sequential"):
-            raise InputError(f"order must be parallel or sequential, got {self.order!r}")
         if self.order == "sequential" and self.live:
             raise InputError("a live code is computed while it is edited: leave out order or live")
 

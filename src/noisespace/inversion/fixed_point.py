@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.code import Code
@@ -12,7 +13,6 @@ from noisespace.core.grid import Grid
 from noisespace.core.guidance import under_guidance
 from noisespace.core.prediction import Prediction
 from noisespace.core.transition import renoise
-from noisespace.errors import InputError
 from noisespace.inversion.ascent import climb
 from noisespace.inversion.problem import Defaults, Problem
 
@@ -26,14 +26,13 @@ class FixedPoint:
     (not of the ODE). ``average``: the mean of the last two iterates' noise is used.
     """
 
-    iterations: int = 5
+    iterations: Annotated[int, Interval(ge=1, le=1000)] = 5
     average: bool = False
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        if not 1 <= self.iterations <= 1000:
-            raise InputError(f"iterations must be a whole number >= 1, got {self.iterations!r}")
+        """Every setting fits every grid."""
 
     def invert(self, problem: Problem) -> Code:
         predict = under_guidance(problem.model, problem.null, problem.guidance)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition
 from noisespace.core.grid import Grid
-from noisespace.inversion.problem import Defaults, Problem, check_number
-from noisespace.inversion.tuning.adapter_fitting import (
-    check_counts,
-    check_one,
-    check_rates,
-    fit,
-    sparing,
-)
-from noisespace.inversion.tuning.recompute import check_recompute
+from noisespace.inversion.problem import Defaults, Problem, Rank, Rate
+from noisespace.inversion.tuning.adapter_fitting import Iterations, check_one, fit, sparing
 from noisespace.models.adapters import new_adapter
 
 
@@ -33,21 +27,18 @@ class Imagic:
     Adam at ``text_lr`` and ``lr``; ``recompute`` as in ``NullText``. One image at a time.
     """
 
-    eta: float = 0.7
-    text_iterations: int = 100
-    iterations: int = 300
-    text_lr: float = 0.01
-    lr: float = 0.001
-    rank: int = 8
+    eta: Annotated[float, Interval(ge=0, le=2)] = 0.7  # 0 the image, 1 the prompt
+    text_iterations: Iterations = 100
+    iterations: Iterations = 300
+    text_lr: Rate = 0.01
+    lr: Rate = 0.001
+    rank: Rank = 8
     recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        check_number("eta", self.eta, 0, 2)  # 0 the image, 1 the prompt
-        check_counts(self.text_iterations, self.iterations, rank=self.rank)
-        check_rates(self.text_lr, self.lr)
-        check_recompute(self.recompute)
+        """Every setting fits every grid."""
 
     def invert(self, problem: Problem) -> Code:
         check_one(problem, "imagic")

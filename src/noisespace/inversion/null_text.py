@@ -10,18 +10,17 @@ from torch import Tensor
 from noisespace.core.code import Code, Info
 from noisespace.core.grid import Grid
 from noisespace.errors import InputError
-from noisespace.inversion.ascent import Told, check_told, climb, explicit_ascent
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.ascent import Told, climb, explicit_ascent
+from noisespace.inversion.problem import Defaults, Problem, Rate, Tolerance, Weight
 from noisespace.inversion.tuning.embedding import (
     Tuning,
-    check_tuning,
     sparing,
     tune_globally,
     tune_noisings,
     tune_steps,
 )
-from noisespace.inversion.tuning.recompute import check_recompute
 from noisespace.inversion.tuning.solvers import Solver
+from noisespace.system.fields import Count
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,10 @@ class NullText:
     A global embedding, and one without a pivot, are always tuned by Adam.
     """
 
-    guidance: float = 7.5
-    iterations: int | None = None
-    lr: float = 0.01
-    tolerance: float = 1e-5
+    guidance: Weight = 7.5
+    iterations: Count | None = None
+    lr: Rate = 0.01
+    tolerance: Tolerance = 1e-5
     share: Literal["step", "global"] = "step"
     pivot: Literal["ddim", "random", "none"] = "ddim"
     solver: Solver = "adam"
@@ -58,14 +57,11 @@ class NullText:
         return self.share == "step" and self.pivot != "none"
 
     def check(self, grid: Grid) -> None:
-        check_told(self.told)
-        check_tuning(self.iterations, self.lr, self.tolerance, self.solver)
-        check_tuned_guidance(self.guidance, "null-text")
-        check_recompute(self.recompute)
-        if self.share not in ("step", "global"):
-            raise InputError(f"share must be step or global, got {self.share!r}")
-        if self.pivot not in ("ddim", "random", "none"):
-            raise InputError(f"pivot must be ddim, random or none, got {self.pivot!r}")
+        if self.guidance == 1:
+            raise InputError(
+                "guidance 1 leaves null-text nothing to tune: the null text has no weight there; "
+                "use ddim, or another guidance"
+            )
 
     def invert(self, problem: Problem) -> Code:
         tuning = self.tuning()
@@ -90,17 +86,6 @@ class NullText:
             # the published fall turns negative past 100 steps
             lambda k: self.lr * max(1 - k / 100, 0.01),
             lambda k: self.tolerance * (1 + 2 * k),
-        )
-
-
-def check_tuned_guidance(w: float, name: str) -> None:
-    """Refuses a guidance for which there is nothing to tune."""
-    if isinstance(w, bool) or not isinstance(w, (int, float)) or not -1000 < w < 1000:
-        raise InputError(f"guidance of {name} must be a number, got {w!r}")
-    if name == "null-text" and w == 1:
-        raise InputError(
-            "guidance 1 leaves null-text nothing to tune: the null text has no weight there; "
-            "use ddim, or another guidance"
         )
 
 

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+from annotated_types import Interval
 from torch import Generator, Tensor
 
 from noisespace.core.backbone import Denoiser
 from noisespace.core.code import Code, Info
 from noisespace.core.condition import Condition
 from noisespace.core.grid import Grid
-from noisespace.errors import InputError
+from noisespace.system.fields import Slider
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
+
+# What fields of several methods take
+Skip = Annotated[int | float, Slider(0, 0.95, 0.01)]
+NoisyEta = Annotated[
+    float,
+    Interval(gt=0, le=1),
+    "above 0 and at most 1 (without noise there are no noise maps to extract: use ddim)",
+]
+Strength = Annotated[float, Interval(gt=0, le=1), "a share of the steps in (0, 1]"]
+Weight = Annotated[float, Interval(gt=-1000, lt=1000), Slider(1, 20, 0.5)]
+Rate = Annotated[float, Interval(gt=0, le=10), Slider(0.0001, 0.1, 0.0001)]
+Tolerance = Annotated[float, Interval(ge=0, le=1e6), Slider(0, 0.0001, 0.000001)]
+Rank = Annotated[
+    int, Interval(ge=1, le=100_000), "a whole number from 1 on (rank 0 leaves nothing to fit)"
+]
 
 
 @dataclass(frozen=True)
@@ -107,13 +123,6 @@ class Problem:
         return Info(guidance=self.guidance).model_copy(update=more)
 
 
-def check_number(name: str, value: Any, low: float, high: float) -> None:
-    """Raises InputError for what is no finite number in [low, high]."""
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not known or not low <= value <= high:
-        raise InputError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
-
-
 @runtime_checkable
 class Inversion(Protocol):
     """A frozen dataclass: its fields are the hyper-parameters, its repr the record."""
@@ -121,7 +130,10 @@ class Inversion(Protocol):
     defaults: ClassVar[Defaults]
 
     def check(self, grid: Grid) -> None:
-        """Raises InputError for fields that do not fit, before any network runs."""
+        """Raises InputError for fields that do not fit the grid or each other.
+
+        Each field's type and range are checked before (``system.fields.check_fields``).
+        """
         ...
 
     def invert(self, problem: Problem) -> Code:

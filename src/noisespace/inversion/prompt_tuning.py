@@ -8,17 +8,16 @@ from typing import ClassVar
 from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.errors import InputError
-from noisespace.inversion.ascent import Told, check_told, climb, explicit_ascent
-from noisespace.inversion.null_text import check_tuned_guidance, tuned_info
-from noisespace.inversion.problem import Defaults, Problem, check_number
+from noisespace.inversion.ascent import Told, climb, explicit_ascent
+from noisespace.inversion.null_text import tuned_info
+from noisespace.inversion.problem import Defaults, Problem, Rate, Tolerance, Weight
 from noisespace.inversion.tuning.embedding import (
     Tuning,
-    check_tuning,
     sparing,
     tune_steps,
 )
-from noisespace.inversion.tuning.recompute import check_recompute
 from noisespace.inversion.tuning.solvers import Solver
+from noisespace.system.fields import Count, Share
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ class PromptTuning:
     ``tolerance``, ``solver`` and ``recompute`` as in ``NullText``.
     """
 
-    guidance: float = 7.5
-    iterations: int | None = None
-    blend: float = 0.9
-    lr: float = 0.01
-    tolerance: float = 1e-5
+    guidance: Weight = 7.5
+    iterations: Count | None = None
+    blend: Share = 0.9
+    lr: Rate = 0.01
+    tolerance: Tolerance = 1e-5
     solver: Solver = "adam"
     told: Told = "lower"
     recompute: bool | None = None
@@ -43,13 +42,8 @@ class PromptTuning:
     resumes: ClassVar[bool] = True
 
     def check(self, grid: Grid) -> None:
-        check_told(self.told)
-        check_tuning(self.iterations, self.lr, self.tolerance, self.solver)
-        check_tuned_guidance(self.guidance, "prompt-tuning")
-        check_recompute(self.recompute)
         if self.guidance == 0:
             raise InputError("guidance 0 leaves prompt-tuning nothing to tune: the text is off")
-        check_number("blend", self.blend, 0, 1)
 
     def invert(self, problem: Problem) -> Code:
         quiet, text = replace(problem, progress=None), problem.text

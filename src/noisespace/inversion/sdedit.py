@@ -10,10 +10,10 @@ import numpy as np
 from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.steps import Ancestral
-from noisespace.core.transition import check_eta
 from noisespace.errors import InputError
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.problem import Defaults, Problem, Strength
 from noisespace.pictures import images
+from noisespace.system.fields import Share
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,14 @@ class SDEdit:
     the image first; ``eta`` of the denoising that follows (their paper's SDE is 1).
     """
 
-    strength: float = 0.8
+    strength: Strength = 0.8
     strokes: Any = None
-    eta: float = 0.0
+    eta: Share = 0.0
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        check_eta(self.eta)
-        if not 0 < self.strength <= 1 or round(self.strength * len(grid)) < 1:
+        if round(self.strength * len(grid)) < 1:
             raise InputError(
                 f"strength must be a share in (0, 1] of the {len(grid)} steps that leaves at least "
                 f"one, got {self.strength!r}"

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Interval
 
 from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.errors import InputError
-from noisespace.inversion.ascent import Told, check_told, climb, explicit_ascent
-from noisespace.inversion.null_text import check_tuned_guidance, tuned_info
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.ascent import Told, climb, explicit_ascent
+from noisespace.inversion.null_text import tuned_info
+from noisespace.inversion.problem import Defaults, Problem, Rate, Weight
 from noisespace.inversion.tuning.embedding import (
     Tuning,
-    check_tuning,
     sparing,
     tune_globally,
     tune_noisings,
 )
-from noisespace.inversion.tuning.recompute import check_recompute
+
+Iterations = Annotated[
+    int, Interval(ge=0, le=100_000), "a whole number >= 0 (it needs a number of iterations)"
+]
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,18 @@ class TextualInversion:
     """
 
     pivot: bool = False
-    guidance: float = 7.5
-    iterations: int = 10
-    lr: float = 0.01
+    guidance: Weight = 7.5
+    iterations: Iterations = 10
+    lr: Rate = 0.01
     told: Told = "lower"
     recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        check_told(self.told)
-        check_tuning(self.iterations, self.lr, 0.0, "adam")
-        check_tuned_guidance(self.guidance, "textual-inversion")
-        check_recompute(self.recompute)
-        if self.iterations is None or (self.pivot and self.guidance == 0):
+        if self.pivot and self.guidance == 0:
             raise InputError(
-                "textual-inversion needs a number of iterations, and with a pivot a guidance that "
-                f"is not 0 (the text is off there); got {self.iterations!r} and {self.guidance!r}"
+                "textual-inversion with a pivot needs a guidance that is not 0 (the text is off)"
             )
 
     def invert(self, problem: Problem) -> Code:

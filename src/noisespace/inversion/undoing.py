@@ -38,8 +38,7 @@ def undone(problem: Problem, step: Edict | Belm, first: int, pair: tuple[Tensor,
 
 def check_strength(strength: float, grid: Grid, least: int) -> None:
     """Refuses a share of the steps that leaves fewer than ``least``."""
-    number = not isinstance(strength, bool) and isinstance(strength, (int, float))
-    if not number or not 0 < strength <= 1 or round(strength * len(grid)) < least:
+    if round(strength * len(grid)) < least:
         raise InputError(
             f"strength must be a share in (0, 1] of the {len(grid)} steps that leaves at least "
             f"{least}, got {strength!r}"

@@ -7,16 +7,9 @@ from typing import ClassVar
 
 from noisespace.core.code import Code
 from noisespace.core.grid import Grid
-from noisespace.inversion.problem import Defaults, Problem
+from noisespace.inversion.problem import Defaults, Problem, Rank, Rate, Strength
 from noisespace.inversion.sdedit import SDEdit
-from noisespace.inversion.tuning.adapter_fitting import (
-    check_counts,
-    check_one,
-    check_rates,
-    fit,
-    sparing,
-)
-from noisespace.inversion.tuning.recompute import check_recompute
+from noisespace.inversion.tuning.adapter_fitting import Iterations, check_one, fit, sparing
 from noisespace.models.adapters import new_adapter
 
 
@@ -30,19 +23,16 @@ class UniTune:
     image at a time.
     """
 
-    strength: float = 0.8
-    iterations: int = 128
-    lr: float = 0.001
-    rank: int = 8
+    strength: Strength = 0.8
+    iterations: Iterations = 128
+    lr: Rate = 0.001
+    rank: Rank = 8
     recompute: bool | None = None
 
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
         SDEdit(self.strength).check(grid)
-        check_counts(self.iterations, rank=self.rank)
-        check_rates(self.lr)
-        check_recompute(self.recompute)
 
     def invert(self, problem: Problem) -> Code:
         check_one(problem, "unitune")

@@ -3,64 +3,34 @@
 from __future__ import annotations
 
 import collections.abc
-import dataclasses
 import difflib
 import typing
+from collections.abc import Mapping
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.errors import InputError
+from noisespace.inversion import METHODS
+from noisespace.system.fields import fields_of, kinds_of
 
-# Named in --help, which must not import torch; a test holds them to the tables of the library.
-NAMES = (
-    "edit-friendly",
-    "cycle-diffusion",
-    "ddim",
-    "fixed-point",
-    "direct",
-    "negative-prompt",
-    "prox-npi",
-    "sdedit",
-    "null-text",
-    "prompt-tuning",
-    "textual-inversion",
-    "edict",
-    "belm",
-    "imagic",
-    "unitune",
-    "diffusion-clip",
-)
-EDITORS = (
-    "prompt-to-prompt",
-    "masactrl",
-    "plug-and-play",
-    "pix2pix-zero",
-    "diffedit",
-    "score-guidance",
-)
-OPERATIONS = ("shift", "color-edit")
-MASKS = ("diffedit", "attention")
+WRITTEN = {"self_": "self"}  # fields, as the command line writes them
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def parse_method(spec: str) -> Any:
     """The inversion that a spec names, e.g. ``cycle-diffusion:skip=.36,eta=.1``."""
-    from noisespace.inversion import METHODS
-
     return parse_choice(spec, "method", METHODS)
 
 
 def parse_editor(spec: str) -> Any:
     """The editor that a spec names, e.g. ``prompt-to-prompt:cross=.8,blend=cat/dog``."""
-    from noisespace.editing import EDITORS
-
     return parse_choice(spec, "editor", EDITORS)
 
 
 def parse_operation(spec: str) -> Any:
     """The operation on a code that a spec names, e.g. ``shift:dx=8,fill=fresh``."""
-    from noisespace.editing import OPERATIONS
-
     return parse_choice(spec, "operation", OPERATIONS)
 
 
@@ -69,7 +39,6 @@ def parse_mask(spec: str) -> Any:
 
     A file of that name goes first. Raises InputError where it is neither.
     """
-    from noisespace.editing import MASKS
     from noisespace.pictures.decode import load
 
     if Path(spec).is_file() or spec.partition(":")[0] not in MASKS:
@@ -94,7 +63,7 @@ def parse_concepts(texts: list[str]) -> Any:
     return Concepts(tuple(concepts))
 
 
-def parse_choice(spec: str, kind: str, table: dict[str, type]) -> Any:
+def parse_choice(spec: str, kind: str, table: Mapping[str, type]) -> Any:
     """What ``NAME:field=value,...`` names in a table of dataclasses.
 
     An int stays an int (``skip=36`` counts steps) and a float a float (``skip=.36`` is a share); a
@@ -107,31 +76,23 @@ def parse_choice(spec: str, kind: str, table: dict[str, type]) -> Any:
     name = given.lower().replace("_", "-")
     if name not in table:
         raise InputError(f"{kind} {given!r} is not known{_nearest(name, list(table))}")
-    cls = table[name]
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-    written = {"self": "self_"}  # as one would write it
+    fields = {field.name: field for field in fields_of(table[name])}
+    read = {word: field for field, word in WRITTEN.items()}
     values: dict[str, Any] = {}
     for part in filter(None, (p.strip() for p in rest.split(","))):
         field, equals, text = (p.strip() for p in part.partition("="))
-        field = written.get(field, field)
+        field = read.get(field, field)
         if not equals or not field:
             raise InputError(f"{kind} {name}: got {part!r}, expected field=value")
         if field not in fields:
             raise InputError(f"{kind} {name} has no field {field!r}{_nearest(field, list(fields))}")
         if field in values:
             raise InputError(f"{kind} {name}: the field {field} is given twice")
-        values[field] = _value(f"{kind} {name}: {field}", text, fields[field])
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-        and f.name not in values
-    ]
+        values[field] = _value(f"{kind} {name}: {field}", text, fields[field].hint)
+    missing = [name for name, f in fields.items() if f.default is MISSING and name not in values]
     if missing:
         raise InputError(f"{kind} {name} needs {missing[0]}=..., got {spec!r}")
-    return cls(**values)
+    return table[name](**values)
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -148,12 +109,12 @@ def _value(what: str, text: str, hint: Any) -> Any:
         if text in literals:
             return text
         raise InputError(f"{what} must be one of {', '.join(map(str, literals))}, got {text!r}")
-    kinds = set(typing.get_args(hint)) or {hint}
+    kinds = kinds_of(hint)
     if typing.get_origin(hint) is collections.abc.Mapping:
         return _mapping(what, text, typing.get_args(hint)[1])
     if typing.get_origin(hint) is collections.abc.Sequence:
         return tuple(part.strip() for part in text.split("|"))
-    pairs = [k for k in {hint, *kinds} if typing.get_origin(k) is tuple]
+    pairs = [k for k in kinds if typing.get_origin(k) is tuple]
     if pairs and "/" in text:
         kind = typing.get_args(pairs[0])[0]
         ends = tuple(_value(what, part.strip(), kind) for part in text.split("/"))
@@ -170,7 +131,7 @@ def _value(what: str, text: str, hint: Any) -> Any:
                 return kind(text)
             except ValueError:
                 continue
-    if kinds & {str, Any}:
+    if str in kinds or Any in kinds:
         return None if text.lower() == "none" and Any in kinds else text
     names = " or ".join(_word(k) for k in sorted(kinds, key=str))
     raise InputError(f"{what} must be {names}, got {text!r}")

@@ -32,6 +32,7 @@ from noisespace.planning.settings import (
     spread,
     warn_of_guidance,
 )
+from noisespace.system.fields import check_fields
 from noisespace.version import VERSION
 
 
@@ -138,6 +139,7 @@ def controls_of(context: EditContext, editor: Editor | None, mask: Any) -> Contr
                 f"the model {context.model.name} is unconditional: it has no prompt for an editor "
                 "to use"
             )
+        check_fields(editor)
         controls = editor.controls(context)
     if mask is None:
         return controls
@@ -146,6 +148,7 @@ def controls_of(context: EditContext, editor: Editor | None, mask: Any) -> Contr
         raise InputError(
             f"mask must be a picture or a mask such as {mask.__name__}(...), got a class"
         )
+    check_fields(mask)
     find: Any = getattr(mask, "mask", None)
     weights: Any = find(context) if callable(find) else latent_masks(mask, context)
     return keep_outside(controls, weights)
@@ -206,9 +209,11 @@ def check_edit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of steps: this code has others than the edit will
         if model.has_text and (check := getattr(editor, "check", None)):
+            check_fields(editor)
             check(context)
         else:
             controls_of(context, editor, None)
+    check_fields(mask)
     if check := getattr(mask, "check", None):
         check(context)
     elif mask is not None:

@@ -21,14 +21,12 @@ from noisespace.inversion.problem import Checkpointing, NoCheckpoint
 from noisespace.inversion.tuning.checkpoint import Checkpoint
 from noisespace.models.base import Model
 from noisespace.pictures.describe import describe
+from noisespace.system.fields import check_fields
 
 
 def method_name(method: Any) -> str:
     """The command line's name of a method."""
-    for name, cls in METHODS.items():
-        if isinstance(method, cls):
-            return name
-    return type(method).__name__
+    return METHODS.name_of(method) or type(method).__name__
 
 
 def method_defaults(model: Model, method: Any) -> Defaults:
@@ -57,13 +55,19 @@ def check_inversion(
     defaults = method_defaults(model, method)
     grid = model.grid(defaults.steps if steps is None else steps)
     w = check_guidance(model, defaults.invert if guidance is None else guidance)
-    method.check(grid)
+    check_method(method, grid)
     if checkpoint is not None and not getattr(method, "resumes", False):
         raise InputError(
             f"checkpoint: {describe(method)} keeps none; null-text (one embedding a step) and "
             "prompt-tuning do"
         )
     return defaults, grid, w
+
+
+def check_method(method: Inversion, grid: Grid) -> None:
+    """Raises InputError for fields of a method that do not fit: by themselves, or the grid."""
+    check_fields(method)
+    method.check(grid)
 
 
 def checkpoint_of(

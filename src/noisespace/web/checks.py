@@ -67,7 +67,12 @@ def check_image(model: Any, request: Any, limits: Any) -> None:
     """Refuses a picture, or settings, that cannot be inverted here."""
     from noisespace.pictures.decode import check_pixels
     from noisespace.pictures.images import fitted_size
-    from noisespace.planning.settings import check_guidance, generators, method_defaults
+    from noisespace.planning.settings import (
+        check_guidance,
+        check_method,
+        generators,
+        method_defaults,
+    )
 
     height, width = request.image.shape[:2]
     check_pixels("the image", width, height, limits.pixels)
@@ -79,7 +84,7 @@ def check_image(model: Any, request: Any, limits: Any) -> None:
         steps = request.steps or method_defaults(model, how).steps
         if steps > limits.steps:
             raise InputError(f"steps may be at most {limits.steps} here, got {steps}")
-        how.check(model.grid(steps))
+        check_method(how, model.grid(steps))
         places = side * other * model.channels * request.variants // model.factor**2
         if 8 * places * (steps + 1) > limits.cache_bytes:
             raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 import gradio as gr
 
 from noisespace.errors import InputError
-from noisespace.planning.parsing import parse_choice
+from noisespace.planning.catalogue import about
+from noisespace.planning.parsing import WRITTEN, parse_choice
 from noisespace.web.parameters import Field, fields_of, form_values, spec
-from noisespace.web.written import WRITTEN
 
 NONE = "none"
 
@@ -51,7 +50,7 @@ class Form:
     def show(self, text: str) -> list[Any]:
         """What the components become for a spec. Raises InputError for one that is none."""
         text = text.strip()
-        chosen = parse_choice(text, self.kind, dict(self.table)) if text else None
+        chosen = parse_choice(text, self.kind, self.table) if text else None
         name = text.partition(":")[0].strip().lower().replace("_", "-") or NONE
         out = [name, text, *(gr.update(visible=name == one) for one in self.groups)]
         for one, parts in self.parts.items():
@@ -73,7 +72,7 @@ def form(kind: str, label: str, table: Mapping[str, type], default: str, where: 
     groups, parts = {}, {}
     for name, cls in table.items():
         with gr.Group(visible=name == default, elem_classes="fields") as groups[name]:
-            gr.Markdown(first_line(cls), elem_classes="about")
+            gr.Markdown(about(cls), elem_classes="about")
             fields = fields_of(name, table)
             parts[name] = [(field, component(field, f"{where}{kind}-{name}")) for field in fields]
     text = gr.Textbox(
@@ -87,12 +86,6 @@ def form(kind: str, label: str, table: Mapping[str, type], default: str, where: 
     made = Form(kind, table, menu, groups, parts, text)
     wire(made)
     return made
-
-
-def first_line(cls: type) -> str:
-    """A method's first sentence; arXiv numbers as they stand."""
-    text = " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
-    return text.replace("``", "`")
 
 
 def component(field: Field, place: str) -> Any:

@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from noisespace.web.written import WRITTEN, text_of
+from noisespace.planning.catalogue import help_of
+from noisespace.planning.parsing import WRITTEN
+from noisespace.system.fields import Field as Setting
+from noisespace.system.fields import fields_of as settings_of
+from noisespace.web.written import text_of
 
 Kind = Literal["number", "whole", "switch", "choice", "text"]
 Range = tuple[float, float, float]  # lowest, highest, step
-
-# Where the range that `span` derives from the default would be odd; by field, or method.field.
-RANGES: dict[str, Range] = {
-    "skip": (0, 0.95, 0.01),
-    "edit-friendly.eta": (0.01, 1, 0.01),
-    "cycle-diffusion.eta": (0.01, 1, 0.01),
-    "strength": (0.05, 1, 0.05),
-    "diffedit.strength": (0.05, 0.95, 0.05),
-    "color-edit.strength": (0, 0.3, 0.01),
-    "scale": (0, 50, 0.5),
-    "content": (0, 100, 1),
-    "amount": (0, 1, 0.01),
-    "ratio": (0.5, 10, 0.1),
-    "threshold": (0.01, 0.99, 0.01),
-    "guidance": (1, 20, 0.5),
-    "regularise": (0, 20, 1),
-    "below": (0, 1000, 10),
-    "lr": (0.0001, 0.1, 0.0001),
-    "text_lr": (0.0001, 0.1, 0.0001),
-    "tolerance": (0, 0.0001, 0.000001),
-    "p": (0.5, 1, 0.01),
-    "step": (0, 50, 1),
-    "layer": (0, 15, 1),
-    "dx": (-512, 512, 1),
-    "dy": (-512, 512, 1),
-    "seed": (0, 1000, 1),
-}
-# What a docstring says only of several fields together.
-EXTRA = {
-    "source_sentences": "sentences about the source, joined by |; with target sentences they give "
-    "the direction of the edit",
-    "target_sentences": "sentences about the target, joined by |",
-    "scale": "how strongly the score moves the picture",
-    "color-edit.strength": "how much of the colour is added at each step",
-}
-LONGEST = 240  # characters of help beside a field
+SHORT, STEP = 2, 0.01  # a range that is a slider as it stands, and the slider's step
 
 
 @dataclass(frozen=True)
@@ -78,22 +45,25 @@ def fields_of(name: str, table: Mapping[str, type]) -> list[Field]:
 
     Fields that hold pictures, models or functions have no form and are left out.
     """
-    cls = table[name]
-    hints = typing.get_type_hints(cls)
-    out = []
-    for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        if hint is Any:
-            continue
-        default = "" if field.default is dataclasses.MISSING else field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        kind = kind_of(hint, default)
-        span = RANGES.get(f"{name}.{field.name}") or RANGES.get(field.name) or derived(default)
-        said = EXTRA.get(f"{name}.{field.name}") or help_of(field.name, cls, table)
-        said = said or EXTRA.get(field.name, "")
-        out.append(Field(field.name, kind, default, said, span, choices_of(hint)))
-    return out
+    shown = (field for field in settings_of(table[name]) if field.hint is not Any)
+    return [form_field(field, table[name], table) for field in shown]
+
+
+def form_field(field: Setting, cls: type, table: Mapping[str, type]) -> Field:
+    """A field of a class as a form has it."""
+    default = "" if field.default is dataclasses.MISSING else field.default
+    kind, said = kind_of(field.hint, default), help_of(field.name, cls, table)
+    return Field(field.name, kind, default, said, span_of(field), choices_of(field.hint))
+
+
+def span_of(field: Setting) -> Range:
+    """A slider's range: the class's own one, else the valid one where it is short, or a guess."""
+    if field.slider:
+        return field.slider.low, field.slider.high, field.slider.step
+    if field.high - field.low > SHORT:
+        return derived(field.default)
+    left, right = (STEP * (end is not None) for end in (field.interval.gt, field.interval.lt))
+    return round(field.low + left, 6), round(field.high - right, 6), STEP
 
 
 def kind_of(hint: Any, default: Any) -> Kind:
@@ -121,31 +91,6 @@ def derived(default: Any) -> Range:
     if isinstance(default, int):
         return min(1, default), max(10, 4 * default), 1
     return (0, 1, 0.01) if 0 <= default <= 1 else (0, 4 * default, default / 20)
-
-
-def help_of(name: str, cls: type, table: Mapping[str, type]) -> str:
-    """What the docstring says of a field; of another entry's same field where it says nothing."""
-    for other in (cls, *table.values()):
-        said = clause(name, inspect.getdoc(other) or "")
-        if said and (other is cls or name in {f.name for f in dataclasses.fields(other)}):
-            return said
-    return ""
-
-
-def clause(name: str, text: str) -> str:
-    """The part of a docstring about a field: ``a``, ``b``: what they are; ``c``: ..."""
-    text = " ".join(text.split())
-    parts = re.split(
-        r"; (?=``)|(?<=[a-z0-9)`])\. (?=[A-Z`])|(?<=[.)]) (?=``)|: (?=``\w+``,? )", text
-    )
-    found = [p for p in parts if f"``{name}``" in p or f"``{name}=" in p]
-    if not found:
-        return ""
-    # a part that is about the field begins with it; others only mention it
-    found.sort(key=lambda p: not re.match(rf"(``\w+``,? (and )?)*``{name}``", p))
-    said = re.sub(r"^(``\w+``(, | and )?)+: ", "", found[0])
-    said = said.replace("``", "").strip().rstrip(".;")
-    return said if len(said) <= LONGEST else f"{said[:LONGEST].rsplit(' ', 1)[0]} ..."
 
 
 def spec(name: str, values: Mapping[str, Any], fields: Sequence[Field]) -> str:

@@ -104,7 +104,7 @@ def python_of(choice: Any) -> str:
     return f"ns.{type(choice).__name__}({', '.join(given)})"
 
 
-def _choice(spec: str, kind: str, table: dict[str, type]) -> str | None:
+def _choice(spec: str, kind: str, table: Mapping[str, type]) -> str | None:
     return python_of(parse_choice(spec, kind, table)) if spec else None
 
 

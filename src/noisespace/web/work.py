@@ -160,6 +160,7 @@ def find_mask(desk: Desk, request: r.MaskRequest) -> Outcome:
     from noisespace.planning.inputs import embed
     from noisespace.planning.plan import fit_code, source_conditions
     from noisespace.planning.result import fits_of, mask_pictures
+    from noisespace.system.fields import check_fields
 
     known = code_of(desk, request)
     desk.enter("editing")
@@ -169,7 +170,9 @@ def find_mask(desk: Desk, request: r.MaskRequest) -> Outcome:
     targets = embed(desk.model, [request.target] * count)
     model = adapted(desk.model, code.adapter)
     context = EditContext(model, code, text, targets, null, (code.guidance, code.guidance))
-    weights = mask_of(request.mask).mask(context)
+    finder = mask_of(request.mask)
+    check_fields(finder)
+    weights = finder.mask(context)
     found = mask_pictures(weights, fits_of(code), range(count), 1)
     return Outcome("mask", mask=found[0] if isinstance(found, list) else found, **known.told())
 

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noisespace.errors import InputError
-from noisespace.planning.parsing import parse_choice
-
-WRITTEN = {"self_": "self"}  # as the command line writes them
+from noisespace.planning.parsing import WRITTEN, parse_choice
 
 
 def text_of(value: Any) -> str:
@@ -39,7 +37,7 @@ def spec_of(choice: Any, kind: str, table: Mapping[str, type]) -> str:
         if value != usual or type(value) is not type(usual):
             parts.append(f"{WRITTEN.get(field.name, field.name)}={text_of(value)}")
     text = f"{name}:{','.join(parts)}" if parts else name
-    if parse_choice(text, kind, dict(table)) != choice:
+    if parse_choice(text, kind, table) != choice:
         raise InputError(f"{kind} {choice!r} cannot be written as one word")
     return text
 

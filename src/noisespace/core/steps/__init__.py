@@ -1,11 +1,22 @@
-"""How a state goes from one level to the next: one file a step, and its line here."""
+"""How a state goes from one level to the next."""
 
-from noisespace.core.steps.ancestral import Ancestral
-from noisespace.core.steps.belm import Belm
-from noisespace.core.steps.edict import Edict
-from noisespace.core.steps.step import Noise, Predict, State, Step
+from __future__ import annotations
 
-# the name of a step in a saved code
-STEPS: dict[str, type] = {"ancestral": Ancestral, "edict": Edict, "belm": Belm}
+from typing import TYPE_CHECKING
 
-__all__ = ["STEPS", "Ancestral", "Belm", "Edict", "Noise", "Predict", "State", "Step"]
+from noisespace.system.listing import Listing, lazily
+
+if TYPE_CHECKING:
+    from noisespace.core.steps.step import Noise as Noise
+    from noisespace.core.steps.step import Predict as Predict
+    from noisespace.core.steps.step import State as State
+    from noisespace.core.steps.step import Step as Step
+
+# The list: a new step is one file, and one line here; a saved code names it by its file
+if TYPE_CHECKING:
+    from noisespace.core.steps.ancestral import Ancestral as Ancestral
+    from noisespace.core.steps.belm import Belm as Belm
+    from noisespace.core.steps.edict import Edict as Edict
+
+STEPS = Listing(__name__, "STEPS")
+__getattr__, __dir__, __all__ = lazily(__name__)

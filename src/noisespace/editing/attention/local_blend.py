@@ -10,7 +10,6 @@ from torch.nn.functional import interpolate, max_pool2d
 
 from noisespace.editing.attention.running_maps import RunningMaps
 from noisespace.editing.context import EditContext
-from noisespace.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,6 @@ class LocalBlend:
         cls, context: EditContext, words: tuple[str, str], threshold: float, start: int
     ) -> LocalBlend:
         """Raises InputError where a prompt lacks its word."""
-        if not 0 < threshold < 1:
-            raise InputError(f"blend_threshold must be in (0, 1), got {threshold!r}")
         return cls(RunningMaps.of(context, words, "blending"), threshold, start)
 
     def mask(self) -> Tensor:

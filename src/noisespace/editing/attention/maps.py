@@ -16,6 +16,7 @@ from noisespace.core.streams import stream
 from noisespace.editing.attention.token_alignment import find_word, words_of
 from noisespace.editing.context import EditContext, nearest_scale
 from noisespace.errors import InputError
+from noisespace.system.fields import Threshold
 
 
 @torch.no_grad()
@@ -82,12 +83,10 @@ class AttentionMask:
     """
 
     word: str
-    threshold: float = 0.3
+    threshold: Threshold = 0.3
 
     def check(self, context: EditContext) -> None:
         """Raises InputError for a word that a prompt lacks."""
-        if not isinstance(self.threshold, (int, float)) or not 0 < self.threshold < 1:
-            raise InputError(f"threshold must be in (0, 1), got {self.threshold!r}")
         context.find("cross", "a mask from attention")
         for prompt, tokens in zip(context.source.prompts, context.source.tokens, strict=True):
             find_word(tokens, self.word, prompt)

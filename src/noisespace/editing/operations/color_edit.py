@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from PIL import Image, ImageColor
 from torch import Tensor
 
@@ -15,12 +15,13 @@ from noisespace.core.batching import batch_rows, in_batches
 from noisespace.core.code import Code
 from noisespace.core.grid import broadcast
 from noisespace.core.guidance import under_guidance
-from noisespace.editing.context import executed
+from noisespace.editing.context import Window, executed
 from noisespace.editing.masks import as_grey, check_aspect
 from noisespace.editing.operations.noise_maps import frozen, noted
 from noisespace.errors import InputError
 from noisespace.models.base import Model
 from noisespace.pictures import images
+from noisespace.system.fields import Slider, check_fields
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,21 @@ class ColorEdit:
     arXiv 2304.06140, sec. 3.2. M is the image with ``strokes`` (an RGBA picture of its size, or
     with ``color`` inside ``mask``) painted over it, B where paint is (it counts where it covers at
     least half of a latent position), P the prediction along the code's path. ``window``: the share
-    of the executed steps in which it acts. Texture stays, also under the paint, which SDEdit from
-    the same strokes loses. Every image of a code gets the same paint.
+    of the executed steps in which it acts; ``strength``: how much of the colour each of them adds.
+    Texture stays, also under the paint, which SDEdit from the same strokes loses. Every image of a
+    code gets the same paint.
     """
 
     strokes: Any = None
     color: Any = None
     mask: Any = None
-    strength: float = 0.05
-    window: tuple[float, float] = (0.0, 0.8)
+    strength: Annotated[float, Interval(ge=0), Slider(0, 0.3, 0.01)] = 0.05
+    window: Window = (0.0, 0.8)
 
     def check(self, model: Model, code: Code) -> None:
         """InputError for fields that do not fit, before any network runs."""
+        check_fields(self)
         executed(self.window, len(code.path) - 1, "window")
-        number = not isinstance(self.strength, bool) and isinstance(self.strength, (int, float))
-        if not number or not 0 <= self.strength < math.inf:
-            raise InputError(f"strength must be a number from 0 on, got {self.strength!r}")
         painted = as_grey(self.mask).shape if self.strokes is None and self.mask is not None else ()
         if painted:
             check_aspect(painted, code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -14,8 +14,10 @@ from noisespace.core.streams import stream
 from noisespace.editing.operations.noise_maps import frozen, noted
 from noisespace.errors import InputError
 from noisespace.models.base import Model
+from noisespace.system.fields import Seed, Slider, check_fields
 
 Fill = Literal["wrap", "fresh"]
+Pixels = Annotated[int, Slider(-512, 512, 1)]
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,14 @@ class Shift:
     ``fill``: what comes in at the border, the other side ("wrap") or "fresh" noise of ``seed``.
     """
 
-    dx: int = 0
-    dy: int = 0
+    dx: Pixels = 0
+    dy: Pixels = 0
     fill: Fill = "wrap"
-    seed: int = 0
+    seed: Seed = 0
 
     def __call__(self, model: Model, code: Code) -> Code:
         code = frozen(code, "Shift")
-        if self.fill not in ("wrap", "fresh"):
-            raise InputError(f'fill must be "wrap" or "fresh", got {self.fill!r}')
-        for name in ("dx", "dy"):
-            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int):
-                raise InputError(f"{name} must be whole pixels, got {getattr(self, name)!r}")
+        check_fields(self)
         if not self.dx and not self.dy:
             raise InputError("a shift by nothing does nothing: give dx or dy, in pixels")
         down, right = (positions(model, code, v, axis) for axis, v in ((0, self.dy), (1, self.dx)))

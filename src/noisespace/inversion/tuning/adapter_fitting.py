@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.condition import Condition
 from noisespace.core.grid import Level
 from noisespace.errors import InputError
-from noisespace.inversion.problem import Problem, check_number
+from noisespace.inversion.problem import Problem
 from noisespace.inversion.tuning.recompute import recomputing
 from noisespace.models.adapters import Adapter, adapting
+
+Iterations = Annotated[int, Interval(ge=0, le=100_000), "whole numbers >= 0"]
 
 
 def fit(
@@ -104,19 +108,3 @@ def check_one(problem: Problem, name: str) -> None:
         )
     if problem.text.embedding.shape[1] == 0:
         raise InputError(f"{name} needs a prompt, and this model is unconditional")
-
-
-def check_counts(*counts: int, rank: int = 1) -> None:
-    """Refuses iterations that are no counts, and a rank that leaves nothing to fit."""
-    for value in (*counts, rank):
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100_000:
-            raise InputError(f"iterations and rank must be whole numbers >= 0, got {value!r}")
-    if rank == 0:
-        raise InputError("rank 0 leaves nothing to fit: use 1 or more")
-
-
-def check_rates(*rates: float) -> None:
-    for value in rates:
-        check_number("lr", value, 0, 10)
-        if value == 0:
-            raise InputError("lr must be above 0 and at most 10, got 0")

@@ -17,10 +17,9 @@ from noisespace.core.grid import Level
 from noisespace.core.prediction import Prediction
 from noisespace.core.transition import renoise
 from noisespace.errors import InputError
-from noisespace.inversion.problem import Problem, check_number
+from noisespace.inversion.problem import Problem
 from noisespace.inversion.tuning.recompute import recomputing
 from noisespace.inversion.tuning.solvers import (
-    SOLVERS,
     Memory,
     Residual,
     Solved,
@@ -74,18 +73,6 @@ class Tuning:
         """Classifier-free guidance of both predictions."""
         null, text = (tuned, other) if self.part == "null" else (other, tuned)
         return null.map(text, lambda a, b: a + self.w * (b - a))
-
-
-def check_tuning(iterations: int | None, lr: float, tolerance: float, solver: str) -> None:
-    """Refuses settings that no optimisation can use."""
-    whole = isinstance(iterations, int) and not isinstance(iterations, bool)
-    if iterations is not None and not (whole and 0 <= iterations <= 100_000):
-        raise InputError(f"iterations must be a whole number >= 0, got {iterations!r}")
-    if not isinstance(lr, (int, float)) or not 0 < lr <= 10:
-        raise InputError(f"lr must be above 0 and at most 10, got {lr!r}")
-    check_number("tolerance", tolerance, 0, 1e6)
-    if solver not in SOLVERS:
-        raise InputError(f"solver must be {' or '.join(SOLVERS)}, got {solver!r}")
 
 
 def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Tensor) -> Residual:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from noisespace.core.batching import free_cuda, out_of_memory
-from noisespace.errors import InputError, RunError
+from noisespace.errors import RunError
 
 # Of the free memory: what a pass may keep. The rest is for its working memory (docs/optimised.md).
 SHARE = 0.7
@@ -21,12 +21,6 @@ SHARE = 0.7
 
 class ShortError(Exception):
     """A pass keeps more for its way back than it may."""
-
-
-def check_recompute(wanted: bool | None) -> None:
-    """Refuses what is neither a yes, a no nor None (decide by itself)."""
-    if wanted not in (True, False, None):
-        raise InputError(f"recompute must be True, False or None (by itself), got {wanted!r}")
 
 
 @contextmanager

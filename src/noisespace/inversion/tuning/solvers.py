@@ -17,7 +17,6 @@ from torch import Tensor
 Residual = Callable[[Tensor, Tensor], Tensor]
 Solver = Literal["gauss-newton", "adam"]
 
-SOLVERS = ("gauss-newton", "adam")
 DIVERGED = 100.0  # times the first loss
 DAMPING = 4.0  # at the first step
 

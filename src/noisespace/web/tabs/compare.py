@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from noisespace.planning.parsing import EDITORS, NAMES
+from noisespace.editing import EDITORS
+from noisespace.inversion import METHODS
 from noisespace.web.panel import panel
 
 USUAL = ["ddim", "negative-prompt", "cycle-diffusion", "edit-friendly"]
@@ -44,7 +45,7 @@ def draw() -> CompareTab:
         with gr.Column(scale=5, min_width=300):
             with gr.Group():
                 methods = gr.CheckboxGroup(
-                    list(NAMES), value=USUAL, label="Inversions", elem_id="compare-methods"
+                    list(METHODS), value=USUAL, label="Inversions", elem_id="compare-methods"
                 )
                 editors = gr.CheckboxGroup(
                     ["none", *EDITORS], value=["none"], label="Editors, each with every inversion",
