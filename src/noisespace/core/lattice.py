@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 MARGIN = 16  # times the measured spread of a mean: the least spacing
+HALF_MARGIN = 2  # where the network computes in half precision: more would be seen
 # The spacing where the spread asks for none larger: far above the rounding of a mean, far below
 # what a picture of 8 bits shows.
 USUAL = {torch.float32: 2.0**-10, torch.float64: 2.0**-36}
@@ -25,10 +26,25 @@ def snap(x: Tensor, spacing: float) -> Tensor:
     return torch.round(x / spacing) * spacing if spacing else x
 
 
-def spacing_for(spread: float, dtype: torch.dtype) -> float:
-    """The lattice for means that differ by ``spread`` from one batch's shape to another's."""
-    least = MARGIN * spread
-    return max(USUAL[dtype], 2.0 ** math.ceil(math.log2(least)) if least > 0 else 0.0)
+def usual_spacing(state: torch.dtype, network: torch.dtype, w: float) -> float:
+    """The lattice before a spread is measured, for the dtypes of states and network.
+
+    A network in half precision gives mostly equal and now and then very different numbers in
+    another batch, which no single measurement finds: one unit in their last place, weighted as
+    guidance w weights two predictions, is what a lattice has to bear.
+    """
+    rounding = torch.finfo(network).eps * (abs(w) + abs(1 - w))
+    return max(USUAL[state], power_of_two(rounding))
+
+
+def least_margin(network: torch.dtype) -> int:
+    """How many times the spread of a mean has to go into the spacing."""
+    return MARGIN if torch.finfo(network).bits >= 32 else HALF_MARGIN
+
+
+def power_of_two(value: float) -> float:
+    """The next one upwards."""
+    return 2.0 ** math.ceil(math.log2(value))
 
 
 def margin(spacing: float, spread: float) -> int:

@@ -12,7 +12,7 @@ from noisespace.core.batching import batch_rows, batched, in_batches
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition
 from noisespace.core.guidance import guided
-from noisespace.core.lattice import MARGIN, USUAL, margin, snap, spacing_for
+from noisespace.core.lattice import least_margin, margin, power_of_two, snap, usual_spacing
 from noisespace.core.transition import posterior
 from noisespace.errors import InputError
 from noisespace.inversion.problem import Problem, Progress
@@ -21,7 +21,8 @@ from noisespace.inversion.problem import Problem, Progress
 def corrected_code(problem: Problem, code: Code, live: bool, lattice: bool) -> Code:
     """A code whose rows are corrected: on a lattice, with its residuals unless ``live``."""
     if lattice:
-        code = on_lattice(code, USUAL[code.path.dtype])
+        network = problem.model.compute_dtype
+        code = on_lattice(code, usual_spacing(code.path.dtype, network, code.guidance))
     if live:
         return code
     return freeze(problem.model, code, problem.text, problem.null, problem.progress)
@@ -40,7 +41,8 @@ def freeze(
 
     arXiv 2304.06140, Alg. 1, all network evaluations in a few large batches over (step, image), and
     one more of every image's first state: a code's lattice is made ``MARGIN`` times as wide as the
-    two means of one state differ, or wider. ``text``, ``null``: one row an image.
+    two means of one state differ, or wider (``HALF_MARGIN`` times for half precision). ``text``,
+    ``null``: one row an image.
     """
     means = Means(model, code, text, null, progress).all()
     if not torch.isfinite(means).all():
@@ -50,9 +52,9 @@ def freeze(
     again = Means(model, code, text, null).of(torch.arange(len(means[0])))
     apart, size = (x.abs().flatten(1).amax(1) for x in (again - means[0], means[0]))
     spreads = apart.maximum(torch.finfo(size.dtype).eps * size).tolist()
-    if code.lattice < MARGIN * max(spreads):
-        wider = on_lattice(code, spacing_for(max(spreads), means.dtype))
-        return freeze(model, wider, text, null, progress)
+    wanted = least_margin(model.compute_dtype) * max(spreads)
+    if code.lattice < wanted:
+        return freeze(model, on_lattice(code, power_of_two(wanted)), text, null, progress)
     known = code.with_info(lattice_margin=tuple(margin(code.lattice, s) for s in spreads))
     return replace(known, residual=code.path[1:] - means)
 

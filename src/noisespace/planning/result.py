@@ -16,7 +16,6 @@ from torch.nn.functional import interpolate
 
 from noisespace.core.batching import out_of_memory
 from noisespace.core.code import Code, Info, one_or_list
-from noisespace.core.lattice import MARGIN
 from noisespace.errors import RunError
 from noisespace.models.base import Model
 from noisespace.pictures import images
@@ -126,7 +125,7 @@ def source_record(info: Info, steps: int, lattice: float) -> dict[str, Any]:
         "steps": steps,
         "guidance": info.guidance,
         **({"pivot_guidance": w} if (w := info.pivot_guidance) is not None else {}),
-        **({"lattice": {"spacing": lattice, "margin": MARGIN}} if lattice else {}),
+        **({"lattice": lattice} if lattice else {}),
         **({"captioner": info.captioner} if info.captioner else {}),
         **({"operations": list(info.operations)} if info.operations else {}),
     }

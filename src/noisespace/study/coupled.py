@@ -15,7 +15,7 @@ from noisespace.inversion import BELM, DDIM, EDICT
 from noisespace.study.budget import Budget, Task
 from noisespace.study.claims import Check, claim, exact
 from noisespace.study.draw_coupled import draw_errors, draw_evaluations, draw_pictures
-from noisespace.study.exactness import ROUNDING, by_dtype
+from noisespace.study.exactness import by_dtype
 from noisespace.study.finding import Finding
 from noisespace.study.inverting import Batch, Setting, reconstruction
 from noisespace.study.kept import Kept
@@ -24,6 +24,8 @@ from noisespace.study.subjects import SceneEdit, need_text, scene_edits, scores,
 
 METHODS = {"ddim": DDIM(), "edict": EDICT(), "belm": BELM()}
 DTYPES = ("float64", "float32")
+# the largest difference of latents (of about unit variance) that still counts as rounding
+ROUNDING = {"float64": 1e-8, "float32": 1e-2}
 
 
 @dataclass(frozen=True)

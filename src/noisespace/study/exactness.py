@@ -22,9 +22,16 @@ from noisespace.study.composed import Composed
 from noisespace.study.inverting import Batch, Setting, reconstruction
 from noisespace.study.measure import Row, values, where
 
-METHODS = {"edit-friendly": EditFriendly, "cycle-diffusion": CycleDiffusion}
+OURS = "edit-friendly"  # residuals in parallel, states on a lattice
+METHODS = {
+    OURS: EditFriendly,
+    "edit-friendly, no lattice": partial(EditFriendly, lattice=False),
+    "edit-friendly, sequential": partial(EditFriendly, order="sequential"),
+    "cycle-diffusion": CycleDiffusion,
+    "cycle-diffusion, no lattice": partial(CycleDiffusion, lattice=False),
+}
 # the largest difference of latents (of about unit variance) that still counts as rounding
-ROUNDING = {"float64": 1e-8, "float32": 1e-2}
+ROUNDING = {"float64": 1e-10, "float32": 2e-5}
 SETTINGS = ("eta", "steps", "skip", "guidance")
 RULES = ("classifier", "proximal", "concepts")  # guidance besides classifier-free
 CONCEPTS, SCALE = ("a red circle", "a blue background"), 3.0
@@ -44,6 +51,8 @@ def exact_tasks(model: Any, batch: Batch, settings: Sequence[Sequence[float]]) -
     every = [("cfg", *found) for found in product(*settings)] + [(r, *one) for r in rules]
     tasks, model_of = [], by_dtype(model)
     for dtype, name, (rule, eta, n, skip, w) in product(kinds, METHODS, every):
+        if rule == "proximal" and "sequential" in name:
+            continue  # what is computed in order has no live code to put under another rule
         key = {"part": "exact", "dtype": dtype, "method": name, "rule": rule}
         key |= {"eta": eta, "steps": int(n), "skip": skip, "guidance": w}
         tasks.append(task(model_of, batch, key, n * (1 - skip) * (1 if w == 1 else 2)))
@@ -61,7 +70,8 @@ def replayed(model_of: Callable[[str], Any], key: Row, batch: Batch) -> list[Row
     own, rule = under(model_of(key["dtype"]), key["rule"]), None
     if key["rule"] == "proximal":
         rule = Guidance("proximal")
-    method = METHODS[key["method"]](skip=key["skip"], eta=key["eta"], live=rule is not None)
+    later = {} if rule is None else {"live": True}  # frozen when it is under the rule
+    method = METHODS[key["method"]](skip=key["skip"], eta=key["eta"], **later)
     setting = Setting(key["method"], key["steps"], key["guidance"], method, rule)
     return reconstruction(own, setting, batch)
 
@@ -93,8 +103,9 @@ def redness(pixels: Tensor, prompts: Sequence[str]) -> Tensor:
 def exactness(rows: list[Row]) -> tuple[Row, list[Row]]:
     """The largest error of each dtype and method, and claim C8 by skip.
 
-    A part a skip, since that is what counts: the residuals are exact, but a replay at a guidance
-    for which the model was not made grows the rounding of its first and noisiest steps.
+    Three variants are stated: residuals in parallel without a lattice, where a replay grows the
+    rounding of its noisiest steps; with it, which the claim is decided by; and the algorithm as it
+    is printed, one evaluation after the other. A part a skip, since that is what counts.
     """
     found: Row = {}
     for dtype in dict.fromkeys(values(rows, "dtype", part="exact")):
@@ -104,7 +115,7 @@ def exactness(rows: list[Row]) -> tuple[Row, list[Row]]:
         worst = max(some, key=lambda row: row["max"])
         at = {key: worst[key] for key in ("method", *SETTINGS)}
         found[dtype] = {**by, "by guidance": rules, "worst at": at, "settings": len(some)}
-    ours = where(rows, part="exact", method="edit-friendly")
+    ours = where(rows, part="exact", method=OURS)
     skips = dict.fromkeys(values(ours, "skip"))
     parts = [exact_at(where(ours, skip=skip), skip) for skip in skips]
     return found, [*parts, varied(ours)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
@@ -95,17 +94,20 @@ def alone(folder: Path) -> Iterator[None]:
 
     The hold ends with the process, however that ends.
     """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(folder / ".lock", blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = (folder / ".lock").open("w")
+        held.acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another run is going on in this folder") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    with held as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{folder}: another run is going on in this folder") from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -44,6 +44,7 @@ class Mixture:
     speed: ClassVar[Mapping[str, Any]] = {}
     alignment_folder: ClassVar[None] = None
     dtype: ClassVar[torch.dtype] = torch.float64
+    compute_dtype: ClassVar[torch.dtype] = torch.float64
     device: ClassVar[torch.device] = torch.device("cpu")
 
     @property

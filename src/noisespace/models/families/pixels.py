@@ -58,6 +58,10 @@ class PixelUNet:
         return next(self.unet.parameters()).dtype
 
     @property
+    def compute_dtype(self) -> torch.dtype:
+        return self.dtype
+
+    @property
     def state_dtype(self) -> torch.dtype:
         return dtype_of_states(self.dtype)
 

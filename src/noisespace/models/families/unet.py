@@ -69,6 +69,10 @@ class LatentUNet:
         return next(self.unet.parameters()).dtype
 
     @property
+    def compute_dtype(self) -> torch.dtype:
+        return self.mixed or self.dtype
+
+    @property
     def state_dtype(self) -> torch.dtype:
         return dtype_of_states(self.dtype)
 
