@@ -85,7 +85,7 @@ def predictor(plan: EditPlan, denoise: Denoiser, k: int) -> Predict:
 
     def predict(x: Tensor, at: int | float | Level, under: Rows | None = None) -> Prediction:
         rows, level = under or plan.rows, at if isinstance(at, Level) else code.grid.level(at)
-        condition, null = embeddings(code, rows, k)
+        condition, null = embeddings(plan, rows, k)
         anchor = rows.spread(code.path[-1])
         call = plan.model.guide(guided(denoise, null, rows.guidance, code.rule, anchor))
         if controls.around:
@@ -97,13 +97,13 @@ def predictor(plan: EditPlan, denoise: Denoiser, k: int) -> Predict:
     return predict
 
 
-def embeddings(code: Code, rows: Rows, k: int) -> tuple[Condition, Condition]:
+def embeddings(plan: EditPlan, rows: Rows, k: int) -> tuple[Condition, Condition]:
     """The condition and null text of step k, with the code's own per-step embeddings put in.
 
     An optimised null embedding serves every row; an optimised text embedding the source row and,
     by the share ``1 - blend``, the targets.
     """
-    condition, null = rows.condition, rows.null
+    code, condition, null = plan.code, rows.condition, rows.null
     if code.null is not None:
         null = null.with_text(rows.spread(code.null[k]))
     if code.text is not None:
