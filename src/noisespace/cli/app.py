@@ -10,6 +10,7 @@ from noisespace.cli import (
     attention,
     batching,
     benching,
+    catalogue,
     comparing,
     demo,
     editing,
@@ -61,6 +62,7 @@ COMMANDS = {
     "report": reporting.report,
     "train": training.train,
     "models": training.models,
+    "methods": catalogue.methods,
     "app": serving.serve,
 }
 for _name, _function in COMMANDS.items():

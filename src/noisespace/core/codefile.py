@@ -14,7 +14,7 @@ from torch import Tensor
 from noisespace.core.code import Code, Info
 from noisespace.core.grid import Grid
 from noisespace.core.guidance import Guidance
-from noisespace.core.steps import STEPS, Ancestral, Edict, Step
+from noisespace.core.steps import STEPS, Ancestral, Step
 from noisespace.errors import InputError
 
 FORMAT = 2
@@ -44,9 +44,10 @@ class Header(BaseModel):
             return STEPS[words.pop("kind")](**words)
         if self.coupling is None:
             return Ancestral(self.eta, self.correct)
-        if self.coupling["kind"] == "belm":
-            return STEPS["belm"]()
-        return Edict(self.coupling["p"], "roles" if self.coupling["alternate"] else "nothing")
+        words = dict(self.coupling)
+        if "alternate" in words:
+            words["alternate"] = "roles" if words["alternate"] else "nothing"
+        return STEPS[words.pop("kind")](**words)
 
 
 def to_bytes(code: Code) -> bytes:
@@ -98,7 +99,7 @@ def read(path: str | Path) -> Code:
 def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
     """A code from its parsed header and tensors; checks that their shapes fit together."""
     head = Header.model_validate(header)
-    kept = prefixed("kept.", tensors)
+    kept = with_prefix("kept.", tensors)
     if head.format == 1 and "twin" in tensors:
         kept["twin"] = tensors["twin"][None]
     code = Code(
@@ -109,7 +110,7 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
         lattice=head.lattice,
         blend=head.blend,
         kept=kept,
-        adapter=prefixed("adapter.", tensors),
+        adapter=with_prefix("adapter.", tensors),
         rule=Guidance(**head.rule),
         info=head.info,
     )
@@ -117,7 +118,7 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
     return code
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin so, without that beginning."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 

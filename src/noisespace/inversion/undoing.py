@@ -9,12 +9,12 @@ from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.guidance import under_guidance
 from noisespace.core.prediction import Prediction
-from noisespace.core.steps import Belm, Edict
+from noisespace.core.steps import Undoable
 from noisespace.errors import InputError
 from noisespace.inversion.problem import Problem
 
 
-def undone(problem: Problem, step: Edict | Belm, first: int, pair: tuple[Tensor, Tensor]) -> Code:
+def undo_steps(problem: Problem, step: Undoable, first: int, pair: tuple[Tensor, Tensor]) -> Code:
     """The code that a step of two states replays: from the clean level's pair up to ``first``."""
     grid, n = problem.grid, len(problem.grid)
     predict = under_guidance(problem.model, problem.null, problem.guidance)

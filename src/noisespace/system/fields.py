@@ -73,7 +73,7 @@ class Field:
     @property
     def brackets(self) -> str:
         """The range as (0, 1]; "" without one."""
-        if min(-self.low, self.high) > FAR:
+        if min(-self.low, self.high) >= FAR:
             return ""
         left = "(" if self.interval.ge is None else "["
         right = ")" if self.interval.le is None else "]"

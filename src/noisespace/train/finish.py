@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from noisespace.errors import InputError
+from noisespace.inversion import METHODS
 from noisespace.models.judges.alignment import load_alignment
+from noisespace.system.fields import fields_of
 from noisespace.system.files import write_json
 from noisespace.train import captioned, evaluate
 from noisespace.train.captioned import Judges, evaluate_captioned, evaluate_captions
@@ -23,7 +25,7 @@ from noisespace.train.run import Trained, load_run
 
 # Guidance by method, tuned once on pictures used for nothing else: benchmarks/tune_scenes.py on
 # scenes, benchmarks/tune_photos.py on training images
-METHODS = {
+TUNED = {
     "scenes": {
         "edit-friendly": {"invert": 1.0, "edit": 2.0},
         "cycle-diffusion": {"edit": 2.0},
@@ -33,11 +35,6 @@ METHODS = {
         "negative-prompt": {"edit": 1.5},
         "prox-npi": {"edit": 1.5},
         "sdedit": {"edit": 1.5},
-        # not tuned by themselves: as the deterministic methods above
-        "edict": {"edit": 1.5},
-        "belm": {"edit": 1.5},
-        "imagic": {"edit": 1.5},
-        "unitune": {"edit": 1.5},
     },
     "photos": {
         "edit-friendly": {"invert": 1.0, "edit": 5.0},
@@ -48,13 +45,23 @@ METHODS = {
         "negative-prompt": {"edit": 3.0},
         "prox-npi": {"edit": 3.0},
         "sdedit": {"edit": 7.5},
-        # not tuned by themselves: as the deterministic methods above
-        "edict": {"edit": 5.0},
-        "belm": {"edit": 5.0},
-        "imagic": {"edit": 5.0},
-        "unitune": {"edit": 5.0},
     },
 }
+
+
+def guidances(known: str) -> dict[str, dict[str, float]]:
+    """The guidance of every method on an embedded model.
+
+    What was not tuned takes that of DDIM, but for methods that edit without guidance or hold their
+    own.
+    """
+    found = TUNED[known]
+    rest = [name for name in METHODS if name not in found and takes_guidance(METHODS[name])]
+    return {**found, **dict.fromkeys(rest, found["ddim"])}
+
+
+def takes_guidance(method: Any) -> bool:
+    return method.defaults.edit != 1 and "guidance" not in {f.name for f in fields_of(method)}
 
 
 def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None) -> None:
@@ -69,7 +76,7 @@ def publish(trained: Trained, folder: Path, report: dict[str, Any] | None = None
         "size": size,
         "defaults": {
             "sample": {"steps": 50, "guidance": figures.get("guidance", 3.0)},
-            "methods": METHODS[known] if known else {},
+            "methods": guidances(known) if known else {},
         },
         "training": {
             "command": config.command,

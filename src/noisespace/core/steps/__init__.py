@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from noisespace.core.steps.step import Predict as Predict
     from noisespace.core.steps.step import State as State
     from noisespace.core.steps.step import Step as Step
+    from noisespace.core.steps.step import Undoable as Undoable
 
 # The list: a new step is one file, and one line here; a saved code names it by its file
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch import Tensor
 from noisespace.core.grid import broadcast
 from noisespace.core.lattice import snap
 from noisespace.core.rows import Rows
-from noisespace.core.steps.step import Correct, Noise, Predict, State, started
+from noisespace.core.steps.step import Correct, Noise, Predict, State, first_state
 from noisespace.core.transition import posterior
 from noisespace.errors import InputError
 
@@ -36,13 +36,13 @@ class Ancestral:
     def start(self, code: Code, rows: Rows) -> State:
         if code.live and not rows.source:
             raise InputError("a live code needs its source row: replay it with one, or freeze it")
-        return started(code, rows)
+        return first_state(code, rows)
 
     def step(self, k: int, state: State, predict: Predict, noise: Noise | None) -> State:
         code, rows, i = state.code, state.rows, state.code.first + k
         prediction = predict(state.x, i)
         mean, std = posterior(prediction, code.grid.level(i), code.grid.level(i + 1), self.eta)
-        x = corrected(state, k, rows.fold(mean))
+        x = add_correction(state, k, rows.fold(mean))
         if noise is not None and std > 0 and not rows.all_corrected(self.correct):
             fresh = x + broadcast(std, x) * rows.fold(noise(k))
             source = self.correct == "source" and rows.source  # which is corrected already
@@ -50,7 +50,7 @@ class Ancestral:
         return replace(state, x=x.flatten(0, 1), x0=prediction.x0)
 
 
-def corrected(state: State, k: int, mean: Tensor) -> Tensor:
+def add_correction(state: State, k: int, mean: Tensor) -> Tensor:
     """Adds step k's residual to the rows that the code corrects; mean (images, rows, c, h, w).
 
     Corrected states are brought back to the code's lattice, but for those of the last step. A live

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from noisespace.core.grid import Grid
-from noisespace.core.prediction import Prediction
 from noisespace.core.rows import Rows
-from noisespace.core.steps.step import Correct, Noise, Predict, State, started
+from noisespace.core.steps.step import Ask, Correct, Noise, Pair, Predict, State, first_state
 
 if TYPE_CHECKING:
     from noisespace.core.code import Code
-
-Pair = tuple[Tensor, Tensor]
-Ask = Callable[[Tensor, int], Prediction]  # (x, level index) -> guided prediction
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Belm:
         return "none"
 
     def start(self, code: Code, rows: Rows) -> State:
-        return replace(started(code, rows), memory=(rows.spread(code.kept["twin"][0]),))
+        return replace(first_state(code, rows), memory=(rows.spread(code.kept["twin"][0]),))
 
     def step(self, k: int, state: State, predict: Predict, noise: Noise | None) -> State:
         grid, i = state.code.grid, state.code.first + k

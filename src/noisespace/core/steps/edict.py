@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -11,14 +10,11 @@ from torch import Tensor
 from noisespace.core.grid import Grid
 from noisespace.core.prediction import Prediction
 from noisespace.core.rows import Rows
-from noisespace.core.steps.step import Correct, Noise, Predict, State, started
+from noisespace.core.steps.step import Ask, Correct, Noise, Pair, Predict, State, first_state
 from noisespace.core.transition import renoise
 
 if TYPE_CHECKING:
     from noisespace.core.code import Code
-
-Pair = tuple[Tensor, Tensor]
-Ask = Callable[[Tensor, int], Prediction]  # (x, level index) -> guided prediction
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Edict:
         return "none"
 
     def start(self, code: Code, rows: Rows) -> State:
-        return replace(started(code, rows), coupled=(rows.spread(code.kept["twin"][0]),))
+        return replace(first_state(code, rows), coupled=(rows.spread(code.kept["twin"][0]),))
 
     def step(self, k: int, state: State, predict: Predict, noise: Noise | None) -> State:
         grid, i = state.code.grid, state.code.first + k

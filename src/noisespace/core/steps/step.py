@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
-from noisespace.core.grid import Level
+from noisespace.core.grid import Grid, Level
 from noisespace.core.prediction import Prediction
 from noisespace.core.rows import Rows
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Correct = Literal["none", "source", "all"]
 Noise = Callable[[int], Tensor]  # step -> (images * rows, c, h, w), standard normal
+Pair = tuple[Tensor, Tensor]
+Ask = Callable[[Tensor, int], Prediction]  # (x, level index) -> guided prediction
 
 
 class Predict(Protocol):
@@ -81,7 +83,15 @@ class Step(Protocol):
         ...
 
 
-def started(code: Code, rows: Rows) -> State:
+class Undoable(Step, Protocol):
+    """A step of two states that can be undone algebraically."""
+
+    def undo(self, ask: Ask, grid: Grid, i: int, pair: Pair) -> Pair:
+        """The exact inverse of the step from level i."""
+        ...
+
+
+def first_state(code: Code, rows: Rows) -> State:
     """The source's first state in every row."""
     x = rows.spread(code.path[0])
     return State(code, rows, x, x)
