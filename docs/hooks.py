@@ -35,7 +35,7 @@ def table(choices: dict[str, dict[str, Any]]) -> str:
     for name, one in choices.items():
         usual = f"{one['steps']}, {one['invert']:g}, {one['edit']:g}" if published else ""
         fields = "<br>".join(field(one) for one in one["fields"])
-        cells = [f"`{name}`", f"`{one['class']}`", linked(one["about"])]
+        cells = [f"`{name}`", f"`{one['class']}`", link_papers(one["about"])]
         rows.append([*cells, *[usual] * published, fields])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -46,7 +46,7 @@ def field(one: dict[str, Any]) -> str:
     return f"`{one['name']}{usual}`" + (f" {one['range']}" if one["range"] else "")
 
 
-def linked(text: str) -> str:
+def link_papers(text: str) -> str:
     """A text whose arXiv numbers are links, fit for a cell."""
     text = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"arXiv [\1](https://arxiv.org/abs/\1)", text)
     return text.replace("|", "\\|")

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 import noisespace as ns
+from choices import EVERY_EDITOR
 from noisespace.core.controls import Controls, HookContext
 from noisespace.editing import EditContext
 from noisespace.editing.attention.token_alignment import align, find_word, words_of
@@ -16,15 +17,11 @@ from tiny import double, tiny_pixels, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 SOURCE, TARGET = "a photo of a cat", "a photo of a dog"
-ALL_EDITORS = [
-    ns.PromptToPrompt(),
+ALL_EDITORS = [  # every one of the list, and some of them otherwise
+    *EVERY_EDITOR,
     ns.PromptToPrompt(mode="refine", self_=0.5, reweight={"dog": 2.0}),
     ns.PromptToPrompt(blend=("cat", "dog"), windows={"dog": (0.2, 0.6)}),
-    ns.MasaCtrl(step=0, layer=0),
     ns.MasaCtrl(step=1, layer=0, words=("cat", "dog"), threshold=0.5),
-    ns.PlugAndPlay(),
-    ns.Pix2PixZero(),
-    ns.DiffEdit(),
     ns.Concepts((ns.Concept("red"), ns.Concept("a horse", away=True, warmup=2))),
 ]
 # at strength 0 an editor is none
@@ -60,7 +57,8 @@ def test_every_editor_on_every_inversion(model, method, editor):
     code = code_of(model, method)
     source = ns.reconstruct(model, code).latents[0]
     rows = rows_of(model, code, editor, guidance=3.0)
-    torch.testing.assert_close(rows[0], source, atol=1e-10, rtol=0)
+    if code.info.adapts != "targets":  # else the reconstruction alone is the network's own
+        torch.testing.assert_close(rows[0], source, atol=1e-10, rtol=0)
     plain = ns.edit(model, code, TARGET, guidance=3.0).latents[0]
     assert float((rows[1] - plain).abs().max()) > 1e-6
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import noisespace as ns
+from choices import EVERY_INVERSION
 from noisespace.core.replay import EditPlan, replay
 from noisespace.core.rows import Rows
 from noisespace.errors import InputError
@@ -14,27 +15,16 @@ from tiny import double, tiny_pixels, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 PROMPT, OTHER = "a photo of a cat", "a photo of a dog"
-ALL_INVERSIONS = [
-    ns.DDIM(),
+ALL_INVERSIONS = [  # every one of the list, and some of them otherwise
+    *EVERY_INVERSION,
     ns.DDIM(told="upper", stop=0.5),
     ns.FixedPoint(iterations=3, average=True),
-    ns.EditFriendly(),
     ns.EditFriendly(live=True),
-    ns.CycleDiffusion(),
-    ns.NegativePrompt(),
-    ns.ProxNPI(),
     ns.ProxNPI(mode="soft"),
-    ns.Direct(),
     ns.Direct(live=True),
-    ns.SDEdit(),
     ns.SDEdit(eta=1.0),
-    ns.NullText(guidance=3.0, iterations=1),
     ns.NullText(guidance=3.0, iterations=1, share="global", pivot="random"),
-    ns.PromptTuning(guidance=3.0, iterations=1),
-    ns.TextualInversion(guidance=3.0, iterations=1),
-    ns.EDICT(),
     ns.EDICT(alternate=True, strength=1.0),
-    ns.BELM(),
 ]
 EXACT = [
     make(skip=skip, eta=eta)

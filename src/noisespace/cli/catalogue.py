@@ -15,11 +15,11 @@ def methods(as_json: o.Json = False) -> None:
     found = catalogue()
     lines = []
     for kind, choices in found.items():
-        lines += [kind, *(line for name, one in choices.items() for line in told(name, one))]
+        lines += [kind, *(line for name, one in choices.items() for line in lines_of(name, one))]
     finish(found, lines, as_json)
 
 
-def told(name: str, one: dict[str, Any]) -> list[str]:
+def lines_of(name: str, one: dict[str, Any]) -> list[str]:
     """One choice in a few lines."""
     lines = [f"  {name}: {one['about']}"]
     if "steps" in one:

@@ -76,7 +76,7 @@ def clause(name: str, text: str) -> str:
     parts = re.split(
         r"; (?=``)|(?<=[a-z0-9)`])\. (?=[A-Z`])|(?<=[.)]) (?=``)|: (?=``\w+``,? )", text
     )
-    found = [p for p in parts if f"``{name}``" in p or f"``{name}=" in p]
+    found = [p for p in parts if re.search(rf"``{name}(``|=|\()", p)]
     if not found:
         return ""
     # a part that is about the field begins with it; others only mention it

@@ -84,21 +84,21 @@ class Field:
         shared = self.name == "guidance"  # the edit has one too
         what = f"{self.name} of {of}" if shared else self.name
         if not fits(value, self.hint):
-            must = "map words to values" if is_mapping(self.hint) else f"be {self.wanted(True)}"
+            must = "map words to values" if is_mapping(self.hint) else f"be {self.words(True)}"
             raise InputError(f"{what} must {must}, got {value!r}")
         for word, one in value.items() if is_mapping(self.hint) else ():
             kind = typing.get_args(self.hint)[1]
             dataclasses.replace(self, name=f"{what} of {word!r}", hint=kind).check(one, of)
         if not all(inside(number, self.interval) for number in numbers(value)):
-            raise InputError(f"{what} must be {self.wanted()}, got {value!r}")
+            raise InputError(f"{what} must be {self.words()}, got {value!r}")
 
-    def wanted(self, typed: bool = False) -> str:
+    def words(self, typed: bool = False) -> str:
         """What it must be, in words; ``typed`` where the type is in question too."""
         said = next((mark for mark in self.marks if isinstance(mark, str)), "")
         if said or self.choices:
-            return said or listed([f'"{word}"' for word in self.choices])
+            return said or join_words([f'"{word}"' for word in self.choices])
         kinds = [kind for kind in kinds_of(self.hint) if kind is not type(None)]
-        text = listed(list(dict.fromkeys(word_of(kind) for kind in kinds)))
+        text = join_words(list(dict.fromkeys(word_of(kind) for kind in kinds)))
         r, empty = self.interval, " or None" * (type(None) in kinds_of(self.hint))
         if r.gt is not None and r.le is not None:
             half = f"above {r.gt:g} and at most {r.le:g}"
@@ -190,6 +190,6 @@ def word_of(kind: Any) -> str:
     return {**words, type(None): "None"}.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def listed(words: list[str]) -> str:
+def join_words(words: list[str]) -> str:
     """a, b or c."""
     return " or ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])

@@ -29,8 +29,11 @@ class Listing(Mapping[str, type]):
     """
 
     def __init__(self, package: str, name: str) -> None:
-        above = blocks(package)[name]
+        self.name, above = name, blocks(package)[name]
         self.places = {m.rpartition(".")[2].replace("_", "-"): (m, n) for n, m in above.items()}
+
+    def __repr__(self) -> str:
+        return self.name
 
     def __getitem__(self, name: str) -> type:
         module, attribute = self.places[name]
@@ -79,14 +82,14 @@ def blocks(package: str) -> Mapping[str, Names]:
     above: Names = {}
     for node in ast.parse(inspect.getsource(sys.modules[package])).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            above = {k: v for line in node.body for k, v in imported_names(line).items()}
+            above = {k: v for line in node.body for k, v in names_of(line).items()}
             found[""] = {**found.get("", {}), **above}  # of the whole package
         elif isinstance(node, ast.Assign):
             found.setdefault(ast.unparse(node.targets[0]), above)
     return found
 
 
-def imported_names(line: ast.stmt) -> Names:
+def names_of(line: ast.stmt) -> Names:
     """What one import brings."""
     if not isinstance(line, ast.ImportFrom) or line.module is None:
         return {}
