@@ -38,10 +38,10 @@ class ScoreGuidance:
     """
 
     score: Any = "alignment"
-    scale: Annotated[float, Interval(gt=-1e9, lt=1e9), Slider(0, 50, 0.5)] = 1.0
+    scale: Annotated[float, Interval(gt=-1e9, lt=1e9), "a finite number", Slider(0, 50, 0.5)] = 1.0
     window: Window = 1.0
     through: bool = True
-    content: Annotated[float, Interval(gt=-1e9, lt=1e9), Slider(0, 100, 1)] = 0.0
+    content: Annotated[float, Interval(gt=-1e9, lt=1e9), "a finite number", Slider(0, 100, 1)] = 0.0
 
     def controls(self, context: EditContext) -> Controls:
         steps = executed(self.window, context.total, "window")

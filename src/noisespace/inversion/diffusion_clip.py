@@ -48,7 +48,7 @@ class DiffusionCLIP:
     alignment: Any = "alignment"
     strength: Strength = 0.6
     iterations: Iterations = 12
-    descent: Annotated[int, Interval(ge=1, le=100_000)] = 6
+    descent: Annotated[int, Interval(ge=1, le=100_000), "at least 1 step"] = 6
     identity: Annotated[float, Interval(ge=0, le=1e6)] = 0.3
     lr: Rate = 0.003
     rank: Rank = 8
