@@ -34,9 +34,9 @@ from networks import SIZES, random_model
 from races import SOURCE, TARGETS
 
 import noisespace as ns
-from noisespace.core.batching import out_of_memory
+from noisespace.core.batching import is_out_of_memory
 from noisespace.models.loading import where
-from noisespace.models.speed import compiled
+from noisespace.models.speed import compile_network
 from noisespace.system.files import write_json
 
 COLUMNS = (
@@ -156,7 +156,7 @@ def throughput(b: Bench, most: int) -> tuple[int, float]:
             if seconds < SHORT:  # the first was to warm up
                 seconds = clock(work, b.device)[0]
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             break
         if images / seconds > best[1]:
@@ -184,7 +184,7 @@ def compiling(b: Bench, before: float) -> tuple[float, float, float | None]:
     ``before``: of an edit without; None where it never pays.
     """
     code = b.invert()
-    fast = replace(b, model=replace(b.model, call=compiled(b.model.unet, b.device)))
+    fast = replace(b, model=replace(b.model, call=compile_network(b.model.unet, b.device)))
     first, _ = clock(lambda: fast.edit(code), b.device)
     after = b.timed(lambda: fast.edit(code))
     gain = before - after

@@ -100,11 +100,11 @@ def random_model(
     for part in parts.values():
         part.to(dtype).eval().requires_grad_(False)
     speed = Speed(dtype=str(dtype).removeprefix("torch."))
-    speed.placed(parts, torch.device(device))
+    speed.place(parts, torch.device(device))
     print_of = fingerprint(parts, SCHEDULE)
     text = parts["text_encoder"]
     made = LatentUNet(unet, vae, text, tokenizer, SCHEDULE, False, name, {}, print_of)
-    return speed.given(made, torch.device(device))
+    return speed.apply(made, torch.device(device))
 
 
 def model_of(name: str) -> Any:

@@ -207,7 +207,7 @@ def prompts(s: Setting) -> tuple[Work, Work]:
 
 
 def tuned(s: Setting, fresh: bool = False) -> tuple[Work, Work]:
-    """The inversions: ours by the default solver, theirs as the public notebook (or ``fresh``).
+    """The inversions: ours by the fast solver, theirs as the public notebook (or ``fresh``).
 
     The race's ``judge`` gives the PSNR of what both reconstruct: a ratio at a lower one would be
     none.

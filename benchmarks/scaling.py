@@ -62,7 +62,7 @@ class Point:
         most, most_states = batch_rows(like, 1), batch_rows(like, 2)
         out = split(run * self.images, most_states, each=2)
         rows = 2 * self.images * self.prompts
-        return [*out, (1, 2), *((n * run, r) for n, r in split(rows, most))]
+        return [*out, (1, 2 * self.images), *((n * run, r) for n, r in split(rows, most))]
 
     def terms(self) -> list[float]:
         """What the coefficients multiply: batches, positions, positions squared, jobs, pictures."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from noisespace.core.streams import stream
+
 
 @dataclass(frozen=True)
 class Maps:
@@ -46,7 +48,7 @@ def invert(model, x0: Tensor, prompt: str, steps=100, w=3.5, eta=1.0, seed=0) ->
     grid = model.grid(steps)
     bars = grid.alpha**2
     text, null = model.embed([prompt]), model.embed([""])
-    noise = torch.Generator().manual_seed(seed)
+    noise = stream(seed, "invert")
     drawn = [torch.randn(x0.shape, generator=noise).to(x0) for _ in bars[:-1]]
     x = [b.sqrt() * x0 + (1 - b).sqrt() * e for b, e in zip(bars[:-1], drawn, strict=True)]
     x.append(x0)

@@ -11,7 +11,7 @@ from noisespace.core.controls import Controls, HookContext
 from noisespace.editing import EditContext
 from noisespace.editing.attention.token_alignment import align, find_word, words_of
 from noisespace.errors import InputError
-from noisespace.models.families.unet_attention import find_sites, hooked
+from noisespace.models.families.unet_attention import controls_in, find_sites
 from test_inversion import ALL_INVERSIONS
 from tiny import double, tiny_pixels, tiny_sd
 
@@ -240,7 +240,7 @@ def test_a_network_without_sites_is_refused():
     unet.down_blocks = torch.nn.ModuleList([torch.nn.Identity()])
     with (
         pytest.raises(InputError, match="no layer"),
-        hooked(unet, touch_of(qkv=IDENTITY["qkv"])),
+        controls_in(unet, touch_of(qkv=IDENTITY["qkv"])),
     ):
         raise AssertionError("entered")
 

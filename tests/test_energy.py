@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import noisespace as ns
-from noisespace.core.gradient_guidance import guided_by
+from noisespace.core.gradient_guidance import with_score
 from noisespace.errors import InputError
 from noisespace.pictures.describe import describe
 from noisespace.train.draw import held_out_scene
@@ -36,7 +36,7 @@ def test_the_gradient_is_that_of_finite_differences(model, score):
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     level, text = model.grid(10).level(4), model.embed([SOURCE, TARGET])
     plain = model.denoise(x, level, text)
-    guided = guided_by(model.denoise, score, model.decode, 3.0)(x, level, text)
+    guided = with_score(model.denoise, score, model.decode, 3.0)(x, level, text)
     slope = (plain.eps - guided.eps) / (3.0 * float(level.sigma))
 
     def value(x):
@@ -66,9 +66,9 @@ def test_a_guided_gaussian_has_the_shifted_mean():
     total = (a * s) ** 2 + sigma**2  # of the marginal of x
     slope = c.double().view(1, 2, 1, 1) * a * s**2 / total  # d x0 / d x, times c
     plain = mixture.denoise(x, level, text)
-    guided = guided_by(mixture.denoise, score, mixture.decode, 2.0)(x, level, text)
+    guided = with_score(mixture.denoise, score, mixture.decode, 2.0)(x, level, text)
     torch.testing.assert_close(guided.eps, plain.eps - 2.0 * sigma * slope)
-    cheap = guided_by(mixture.denoise, score, mixture.decode, 2.0, through=False)(x, level, text)
+    cheap = with_score(mixture.denoise, score, mixture.decode, 2.0, through=False)(x, level, text)
     direct = c.double().view(1, 2, 1, 1).expand_as(x) / a
     torch.testing.assert_close(cheap.eps, plain.eps - 2.0 * sigma * direct)
 
@@ -93,7 +93,7 @@ def test_null_text_is_tuned_under_a_score(model, through):
     guided = ns.Guided(model, redness, scale=5.0, through=through)
     away = []
     for iterations in (0, 4):
-        method = ns.NullText(guidance=4.0, iterations=iterations)
+        method = ns.NullText(guidance=4.0, iterations=iterations, solver="gauss-newton")
         code = ns.invert(guided, IMAGE, SOURCE, method, steps=6)
         error = ns.reconstruct(guided, code).latents - code.path[-1]
         away.append(float(error.square().mean()))

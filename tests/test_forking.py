@@ -5,10 +5,18 @@ import sys
 
 import pytest
 
-from noisespace.system.workers import PRELOADED, expect_workers, in_environment, room, shared
+from noisespace.system.workers import (
+    PRELOADED,
+    can_fork,
+    context_for,
+    expect_workers,
+    in_environment,
+)
 
 HEAVY = ("torch", "diffusers", "transformers")
-pytestmark = pytest.mark.skipif(not shared("cpu"), reason="workers are started anew on this system")
+pytestmark = pytest.mark.skipif(
+    not can_fork("cpu"), reason="workers are started anew on this system"
+)
 
 
 def looks(told):
@@ -25,7 +33,7 @@ def looks(told):
 
 
 def begun_one():
-    source = room("cpu")
+    source = context_for("cpu")
     told = source.Queue()
     worker = source.Process(
         target=in_environment, args=(dict(os.environ), looks, told), daemon=True
@@ -55,4 +63,4 @@ def test_workers_share_what_one_process_has_imported(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])
 def test_a_device_does_not_survive_a_fork(kind):
-    assert room(kind).get_start_method() == "spawn"
+    assert context_for(kind).get_start_method() == "spawn"

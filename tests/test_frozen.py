@@ -80,7 +80,7 @@ ASCENT = {
     "fixed-point": ns.FixedPoint(iterations=3),
     "fixed-point-average": ns.FixedPoint(iterations=3, average=True),
     "negative-prompt": ns.NegativePrompt(),
-    "prox-npi": ns.ProxNPI(mode="hard"),
+    "prox-npi": ns.ProxNPI(mode="l0"),
     "prox-npi-soft": ns.ProxNPI(mode="soft", quantile=0.5, pull=0.3, told="upper"),
     "direct": plain(ns.Direct),
     "direct-live": plain(ns.Direct, told="upper", live=True),

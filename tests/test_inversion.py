@@ -322,11 +322,11 @@ def test_proximal_guidance_lies_between_none_and_all(model, mode):
 
 def test_regularised_noise_is_whiter(model):
     """pix2pix-zero's option: less autocorrelation and divergence at the noisy end; seeded."""
-    from noisespace.inversion.noise_regularisation import autocorrelation, divergence, whitened
+    from noisespace.inversion.noise_regularisation import autocorrelation, divergence, whiten
 
     drawn = [torch.Generator().manual_seed(i) for i in range(2)]
     smooth = torch.nn.functional.avg_pool2d(torch.randn(2, 4, 34, 34).double(), 3, 1)
-    white = whitened(smooth, 10, drawn)
+    white = whiten(smooth, 10, drawn)
 
     def figures(x):
         fixed = [torch.Generator().manual_seed(9) for _ in range(2)]

@@ -8,7 +8,7 @@ import torch
 
 import noisespace as ns
 from noisespace.core.lattice import MARGIN, least_margin, margin, snap, usual_spacing
-from noisespace.models.base import Around
+from noisespace.models.base import ModelWrapper
 from noisespace.train.draw import held_out_scene
 from tiny import double, tiny_sd
 
@@ -100,7 +100,7 @@ def test_direct_and_live_codes_have_it(tiny):
     assert frozen.info.lattice_margin
 
 
-class Shaky(Around):
+class Shaky(ModelWrapper):
     """A network whose predictions depend on the batch's size, by ``off``."""
 
     off = 1e-6
@@ -108,7 +108,7 @@ class Shaky(Around):
     def denoise(self, x, level, condition, hooks=None):
         found = self.model.denoise(x, level, condition, hooks)
         nudge = torch.full_like(found.eps, self.off * (1 + len(x)) ** 0.5)
-        return found.shifted(nudge, level)
+        return found.plus_eps(nudge, level)
 
 
 def test_the_spacing_follows_the_measured_spread(tiny):

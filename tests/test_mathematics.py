@@ -11,7 +11,7 @@ import noisespace as ns
 from noisespace.core.condition import Condition
 from noisespace.core.controls import Controls, HookContext
 from noisespace.core.grid import Grid
-from noisespace.core.guidance import Guidance, guided
+from noisespace.core.guidance import Guidance, with_guidance
 from noisespace.core.replay import EditPlan, replay
 from noisespace.core.rows import Rows, fresh_noise
 from noisespace.core.steps import Ancestral, Edict
@@ -19,7 +19,7 @@ from noisespace.core.streams import stream
 from noisespace.editing import EditContext
 from noisespace.inversion import noise_regularisation
 from noisespace.inversion.problem import Problem
-from noisespace.models.base import Around
+from noisespace.models.base import ModelWrapper
 from noisespace.models.pipeline import fingerprint
 from tiny import double, tiny_sd
 
@@ -48,11 +48,11 @@ def test_a_score_guides_after_the_prompt_once(model):
     w, scale, level = 4.0, 30.0, model.grid(10).level(4)
     text, null, x = model.embed([TARGET]), model.embed([""]), state()
     own = ns.Guided(model, redness, scale)
-    cfg = guided(own.denoise, null, torch.tensor([w]))
+    cfg = with_guidance(own.denoise, null, torch.tensor([w]))
     found = own.guide(cfg)(x, level, text)
     with torch.enable_grad():
         at = x.clone().requires_grad_()
-        plain = guided(model.denoise, null, torch.tensor([w]))(at, level, text)
+        plain = with_guidance(model.denoise, null, torch.tensor([w]))(at, level, text)
         (slope,) = torch.autograd.grad(redness(model.decode(plain.x0), [TARGET]).sum(), at)
     expected = plain.eps.detach() - scale * level.sigma * slope
     torch.testing.assert_close(found.eps, expected, atol=1e-12, rtol=0)
@@ -68,8 +68,8 @@ class Inside(ns.Guided):
     def denoise(self, x, level, condition, hooks=None):
         return super().guide(self.model.denoise)(x, level, condition, hooks)
 
-    def guide(self, guided):
-        return guided
+    def guide(self, with_guidance):
+        return with_guidance
 
 
 def test_what_is_added_to_the_noise_keeps_the_pull_of_proximal_guidance(model):
@@ -92,7 +92,7 @@ def test_prox_npi_is_the_authors(model):
     delta = text - null
     threshold = delta.abs().quantile(q)
     delta = delta - delta.clamp(-threshold, threshold)
-    rule = Guidance("proximal", q, "l0", pull=lr, below=400)
+    rule = Guidance("proximal", q, pull=lr, below=400)
     mixed = rule.mix(null, text, torch.tensor([w, w]).double().view(2, 1, 1, 1))
     torch.testing.assert_close(mixed[1], (null + w * delta)[1], atol=2e-2, rtol=0)
     edited = (delta[1:].abs() > threshold).double()
@@ -100,7 +100,7 @@ def test_prox_npi_is_the_authors(model):
     start = state(4)
     level = Grid.from_config(dict(ns.Mixture({"": x0}).scheduler), 10).level(8)
     assert float(level.t) < 400
-    pulled = rule.pulled(start, (text - null)[1:], x0, level)
+    pulled = rule.pull_to(start, (text - null)[1:], x0, level)
     away = (pulled - (start - lr * kept * (start - x0))).abs()
     assert float((away > 1e-9).double().mean()) < 0.02  # at most the entry next to the quantile
 
@@ -118,14 +118,14 @@ def test_targets_get_fresh_noise_where_the_source_alone_is_corrected(model):
 
 
 def test_streams_of_a_seed_differ_by_purpose(model):
-    drawn = {p: torch.randn(64, generator=stream(7, p)) for p in ("invert", "sample", "edit")}
+    drawn = {p: torch.randn(64, generator=stream(7, p)) for p in ("invert", "sample", "replay")}
     for a in drawn:
         for b in drawn:
             assert a == b or torch.corrcoef(torch.stack([drawn[a], drawn[b]]))[0, 1].abs() < 0.5
-    assert torch.equal(drawn["invert"], torch.randn(64, generator=torch.Generator().manual_seed(7)))
+    assert torch.equal(drawn["sample"], torch.randn(64, generator=torch.Generator().manual_seed(7)))
     code = ns.invert(model, IMAGE, SOURCE, ns.SDEdit(strength=0.8, eta=1.0), steps=5, seed=3)
     start = (code.path[0] - code.grid.alpha[1] * code.path[-1]) / code.grid.sigma[1]
-    fresh = fresh_noise(code.path, [stream(3, "edit")])(0)
+    fresh = fresh_noise(code.path, [stream(3, "replay")])(0)
     both = torch.stack([start.flatten(), fresh.flatten()])
     assert torch.corrcoef(both)[0, 1].abs() < 0.2  # 1.0 once
 
@@ -149,7 +149,7 @@ def test_noise_is_never_compared_with_itself():
 # ---- tuned embeddings
 
 
-class Telling(Around):
+class Telling(ModelWrapper):
     """A model that remembers the timesteps at which gradients were asked for."""
 
     def __init__(self, model):
@@ -279,7 +279,7 @@ def test_problem_noises_to_every_level():
     grid, x0 = mixture.grid(4), torch.ones(1, 2, 1, 1).double()
     null = mixture.embed([""])
     problem = Problem(mixture, grid, x0, null, null, 1.0, [stream(0, "invert")])
-    states = problem.noised(1, torch.full((3, 1, 2, 1, 1), 2.0).double())
+    states = problem.noise_to_levels(1, torch.full((3, 1, 2, 1, 1), 2.0).double())
     expected = grid.alpha[1:4] + 2 * grid.sigma[1:4]
     torch.testing.assert_close(states[:3, 0, 0, 0, 0], expected)
     assert torch.equal(states[3], x0)

@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file, save_file
 
 import noisespace as ns
-from noisespace.core.guidance import guided
+from noisespace.core.guidance import with_guidance
 from noisespace.errors import InputError
 from tiny import double, tiny_pixels, tiny_sd
 
@@ -52,8 +52,8 @@ def test_guidance_off_costs_one_evaluation():
     x, text = torch.randn(3, 4, 8, 8), model.embed(["a cat", "a dog", "a horse"])
     null, level = model.embed([""] * 3), model.grid(10).level(2)
     with torch.no_grad():
-        plain = guided(counted, null, torch.ones(3))(x, level, text)
-        mixed = guided(counted, null, torch.tensor([1.0, 5.0, 1.0]))(x, level, text)
+        plain = with_guidance(counted, null, torch.ones(3))(x, level, text)
+        mixed = with_guidance(counted, null, torch.tensor([1.0, 5.0, 1.0]))(x, level, text)
         apart = model.denoise(x, level, null)
     assert rows == [3, 4]
     torch.testing.assert_close(mixed.eps[::2], plain.eps[::2], atol=1e-5, rtol=1e-4)

@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_leaves
 import noisespace as ns
 from noisespace.bench.costs import costing
 from noisespace.core import batching as parts
-from noisespace.core.batching import BatchLimit, batch_rows, batched, in_batches
+from noisespace.core.batching import BatchLimit, batch_rows, in_batches, with_batching
 from noisespace.errors import InputError, RunError
-from noisespace.models.base import Around
-from noisespace.models.caching import Cached, Shallow, watched
+from noisespace.models.base import ModelWrapper
+from noisespace.models.caching import Cached, Shallow, watch_features
 from noisespace.models.families.unet import LatentUNet
 from noisespace.models.packed import Packed, pack_convolutions, works
 from noisespace.models.speed import Speed, by_layers
@@ -30,7 +30,7 @@ PROMPT, OTHER = "a photo of a cat", "a photo of a dog"
 STEPS = 10
 
 
-class Spy(Around):
+class Spy(ModelWrapper):
     """A model that counts the rows of every evaluation; short of memory above ``most`` rows."""
 
     def __init__(self, model, most=10**6):
@@ -279,7 +279,7 @@ def test_what_the_allocator_holds_unused_is_room(monkeypatch):
 def test_a_large_batch_is_cut(model):
     spy, text = Spy(model), model.embed([PROMPT] * 300)
     x, level = torch.randn(300, 4, 8, 8, dtype=torch.float64), model.grid(STEPS).level(3)
-    batched(spy.denoise)(x, level, text)
+    with_batching(spy.denoise)(x, level, text)
     assert spy.rows == [256, 44]
 
 
@@ -332,7 +332,7 @@ def test_the_outer_blocks_under_their_own_features_are_the_network(cross):
     ).double()
     x, text = torch.randn(2, 4, 8, 8).double(), torch.randn(2, 5, 32).double()
     t = torch.tensor(400.0)
-    with torch.no_grad(), watched(unet) as seen:
+    with torch.no_grad(), watch_features(unet) as seen:
         expected = unet(x, t, encoder_hidden_states=text).sample
     with torch.no_grad():
         got = Shallow(unet, seen[0])(x, t, encoder_hidden_states=text).sample
@@ -395,7 +395,7 @@ def test_caching_gives_rows_their_own_features_where_memory_runs_out(model, monk
     drawn = torch.Generator().manual_seed(0)
     x, text = torch.randn(8, 4, 8, 8, generator=drawn).double(), model.embed([PROMPT] * 8)
     grid, given = model.grid(STEPS), []
-    with torch.no_grad(), watched(model.unet) as seen:
+    with torch.no_grad(), watch_features(model.unet) as seen:
         model.denoise(x, grid.level(3), text)
     expected = seen[0]
 

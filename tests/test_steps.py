@@ -16,7 +16,7 @@ from noisespace.core.grid import Grid
 from noisespace.core.replay import EditPlan, replay
 from noisespace.core.rows import Rows, fresh_noise
 from noisespace.core.steps import Ancestral
-from noisespace.core.steps.step import started
+from noisespace.core.steps.step import first_state
 from noisespace.core.transition import renoise
 from tiny import double, tiny_sd
 
@@ -42,7 +42,7 @@ class Deterministic:
     correct: str = field(default="none", init=False)
 
     def start(self, code, rows):
-        return started(code, rows)
+        return first_state(code, rows)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from noisespace.errors import InputError
 from noisespace.inversion import EditFriendly, Inversion, Problem
 from noisespace.inversion.parallel import freeze as freeze_code
 from noisespace.inversion.problem import Progress
-from noisespace.models.adapters import adapted
+from noisespace.models.adapters import with_adapter
 from noisespace.models.base import Model
 from noisespace.models.judges.captioning import Captioner, captioner_for, captioner_of, who
 from noisespace.pictures.describe import describe
@@ -178,7 +178,10 @@ def attention_maps(model: Model, code: Code, words: Sequence[str] | None = None)
     if not model.has_text:
         raise InputError(f"the model {model.name} is unconditional: it has no attention to words")
     text, null = source_conditions(model, code.info, code.path.shape[1])
-    w, model = code.guidance, adapted(model, {} if code.info.adapts == "targets" else code.adapter)
+    w, model = (
+        code.guidance,
+        with_adapter(model, {} if code.info.adapts == "targets" else code.adapter),
+    )
     words = [words] if isinstance(words, str) else words
     return word_maps(EditContext(model, code, text, text, null, (w, w)), words)
 

@@ -29,7 +29,7 @@ from noisespace.batch.plan import Settings
 from noisespace.batch.serving import serve
 from noisespace.batch.work import Task
 from noisespace.batch.worker import Worker
-from noisespace.system.workers import shared
+from noisespace.system.workers import can_fork
 from tiny import tiny_sd
 
 
@@ -103,7 +103,7 @@ def test_ctrl_c_finishes_what_is_in_flight(folder, tmp_path):
     assert not list(out.rglob("*.tmp"))
 
 
-@pytest.mark.skipif(not shared("cpu"), reason="workers are started anew on this system")
+@pytest.mark.skipif(not can_fork("cpu"), reason="workers are started anew on this system")
 def test_ctrl_c_while_workers_are_prepared_is_a_sentence(folder, tmp_path):
     """As a terminal sends it: to every process."""
     words = command(folder / "in" / "jobs.jsonl", tmp_path / "out", folder / "model")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from noisespace.models.base import Around
+from noisespace.models.base import ModelWrapper
 
 SOURCE, TARGET = "a photo of a cat", "a photo of a dog"
 LONG = 60  # seconds: for machines that do something else too
@@ -27,7 +27,7 @@ def file_of(array: np.ndarray, kind: str = "PNG") -> bytes:
 
 
 @dataclass(frozen=True)
-class Watched(Around):
+class Watched(ModelWrapper):
     """A model that counts the calls of its network and can be held up in the middle of one."""
 
     calls: list[int] = field(default_factory=list)

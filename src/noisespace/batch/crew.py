@@ -21,7 +21,7 @@ from noisespace.batch.stores import StoreError
 from noisespace.batch.work import Task, Told
 from noisespace.errors import RunError
 from noisespace.models.loading import where
-from noisespace.system.workers import in_environment, room
+from noisespace.system.workers import context_for, in_environment
 
 EVERY = 0.5  # seconds between looks at whether to stop
 GROUP_DEATHS = 3  # of workers over one group, until it is run image by image
@@ -59,7 +59,7 @@ class Crew:
         self._deaths: Counter[int] = Counter()
         self._row_deaths: Counter[str] = Counter()
         self._early = 0  # deaths in a row before a worker had begun
-        self._room = room(where(order.device).type)
+        self._room = context_for(where(order.device).type)
         self._hands: list[Hand] = []
 
     def run(self) -> Iterator[Told]:

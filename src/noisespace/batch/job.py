@@ -22,7 +22,7 @@ from noisespace.batch.stopping import stopping
 from noisespace.batch.stores import Store, StoreError, store
 from noisespace.batch.work import Task, Told
 from noisespace.bench.metrics import find
-from noisespace.core.batching import let_go
+from noisespace.core.batching import release_memory
 from noisespace.errors import InputError
 from noisespace.models.loading import where
 from noisespace.system.workers import expect_workers
@@ -106,7 +106,7 @@ def run_job(
                 place.remove(name)
         run = running(engine, order, model, tasks, lambda: stopped() or not held())
         del model  # processes have their own
-        let_go()  # its memory is for them
+        release_memory()  # its memory is for them
         stack.callback(tidied, place, held)
         goal = sum(task.rows for task in tasks)
         last, halved = followed(run, place, plan, before, goal, tell)

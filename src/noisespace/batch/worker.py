@@ -17,7 +17,7 @@ from noisespace.batch.work import Done, Ready, Task, Told, ready
 from noisespace.batch.writer import Writer
 from noisespace.bench.costs import Cost, costing
 from noisespace.bench.pictures import masks_of, own_record
-from noisespace.core.batching import let_go, lost, out_of_memory
+from noisespace.core.batching import is_lost, is_out_of_memory, release_memory
 from noisespace.core.code import Code
 from noisespace.errors import InputError, RunError, reason
 from noisespace.pictures.images import fitted_size
@@ -118,12 +118,12 @@ class Worker:
         try:
             return self.edited(choice, batch)
         except Exception as error:  # from any network, editor or picture
-            short, why = out_of_memory(error), reason(error)
-            if not short and lost(self.model.device):
+            short, why = is_out_of_memory(error), reason(error)
+            if not short and is_lost(self.model.device):
                 raise DeviceError(f"the device {self.model.device} is lost: {why}") from None
         if len(batch) == 1:
             return {batch[0].item.id: Done(batch=1, reason=why, short=short)}
-        let_go()
+        release_memory()
         size = (len(batch) + 1) // 2 if short else 1
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         return {

@@ -18,7 +18,7 @@ from noisespace.core.condition import Condition
 from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level
 from noisespace.core.prediction import Prediction
-from noisespace.models.base import Around, Model
+from noisespace.models.base import Model, ModelWrapper
 
 T = TypeVar("T")
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -45,7 +45,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Counted(Around):
+class Counted(ModelWrapper):
     """A model whose network tells a tally how many rows it saw; all else is the model's own."""
 
     tally: Tally

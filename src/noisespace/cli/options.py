@@ -145,7 +145,7 @@ def check_early(
     for w in weights:
         if w is not None:
             check_weight(w)
-    generators(list(seeds), "edit")
+    generators(list(seeds), "replay")
     count = steps or method.defaults.steps
     if count <= 1000:  # more than nearly every model was trained with: the model shall say it
         check_method(method, Grid.from_config({}, count))

@@ -49,22 +49,22 @@ def in_batches(work: Callable[[Tensor], None], count: int, limit: BatchLimit | i
         try:
             work(rows)
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, RunError) or not out_of_memory(error):
+            if isinstance(error, RunError) or not is_out_of_memory(error):
                 raise  # a RunError: one row was too much already
             limit.halve()
         else:
             start += len(rows)
             continue
-        let_go()  # after the error, which holds on to the batch
+        release_memory()  # after the error, which holds on to the batch
 
 
-def let_go() -> None:
+def release_memory() -> None:
     """Gives back to a GPU what its allocator holds unused, before a smaller try."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def lost(device: torch.device) -> bool:
+def is_lost(device: torch.device) -> bool:
     """Whether a GPU takes no more work from this process, as after an illegal access of memory."""
     if device.type != "cuda":
         return False
@@ -72,7 +72,7 @@ def lost(device: torch.device) -> bool:
         torch.zeros(1, device=device).add_(1)
         torch.cuda.synchronize(device)
     except RuntimeError as error:
-        return not out_of_memory(error)
+        return not is_out_of_memory(error)
     return False
 
 
@@ -105,7 +105,7 @@ def free_cuda(device: torch.device) -> int:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def batched(denoise: Denoiser) -> Denoiser:
+def with_batching(denoise: Denoiser) -> Denoiser:
     """A denoiser that takes any number of rows and evaluates as many at once as memory holds.
 
     Rows do not see each other, so that the result is that of one batch, to rounding. What is learnt
@@ -118,7 +118,7 @@ def batched(denoise: Denoiser) -> Denoiser:
         x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         if hooks is not None:
-            return whole(denoise, x, level, condition, hooks)
+            return evaluate_whole(denoise, x, level, condition, hooks)
         if not learnt:
             learnt.append(BatchLimit(batch_rows(x, 1)))
         done: list[Prediction] = []
@@ -141,14 +141,14 @@ def batched(denoise: Denoiser) -> Denoiser:
     return denoise_batched
 
 
-def whole(
+def evaluate_whole(
     denoise: Denoiser, x: Tensor, level: Level, condition: Condition, hooks: HookContext
 ) -> Prediction:
     """An evaluation that cannot be cut; RunError, in words that help, where memory runs out."""
     try:
         return denoise(x, level, condition, hooks)
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise RunError(
             f"out of memory with {len(x)} rows under an editor that looks inside the network: use "
@@ -156,7 +156,7 @@ def whole(
         ) from None
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on any device."""
     known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return known or any(words in str(error) for words in WORDS)

@@ -37,6 +37,11 @@ class Header(BaseModel):
     correct: Literal["none", "source", "all"] = "none"
     coupling: dict[str, Any] | None = None
 
+    def rule_of_format(self) -> Guidance:
+        """The guidance that it describes; what format 1 calls "hard" is "l0" now."""
+        older = self.format == 1 and self.rule.get("mode") == "hard"
+        return Guidance(**{**self.rule, **({"mode": "l0"} if older else {})})
+
     def step_of_format(self) -> Step:
         """The step that it describes. Raises KeyError or TypeError for what is none."""
         if self.format == 2:
@@ -111,7 +116,7 @@ def decode(header: Any, tensors: dict[str, Tensor]) -> Code:
         blend=head.blend,
         kept=kept,
         adapter=with_prefix("adapter.", tensors),
-        rule=Guidance(**head.rule),
+        rule=head.rule_of_format(),
         info=head.info,
     )
     check_shapes(code)

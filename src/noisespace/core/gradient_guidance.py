@@ -25,7 +25,7 @@ Score = Callable[[Tensor, Sequence[str]], Tensor]
 Decode = Callable[[Tensor], Tensor]
 
 
-def guided_by(
+def with_score(
     denoise: Denoiser,
     score: Score,
     decode: Decode,
@@ -58,7 +58,7 @@ def guided_by(
                 prediction = Prediction.from_eps(fixed.eps, at, level)
             rows = torch.arange(len(x), device=x.device) if chosen is None else chosen.to(x.device)
             prompts = [condition.prompts[int(i)] for i in rows]
-            value = checked_score(score(decode(prediction.x0[rows]), prompts), len(rows))
+            value = check_score_value(score(decode(prediction.x0[rows]), prompts), len(rows))
             (slope,) = torch.autograd.grad(value.sum(), at, retain_graph=tuned)
         if not torch.isfinite(slope).all():
             raise InputError(
@@ -68,12 +68,12 @@ def guided_by(
         moved = torch.zeros_like(x).index_copy(0, rows, slope[rows])
         if not tuned:
             prediction = prediction.map(prediction, lambda view, _: view.detach())
-        return prediction.shifted(-scale * level.amplitudes(x)[1] * moved, level)
+        return prediction.plus_eps(-scale * level.amplitudes(x)[1] * moved, level)
 
     return denoise_guided
 
 
-def checked_score(value: Tensor, rows: int) -> Tensor:
+def check_score_value(value: Tensor, rows: int) -> Tensor:
     """Refuses a score that cannot guide."""
     if not isinstance(value, Tensor) or value.shape != (rows,):
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -108,7 +108,7 @@ def try_score(score: Score, prompt: str, size: tuple[int, int]) -> None:
                 f"the score failed on (1, 3, {size[0]}, {size[1]}) pixels and one prompt: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        value = checked_score(value, 1)
+        value = check_score_value(value, 1)
         (slope,) = torch.autograd.grad(value.sum(), pixels, allow_unused=True)
     if slope is None:
         raise InputError("the score is not differentiable: it does not depend on the pixels")

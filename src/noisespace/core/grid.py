@@ -135,7 +135,7 @@ class Grid:
             )
         return first
 
-    def climbed(self, stop: int | float | None) -> int:
+    def top_of_climb(self, stop: int | float | None) -> int:
         """The level at which an ascent ends: ``stop`` steps, or a share of them, above clean."""
         n = len(self)
         if stop is None:
@@ -159,7 +159,7 @@ class Grid:
         """
         config = {**DEFAULTS, **{k: v for k, v in config.items() if v is not None}}
         bars = alpha_bars(config)
-        times = spaced(config, steps)
+        times = timesteps_of(config, steps)
         one = torch.ones(1, dtype=torch.float64)
         final = one if ddpm or config["set_alpha_to_one"] else bars[:1]
         levels = torch.cat([bars[times], final])
@@ -170,13 +170,13 @@ class Grid:
     def flow(cls, steps: int, *, shift: float = 1.0, train_steps: int = 1000) -> Grid:
         """Rectified flow: alpha = 1 - s, sigma = s, as FlowMatchEulerDiscreteScheduler spaces s."""
         check_steps(steps, train_steps)
-        lowest = shifted(torch.tensor(1 / train_steps, dtype=torch.float64), shift)
+        lowest = shift_time(torch.tensor(1 / train_steps, dtype=torch.float64), shift)
         s = torch.linspace(1.0, float(lowest), steps, dtype=torch.float64)
-        s = torch.cat([shifted(s, shift), s.new_zeros(1)])
+        s = torch.cat([shift_time(s, shift), s.new_zeros(1)])
         return cls(s * train_steps, 1 - s, s)
 
 
-def shifted(s: Tensor, shift: float) -> Tensor:
+def shift_time(s: Tensor, shift: float) -> Tensor:
     """The time shift of SD3 (arXiv 2403.03206, eq. 23)."""
     return shift * s / (1 + (shift - 1) * s)
 
@@ -228,7 +228,7 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
     return 1 - alphas
 
 
-def spaced(config: Mapping[str, Any], steps: int) -> Tensor:
+def timesteps_of(config: Mapping[str, Any], steps: int) -> Tensor:
     """The timesteps told to the network, noisiest first, (steps,) int64."""
     count, spacing = config["num_train_timesteps"], config["timestep_spacing"]
     check_steps(steps, count)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noisespace.core.backbone import Backbone, Denoiser
-from noisespace.core.batching import batched
+from noisespace.core.batching import with_batching
 from noisespace.core.condition import Condition
 from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level, broadcast
@@ -26,10 +26,10 @@ class Guidance:
 
     ``rule``: "cfg", ``null + w (text - null)`` (arXiv 2207.12598), or "proximal"
     (arXiv 2306.05414), which keeps of (text - null) only what exceeds its ``quantile``. ``mode``:
-    "l0", as the authors' code has it under that name: entries are shrunk by the threshold, which is
-    the quantile over the source's row too, whose difference is 0 everywhere; "soft" shrinks by the
-    quantile of the row alone (the proximal operator of the L1 norm), "hard" keeps what exceeds it
-    as it is (that of the L0 norm).
+    "hard" as the authors' code has it: entries are shrunk by the threshold, which is the quantile
+    over the source's row too, whose difference is 0 everywhere; "l0" and "soft" are the proximal
+    operators that the paper writes, by the quantile of the row alone: of the L0 norm, which keeps
+    what exceeds it as it is, and of the L1 norm, which shrinks.
 
     Below timestep ``below``, "proximal" also pulls the predicted x0 of the unedited entries (what
     is left of theirs is under the threshold, also one latent pixel around) to the source's, by
@@ -38,16 +38,16 @@ class Guidance:
 
     rule: Literal["cfg", "proximal"] = "cfg"
     quantile: float = 0.7
-    mode: Literal["l0", "hard", "soft"] = "l0"
+    mode: Literal["hard", "l0", "soft"] = "hard"
     pull: float = 0.0
     below: int = 400
 
-    def pulled(self, x0: Tensor, delta: Tensor, anchor: Tensor, level: Level) -> Tensor:
+    def pull_to(self, x0: Tensor, delta: Tensor, anchor: Tensor, level: Level) -> Tensor:
         """x0 moved towards ``anchor`` where the edit leaves no trace in ``delta``."""
         if self.rule != "proximal" or self.pull == 0:
             return x0
         cut = self.threshold(delta)
-        left = proximal(delta, cut, "soft") if self.mode == "l0" else delta
+        left = proximal(delta, cut, "hard") if self.mode == "hard" else delta
         edited = (left.abs() > cut).to(x0)
         kept = 1 - torch.nn.functional.max_pool2d(edited, 3, stride=1, padding=1)
         late = broadcast((level.t < self.below).double(), x0)
@@ -63,13 +63,13 @@ class Guidance:
         """What counts as an edit in each row of a difference, (rows, 1, 1, 1)."""
         source = torch.zeros_like(delta)  # under its own prompt as null text
         return edited_threshold(
-            torch.cat([source, delta], 1) if self.mode == "l0" else delta, self.quantile
+            torch.cat([source, delta], 1) if self.mode == "hard" else delta, self.quantile
         )
 
 
 def proximal(delta: Tensor, cut: Tensor, mode: str) -> Tensor:
-    """The proximal operator of the L0 ("hard") or L1 norm, by a threshold (rows, 1, 1, 1)."""
-    if mode == "hard":
+    """The proximal operator of the L0 ("l0") or L1 norm, by a threshold (rows, 1, 1, 1)."""
+    if mode == "l0":
         return torch.where(delta.abs() > cut, delta, 0.0)
     return delta.sign() * (delta.abs() - cut).clamp(min=0)
 
@@ -82,7 +82,7 @@ def edited_threshold(delta: Tensor, quantile: float) -> Tensor:
     return broadcast(flat.kthvalue(k, dim=1).values, delta)
 
 
-def guided(
+def with_guidance(
     denoise: Denoiser,
     null: Condition,
     w: Tensor,
@@ -122,7 +122,7 @@ def guided(
         mixed = nulls.map(texts, lambda a, b: guidance.mix(a, b, weight))
         x0 = mixed.x0
         if anchor is not None:
-            x0 = guidance.pulled(x0, texts.eps - nulls.eps, anchor[rows], level.rows(guided_rows))
+            x0 = guidance.pull_to(x0, texts.eps - nulls.eps, anchor[rows], level.rows(guided_rows))
         return Prediction(out.x0.index_copy(0, rows, x0), out.eps.index_copy(0, rows, mixed.eps))
 
     return denoise_guided
@@ -136,4 +136,4 @@ def under_guidance(
     What the model adds comes after the prompt's guidance, once.
     """
     weights = torch.full((len(null),), w, dtype=torch.float64)
-    return model.guide(guided(batched(model.denoise), null, weights, rule))
+    return model.guide(with_guidance(with_batching(model.denoise), null, weights, rule))

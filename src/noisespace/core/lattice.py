@@ -48,5 +48,5 @@ def power_of_two(value: float) -> float:
 
 
 def margin(spacing: float, spread: float) -> int:
-    """How many times the spread goes into the spacing, as a power of two (told in records)."""
+    """How many times the spread goes into the spacing, as a power of two (in ``Code.info``)."""
     return 2 ** max(0, math.floor(math.log2(spacing / spread)))

@@ -63,7 +63,7 @@ class Prediction:
             )
         return cls((x - sigma * eps) / alpha, eps)
 
-    def shifted(self, eps: Tensor, level: Level) -> Prediction:
+    def plus_eps(self, eps: Tensor, level: Level) -> Prediction:
         """The prediction with ``eps`` added to its noise, and x0 moved by what that means.
 
         What was done to x0 alone before (proximal guidance's pull) stays. alpha > 0 is needed.

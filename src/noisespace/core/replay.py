@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from noisespace.core.backbone import Backbone, Denoiser
-from noisespace.core.batching import batched
+from noisespace.core.batching import with_batching
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition
 from noisespace.core.controls import Controls, HookContext
 from noisespace.core.grid import Level
-from noisespace.core.guidance import guided
+from noisespace.core.guidance import with_guidance
 from noisespace.core.prediction import Prediction
 from noisespace.core.rows import Rows
 from noisespace.core.steps import Noise, Predict
@@ -60,14 +60,14 @@ def replay(plan: EditPlan) -> Iterator[StepRecord]:
     the generator cancels.
     """
     code, rows, controls = plan.code, plan.rows, plan.controls
-    denoise, total = batched(plan.model.begin()), len(code.path) - 1
+    denoise, total = with_batching(plan.model.begin()), len(code.path) - 1
     state = code.step.start(code, rows)
     for k in range(total):
         if controls.before:
-            state = state.edited(partial(controls.before, k))
+            state = state.map_states(partial(controls.before, k))
         state = code.step.step(k, state, predictor(plan, denoise, k), plan.noise)
         if controls.after:
-            state = state.edited(partial(controls.after, k))
+            state = state.map_states(partial(controls.after, k))
         if not torch.isfinite(state.x).all():
             raise InputError(
                 f"the network returned NaN or infinity at step {k + 1} of {total}: "
@@ -87,7 +87,7 @@ def predictor(plan: EditPlan, denoise: Denoiser, k: int) -> Predict:
         rows, level = under or plan.rows, at if isinstance(at, Level) else code.grid.level(at)
         condition, null = embeddings(plan, rows, k)
         anchor = rows.spread(code.path[-1])
-        call = plan.model.guide(guided(denoise, null, rows.guidance, code.rule, anchor))
+        call = plan.model.guide(with_guidance(denoise, null, rows.guidance, code.rule, anchor))
         if controls.around:
             call = controls.around(k, call)
         hooks = HookContext(controls, k, rows.images, rows.each) if controls.inside else None

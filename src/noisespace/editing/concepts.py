@@ -80,6 +80,6 @@ class Concepts:
                 kept = delta.abs() >= edited_threshold(delta, c.quantile)
                 added += (-c.scale if c.away else c.scale) * kept * delta
             moved = torch.zeros_like(x).index_add(0, chosen.to(x.device), added)
-            return prediction.shifted(moved, level)
+            return prediction.plus_eps(moved, level)
 
         return Controls(guide=guide)

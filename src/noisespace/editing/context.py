@@ -84,7 +84,7 @@ class Editor(Protocol):
         ...
 
 
-def executed(window: float | tuple[float, float], total: int, what: str) -> range:
+def executed_steps(window: float | tuple[float, float], total: int, what: str) -> range:
     """The executed steps inside a window of shares: one number is (0, number).
 
     Raises InputError for a window outside [0, 1]. Windows are counted in the steps that run, not in
@@ -114,7 +114,7 @@ def first_step(step: float, total: int, what: str) -> int:
     return step
 
 
-def copied(x: Tensor) -> Tensor:
+def copy_source(x: Tensor) -> Tensor:
     """Row 0, the source's, in every row: x (guide, image, row, ...)."""
     return x[:, :, :1].expand_as(x)
 

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from noisespace.core.controls import Controls, Site
 from noisespace.editing.attention.running_maps import RunningMaps, word_pair
-from noisespace.editing.context import EditContext, copied, first_step
+from noisespace.editing.context import EditContext, copy_source, first_step
 from noisespace.errors import InputError
 from noisespace.system.fields import Slider, Threshold
 
@@ -50,7 +50,7 @@ class MasaCtrl:
         def qkv(step: int, site: Site, q: Tensor, k: Tensor, v: Tensor) -> tuple:
             if site.kind != "self" or step < start or site.index < first:
                 return q, k, v
-            return q, copied(k), copied(v)
+            return q, copy_source(k), copy_source(v)
 
         if self.words is None:
             return Controls(qkv=qkv)

@@ -41,7 +41,7 @@ class Pix2PixZero:
 
     def controls(self, context: EditContext) -> Controls:
         context.find("cross", "pix2pix-zero")
-        targets, rows = self.directed(context), context.each
+        targets, rows = self.target_conditions(context), context.each
         read, weight = (context.source, targets), 1.0
         if self.maps == "null":
             read = context.null, context.null.rows([i for i, _ in context.pairs()])
@@ -81,7 +81,7 @@ class Pix2PixZero:
     def sentences(self) -> tuple[Sequence[str], Sequence[str]]:
         return self.source_sentences, self.target_sentences
 
-    def directed(self, context: EditContext) -> Condition:
+    def target_conditions(self, context: EditContext) -> Condition:
         """The targets under source + direction; the target prompts themselves without lists."""
         if not self.source_sentences and not self.target_sentences:
             return context.targets

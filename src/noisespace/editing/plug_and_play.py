@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from noisespace.core.controls import Controls, Site
-from noisespace.editing.context import EditContext, Window, copied, executed
+from noisespace.editing.context import EditContext, Window, copy_source, executed_steps
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class PlugAndPlay:
     def controls(self, context: EditContext) -> Controls:
         blocks = context.find("feature", "plug-and-play")
         decoder = [s for s in context.find("self", "plug-and-play") if s.place == "up"]
-        fed = executed(self.features, context.total, "features")
-        attended = executed(self.attention, context.total, "attention")
+        fed = executed_steps(self.features, context.total, "features")
+        attended = executed_steps(self.attention, context.total, "attention")
         chosen = 4 * len(blocks) // 12
         # Stable Diffusion: all but the first of the decoder's nine, whose maps are the coarsest
         first = decoder[len(decoder) // 9].index if decoder else 0
 
         def feature(step: int, site: Site, h: Tensor) -> Tensor:
-            return copied(h) if step in fed and site.index == chosen else h
+            return copy_source(h) if step in fed and site.index == chosen else h
 
         def qkv(step: int, site: Site, q: Tensor, k: Tensor, v: Tensor) -> tuple:
             if site.kind != "self" or step not in attended or site.index < first:
                 return q, k, v
-            return copied(q), copied(k), v
+            return copy_source(q), copy_source(k), v
 
         return Controls(qkv=qkv, feature=feature)

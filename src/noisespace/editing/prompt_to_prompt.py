@@ -14,7 +14,7 @@ from noisespace.core.controls import Controls, Site
 from noisespace.editing.attention.local_blend import LocalBlend
 from noisespace.editing.attention.running_maps import word_pair
 from noisespace.editing.attention.token_alignment import Mode, align, find_word
-from noisespace.editing.context import EditContext, Window, copied, executed
+from noisespace.editing.context import EditContext, Window, copy_source, executed_steps
 from noisespace.errors import InputError
 from noisespace.system.fields import Threshold
 
@@ -42,7 +42,7 @@ class PromptToPrompt:
 
     def controls(self, context: EditContext) -> Controls:
         context.find("cross", "prompt-to-prompt")
-        own = executed(self.self_, context.total, "self_")
+        own = executed_steps(self.self_, context.total, "self_")
         largest = self_tokens(context.latent)
         mapper, serves, factors = (x[:, :, None] for x in self.alignment(context))
         when = self.schedule(context)  # (step, image, target, 1, 1, token)
@@ -59,7 +59,7 @@ class PromptToPrompt:
             # The source's queries and keys are its maps; the fused kernel stays in use.
             if site.kind != "self" or step not in own or q.shape[-2] > largest:
                 return q, k, v
-            return text_only(q, copied(q)), text_only(k, copied(k)), v
+            return text_only(q, copy_source(q)), text_only(k, copy_source(k)), v
 
         def probs(step: int, site: Site, p: Tensor) -> Tensor:
             if running[step]:
@@ -97,9 +97,9 @@ class PromptToPrompt:
         """In which steps the source's maps are put in: (step, image, target, 1, 1, token)."""
         tokens = len(context.targets.tokens[0])
         when = torch.zeros(context.total, context.images * context.each, tokens)
-        when[executed(self.cross, context.total, "cross")] = 1
+        when[executed_steps(self.cross, context.total, "cross")] = 1
         for word, window in self.windows.items():
-            steps = executed(window, context.total, f"the window of {word!r}")
+            steps = executed_steps(window, context.total, f"the window of {word!r}")
             for _, j in context.pairs():
                 at = find_word(context.targets.tokens[j], word, context.targets.prompts[j])
                 when[:, j, at] = 0
@@ -111,7 +111,7 @@ class PromptToPrompt:
         if self.blend is None:
             return None
         words = word_pair(self.blend, "blend")
-        start = executed(self.blend_start, context.total, "blend_start").stop
+        start = executed_steps(self.blend_start, context.total, "blend_start").stop
         return LocalBlend.of(context, words, self.blend_threshold, start)
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from noisespace.core.backbone import Denoiser
 from noisespace.core.controls import Controls
-from noisespace.core.gradient_guidance import Score, guided_by, try_score
-from noisespace.editing.context import EditContext, Window, executed
+from noisespace.core.gradient_guidance import Score, try_score, with_score
+from noisespace.editing.context import EditContext, Window, executed_steps
 from noisespace.errors import InputError
 from noisespace.models.judges.alignment import Alignment, alignment_of
 from noisespace.system.fields import Slider
@@ -44,7 +44,7 @@ class ScoreGuidance:
     content: Annotated[float, Interval(gt=-1e9, lt=1e9), "a finite number", Slider(0, 100, 1)] = 0.0
 
     def controls(self, context: EditContext) -> Controls:
-        steps = executed(self.window, context.total, "window")
+        steps = executed_steps(self.window, context.total, "window")
         fits = context.code.info.fit
         size = fits[0]["size"] if fits else context.latent
         score = self.full(context)
@@ -56,7 +56,7 @@ class ScoreGuidance:
             if step not in steps or self.scale == 0:
                 return denoise
             parts = (denoise, score, context.model.decode, self.scale)
-            return guided_by(*parts, chosen=chosen, through=self.through)
+            return with_score(*parts, chosen=chosen, through=self.through)
 
         return Controls(around=around)
 

@@ -13,7 +13,7 @@ from noisespace.core.guidance import under_guidance
 from noisespace.core.prediction import Prediction
 from noisespace.core.transition import renoise
 from noisespace.errors import InputError
-from noisespace.inversion.noise_regularisation import whitened
+from noisespace.inversion.noise_regularisation import whiten
 from noisespace.inversion.problem import Problem
 
 Told = Literal["lower", "upper"]
@@ -31,7 +31,7 @@ def explicit_ascent(
         lower, upper = grid.level(i + 1), grid.level(i)
         eps = predict(x, lower if told == "lower" else upper, text).eps
         if regularise:
-            eps = whitened(eps, regularise, problem.generators)
+            eps = whiten(eps, regularise, problem.generators)
         return renoise(Prediction.from_eps(eps, x, lower), upper)
 
     return explicit

@@ -11,7 +11,7 @@ from noisespace.core.guidance import under_guidance
 from noisespace.core.steps import Belm
 from noisespace.core.transition import renoise
 from noisespace.inversion.problem import Defaults, Problem, Strength
-from noisespace.inversion.undoing import check_strength, undone
+from noisespace.inversion.undoing import check_strength, undo_steps
 
 
 @dataclass(frozen=True)
@@ -35,4 +35,4 @@ class BELM:
         predict = under_guidance(problem.model, problem.null, problem.guidance)
         clean = predict(problem.x0, grid.level(len(grid)), problem.text)
         pair = problem.x0, renoise(clean, grid.level(len(grid) - 1))
-        return undone(problem, Belm(), first + 1, pair)
+        return undo_steps(problem, Belm(), first + 1, pair)

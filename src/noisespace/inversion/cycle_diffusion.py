@@ -12,7 +12,7 @@ from noisespace.core.grid import Grid
 from noisespace.core.prediction import Prediction
 from noisespace.core.steps import Ancestral
 from noisespace.core.transition import posterior
-from noisespace.inversion.parallel import corrected_code
+from noisespace.inversion.parallel import with_residuals
 from noisespace.inversion.problem import Defaults, NoisyEta, Problem, Skip
 
 
@@ -49,4 +49,4 @@ class CycleDiffusion:
             path.append(x)
         step = Ancestral(self.eta, "all")
         code = Code(grid, torch.stack([*path, x0]), step, info=problem.info())
-        return corrected_code(problem, code, self.live, self.lattice)
+        return with_residuals(problem, code, self.live, self.lattice)

@@ -32,9 +32,9 @@ class DDIM:
     defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5)
 
     def check(self, grid: Grid) -> None:
-        grid.climbed(self.stop)
+        grid.top_of_climb(self.stop)
 
     def invert(self, problem: Problem) -> Code:
         up = explicit_ascent(problem, self.told, regularise=self.regularise)
-        path = climb(problem, problem.grid.climbed(self.stop), up)
+        path = climb(problem, problem.grid.top_of_climb(self.stop), up)
         return Code(problem.grid, path, info=problem.info())

@@ -9,7 +9,7 @@ from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.steps import Ancestral
 from noisespace.inversion.ascent import Told, climb, explicit_ascent
-from noisespace.inversion.parallel import corrected_code
+from noisespace.inversion.parallel import with_residuals
 from noisespace.inversion.problem import Defaults, Problem
 
 
@@ -33,4 +33,4 @@ class Direct:
     def invert(self, problem: Problem) -> Code:
         path = climb(problem, 0, explicit_ascent(problem, self.told))
         code = Code(problem.grid, path, Ancestral(correct="source"), info=problem.info())
-        return corrected_code(problem, code, self.live, self.lattice)
+        return with_residuals(problem, code, self.live, self.lattice)

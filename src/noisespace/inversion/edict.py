@@ -11,7 +11,7 @@ from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.steps import Edict
 from noisespace.inversion.problem import Defaults, Problem, Strength
-from noisespace.inversion.undoing import check_strength, undone
+from noisespace.inversion.undoing import check_strength, undo_steps
 
 STEPS = 50  # for which p is given
 
@@ -39,4 +39,4 @@ class EDICT:
         first = len(problem.grid) - round(self.strength * len(problem.grid))
         p = self.p ** (STEPS / len(problem.grid))
         step = Edict(p, "order" if self.alternate else "nothing")
-        return undone(problem, step, first, (problem.x0, problem.x0.clone()))
+        return undo_steps(problem, step, first, (problem.x0, problem.x0.clone()))

@@ -13,7 +13,7 @@ from noisespace.core.guidance import under_guidance
 from noisespace.core.steps import Ancestral
 from noisespace.core.transition import posterior
 from noisespace.errors import InputError
-from noisespace.inversion.parallel import corrected_code
+from noisespace.inversion.parallel import with_residuals
 from noisespace.inversion.problem import Defaults, NoisyEta, Problem, Skip
 
 
@@ -30,7 +30,7 @@ class EditFriendly:
     (0, 1]; ``live``: keep no residual, take it from the source row while editing; ``order``:
     "parallel", or "sequential" for the algorithm as it is printed, one evaluation after the other,
     each state computed anew from its map; ``lattice``: states on a lattice, with which a replay is
-    exact at every setting (docs/methods.md).
+    exact at every setting (docs/concepts.md).
     """
 
     skip: Skip = 0.36
@@ -49,11 +49,11 @@ class EditFriendly:
     def invert(self, problem: Problem) -> Code:
         first = problem.grid.first(self.skip)
         # Every level's noise is drawn, whatever is skipped: a seed means the same for every skip.
-        path = problem.noised(first, problem.noise(len(problem.grid))[first:])
+        path = problem.noise_to_levels(first, problem.noise(len(problem.grid))[first:])
         code = Code(problem.grid, path, Ancestral(self.eta, "all"), info=problem.info())
         if self.order == "sequential":
             return one_by_one(problem, code)
-        return corrected_code(problem, code, self.live, self.lattice)
+        return with_residuals(problem, code, self.live, self.lattice)
 
 
 def one_by_one(problem: Problem, code: Code) -> Code:

@@ -12,7 +12,7 @@ from noisespace.core.code import Code
 from noisespace.core.condition import Condition
 from noisespace.core.grid import Grid
 from noisespace.inversion.problem import Defaults, Problem, Rank, Rate
-from noisespace.inversion.tuning.adapter_fitting import Iterations, check_one, fit, sparing
+from noisespace.inversion.tuning.adapter_fitting import Iterations, check_one, fit, recomputing_fit
 from noisespace.models.adapters import new_adapter
 
 
@@ -51,12 +51,12 @@ class Imagic:
             return problem.text.with_text(parts["text"])
 
         counts = (self.iterations, self.lr)
-        with sparing(problem, adapter, self.recompute):
+        with recomputing_fit(problem, adapter, self.recompute):
             fit(problem, theta, tuned_text, (self.text_iterations, self.text_lr), (0, total))
             text = problem.text.with_text(theta["text"])
             fit(problem, adapter, lambda _: text, counts, (self.text_iterations, total))
         noise = problem.noise(1)[0]
-        path = problem.noised(0, noise[None])
+        path = problem.noise_to_levels(0, noise[None])
         path[0] = noise  # it samples anew: nothing of the image is left in the start
         tuned = theta["text"].expand(len(grid), *theta["text"].shape).clone()
         return Code(grid, path, text=tuned, blend=self.eta, adapter=adapter, info=problem.info())

@@ -27,10 +27,10 @@ class NegativePrompt:
         """Every setting fits every grid."""
 
     def invert(self, problem: Problem) -> Code:
-        return negative(problem, self.told, Guidance())
+        return negative_prompt_code(problem, self.told, Guidance())
 
 
-def negative(problem: Problem, told: Told, rule: Guidance) -> Code:
+def negative_prompt_code(problem: Problem, told: Told, rule: Guidance) -> Code:
     """The DDIM ascent with the source prompt as null text."""
     path = climb(problem, 0, explicit_ascent(problem, told))
     info = problem.info(negative=problem.text.prompts)

@@ -12,7 +12,7 @@ ROLLS = 5
 CORRELATION, DIVERGENCE = 20.0, 20.0  # the published lambda_ac and lambda_kl
 
 
-def whitened(eps: Tensor, iterations: int, generators: Sequence[Generator]) -> Tensor:
+def whiten(eps: Tensor, iterations: int, generators: Sequence[Generator]) -> Tensor:
     """Gradient steps of arXiv 2302.03027, sec. 3.1, on predicted noise (b, c, h, w).
 
     Each iteration takes ``ROLLS`` steps on the autocorrelation at random shifts, over a pyramid of

@@ -14,7 +14,7 @@ from noisespace.inversion.ascent import Told, climb, explicit_ascent
 from noisespace.inversion.problem import Defaults, Problem, Rate, Tolerance, Weight
 from noisespace.inversion.tuning.embedding import (
     Tuning,
-    sparing,
+    recomputing_tuning,
     tune_globally,
     tune_noisings,
     tune_steps,
@@ -67,7 +67,7 @@ class NullText:
         tuning = self.tuning()
         tuning.start(problem)  # refuses a model without text before the network runs
         path = pivot_of(problem, self.pivot, self.told)
-        with sparing(problem, tuning, self.recompute):
+        with recomputing_tuning(problem, tuning, self.recompute):
             if self.pivot == "none":
                 found = tune_noisings(problem, tuning, self.share == "global")
             elif self.share == "global":
@@ -100,4 +100,4 @@ def pivot_of(problem: Problem, pivot: str, told: Told) -> Tensor:
     if pivot != "random":
         quiet = replace(problem, progress=None)
         return climb(quiet, 0, explicit_ascent(quiet, told))
-    return problem.noised(0, problem.noise(1))
+    return problem.noise_to_levels(0, problem.noise(1))

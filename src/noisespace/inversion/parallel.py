@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisespace.core.batching import batch_rows, batched, in_batches
+from noisespace.core.batching import batch_rows, in_batches, with_batching
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition
-from noisespace.core.guidance import guided
+from noisespace.core.guidance import with_guidance
 from noisespace.core.lattice import least_margin, margin, power_of_two, snap, usual_spacing
 from noisespace.core.transition import posterior
 from noisespace.errors import InputError
 from noisespace.inversion.problem import Problem, Progress
 
 
-def corrected_code(problem: Problem, code: Code, live: bool, lattice: bool) -> Code:
+def with_residuals(problem: Problem, code: Code, live: bool, lattice: bool) -> Code:
     """A code whose rows are corrected: on a lattice, with its residuals unless ``live``."""
     if lattice:
         network = problem.model.compute_dtype
@@ -50,8 +50,8 @@ def freeze(
     if not code.lattice:
         return replace(code, residual=code.path[1:] - means)
     again = Means(model, code, text, null).of(torch.arange(len(means[0])))
-    apart, size = (x.abs().flatten(1).amax(1) for x in (again - means[0], means[0]))
-    spreads = apart.maximum(torch.finfo(size.dtype).eps * size).tolist()
+    rounding = torch.finfo(model.compute_dtype).eps  # of states of about unit variance
+    spreads = (again - means[0]).abs().flatten(1).amax(1).clamp(min=rounding).tolist()
     wanted = least_margin(model.compute_dtype) * max(spreads)
     if code.lattice < wanted:
         return freeze(model, on_lattice(code, power_of_two(wanted)), text, null, progress)
@@ -72,7 +72,7 @@ class Means:
     ) -> None:
         self.code, self.text, self.null, self.progress = code, text, null, progress
         self.states = code.path[:-1].flatten(0, 1)
-        self.guide, self.denoise = model.guide, batched(model.denoise)
+        self.guide, self.denoise = model.guide, with_batching(model.denoise)
 
     def all(self) -> Tensor:
         """Of all steps that run, (steps, b, c, h, w)."""
@@ -93,6 +93,6 @@ class Means:
         image, i = rows % images, code.first + rows // images
         at, to = code.grid.level(i), code.grid.level(i + 1)
         w = torch.full((len(rows),), code.guidance, dtype=torch.float64)
-        predict = self.guide(guided(self.denoise, self.null.rows(image), w, code.rule))
+        predict = self.guide(with_guidance(self.denoise, self.null.rows(image), w, code.rule))
         prediction = predict(self.states[rows], at, self.text.rows(image))
         return posterior(prediction, at, to, code.eta)[0]

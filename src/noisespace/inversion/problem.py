@@ -108,7 +108,7 @@ class Problem:
         drawn = [torch.randn(shape, generator=g, dtype=self.x0.dtype) for g in self.generators]
         return torch.stack(drawn, dim=1).to(self.x0.device)
 
-    def noised(self, first: int, noise: Tensor) -> Tensor:
+    def noise_to_levels(self, first: int, noise: Tensor) -> Tensor:
         """The images noised to the levels first..n-1, and themselves: (levels + 1, b, c, h, w).
 
         ``noise`` (levels or 1, b, c, h, w).

@@ -13,7 +13,7 @@ from noisespace.inversion.null_text import tuned_info
 from noisespace.inversion.problem import Defaults, Problem, Rate, Tolerance, Weight
 from noisespace.inversion.tuning.embedding import (
     Tuning,
-    sparing,
+    recomputing_tuning,
     tune_steps,
 )
 from noisespace.inversion.tuning.solvers import Solver
@@ -59,7 +59,7 @@ class PromptTuning:
         )
         tuning.start(problem)  # refuses a model without text before the network runs
         path = climb(quiet, 0, explicit_ascent(quiet, self.told, text))
-        with sparing(problem, tuning, self.recompute):
+        with recomputing_tuning(problem, tuning, self.recompute):
             found = tune_steps(problem, tuning, path)
         info = tuned_info(problem, self.guidance)
         return Code(problem.grid, path, text=found, blend=self.blend, info=info)

@@ -11,7 +11,7 @@ from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.core.guidance import Guidance
 from noisespace.inversion.ascent import Told
-from noisespace.inversion.negative_prompt import negative
+from noisespace.inversion.negative_prompt import negative_prompt_code
 from noisespace.inversion.problem import Defaults, Problem
 from noisespace.system.fields import Share, Slider
 
@@ -20,15 +20,15 @@ from noisespace.system.fields import Share, Slider
 class ProxNPI:
     """Negative-prompt inversion with proximal guidance (arXiv 2306.05414).
 
-    Of (text - null) only what exceeds its ``quantile`` guides. ``mode``: "l0" is what the authors'
-    code does by that name, shrinking by a quantile over source and target together; "hard" and
-    "soft" are the proximal operators of the L0 and L1 norms that the paper writes, by a quantile
-    over the target alone. Below timestep ``below`` the unedited latents are pulled to the source's
-    by ``pull``.
+    Of (text - null) only what exceeds its ``quantile`` guides. ``mode``: "hard" as the authors'
+    code has it, which shrinks by a quantile over source and target together; "l0" and "soft" are
+    the proximal operators of the L0 and L1 norms that the paper writes, by a quantile over the
+    target alone. Below timestep ``below`` the unedited latents are pulled to the source's by
+    ``pull``.
     """
 
     quantile: Share = 0.7
-    mode: Literal["l0", "hard", "soft"] = "l0"
+    mode: Literal["hard", "l0", "soft"] = "hard"
     pull: Share = 0.1
     below: Annotated[int, Interval(ge=0), Slider(0, 1000, 10)] = 400
     told: Told = "lower"
@@ -40,4 +40,4 @@ class ProxNPI:
 
     def invert(self, problem: Problem) -> Code:
         rule = Guidance("proximal", self.quantile, self.mode, self.pull, self.below)
-        return negative(problem, self.told, rule)
+        return negative_prompt_code(problem, self.told, rule)

@@ -45,5 +45,6 @@ class SDEdit:
 
     def invert(self, problem: Problem) -> Code:
         grid = problem.grid
-        path = problem.noised(len(grid) - round(self.strength * len(grid)), problem.noise(1))
+        first = len(grid) - round(self.strength * len(grid))
+        path = problem.noise_to_levels(first, problem.noise(1))
         return Code(grid, path, Ancestral(self.eta), info=problem.info())

@@ -15,7 +15,7 @@ from noisespace.inversion.null_text import tuned_info
 from noisespace.inversion.problem import Defaults, Problem, Rate, Weight
 from noisespace.inversion.tuning.embedding import (
     Tuning,
-    sparing,
+    recomputing_tuning,
     tune_globally,
     tune_noisings,
 )
@@ -55,7 +55,7 @@ class TextualInversion:
         tuning.start(problem)
         quiet = replace(problem, progress=None)
         path = climb(quiet, 0, explicit_ascent(quiet, self.told))
-        with sparing(problem, tuning, self.recompute):
+        with recomputing_tuning(problem, tuning, self.recompute):
             if self.pivot:
                 found = tune_globally(problem, tuning, path)
             else:

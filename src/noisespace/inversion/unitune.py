@@ -9,7 +9,7 @@ from noisespace.core.code import Code
 from noisespace.core.grid import Grid
 from noisespace.inversion.problem import Defaults, Problem, Rank, Rate, Strength
 from noisespace.inversion.sdedit import SDEdit
-from noisespace.inversion.tuning.adapter_fitting import Iterations, check_one, fit, sparing
+from noisespace.inversion.tuning.adapter_fitting import Iterations, check_one, fit, recomputing_fit
 from noisespace.models.adapters import new_adapter
 
 
@@ -38,7 +38,7 @@ class UniTune:
         check_one(problem, "unitune")
         adapter = new_adapter(problem.network, self.rank, problem.generators[0])
         counts = (self.iterations, self.lr)
-        with sparing(problem, adapter, self.recompute):
+        with recomputing_fit(problem, adapter, self.recompute):
             fit(problem, adapter, lambda _: problem.text, counts, (0, self.iterations))
         code = SDEdit(self.strength).invert(problem)
         return replace(code, adapter=adapter)

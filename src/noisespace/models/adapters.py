@@ -20,7 +20,7 @@ from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level
 from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
-from noisespace.models.base import Around
+from noisespace.models.base import ModelWrapper
 from noisespace.models.exclusive import exclusive
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -67,7 +67,7 @@ def adding(down: Tensor, up: Tensor) -> Any:
 
 
 @dataclass(frozen=True)
-class Adapted(Around):
+class Adapted(ModelWrapper):
     """A model whose network is called with an adapter; everything else is the model's own."""
 
     adapter: Adapter
@@ -76,9 +76,9 @@ class Adapted(Around):
         self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         with adapting(self.model.network, self.adapter):
-            return self.model.uncompiled().denoise(x, level, condition, hooks)
+            return self.model.without_compilation().denoise(x, level, condition, hooks)
 
 
-def adapted(model: Any, adapter: Adapter) -> Any:
+def with_adapter(model: Any, adapter: Adapter) -> Any:
     """The model that a code is replayed with: under the code's adapter, if it carries one."""
     return Adapted(model, adapter) if adapter else model

@@ -42,7 +42,7 @@ class Model(Backbone, Protocol):
     speed: Mapping[str, Any]
     alignment_folder: Path | None
 
-    def uncompiled(self) -> Any:
+    def without_compilation(self) -> Any:
         """The model with its network called itself: compiled code would see no adapter's hooks."""
         ...
 
@@ -69,7 +69,7 @@ class Model(Backbone, Protocol):
 
 
 @dataclass(frozen=True)
-class Around:
+class ModelWrapper:
     """Something around a model that is a model again; what it does not define is the model's."""
 
     model: Any
@@ -86,5 +86,5 @@ class Around:
     def guide(self, guided: Denoiser) -> Denoiser:
         return self.model.guide(guided)
 
-    def uncompiled(self) -> Any:
-        return replace(self, model=self.model.uncompiled())
+    def without_compilation(self) -> Any:
+        return replace(self, model=self.model.without_compilation())

@@ -17,12 +17,12 @@ from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level
 from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
-from noisespace.models.base import Around
+from noisespace.models.base import ModelWrapper
 from noisespace.models.exclusive import exclusive
 
 
 @dataclass(frozen=True)
-class Cached(Around):
+class Cached(ModelWrapper):
     """A model whose replays evaluate the whole network in every ``every``-th step alone.
 
     The steps between take what the last whole evaluation handed to the uppermost decoder block,
@@ -90,7 +90,7 @@ class Replaying:
             self.shallow.deep = deep
             prediction = self.short.denoise(x, level, condition)
         else:
-            with watched(self.model.network) as seen:
+            with watch_features(self.model.network) as seen:
                 prediction = self.whole.denoise(x, level, condition)
             self.kept[self.start] = seen[0]
         self.start += len(x)  # only now: where memory ran out, the same rows come again
@@ -127,7 +127,7 @@ class Shallow:
 
 
 @contextmanager
-def watched(unet: nn.Module) -> Iterator[list[Tensor]]:
+def watch_features(unet: nn.Module) -> Iterator[list[Tensor]]:
     """Collects what the uppermost decoder block of a U-Net is handed."""
     seen: list[Tensor] = []
 

@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 
 from noisespace.core.backbone import Denoiser
-from noisespace.core.gradient_guidance import Score, check_scale, guided_by, try_score
-from noisespace.models.base import Around, Model
+from noisespace.core.gradient_guidance import Score, check_scale, try_score, with_score
+from noisespace.models.base import Model, ModelWrapper
 from noisespace.pictures.describe import describe
 
 
 @dataclass(frozen=True)
-class Guided(Around):
+class Guided(ModelWrapper):
     """A model whose guided predictions are moved up a score (``core.gradient_guidance.guided_by``).
 
     Sampling, inverting and editing under classifier guidance, also with unconditional models in
@@ -38,4 +38,4 @@ class Guided(Around):
 
     def guide(self, guided: Denoiser) -> Denoiser:
         parts = (self.model.guide(guided), self.score, self.model.decode, self.scale)
-        return guided_by(*parts, through=self.through)
+        return with_score(*parts, through=self.through)

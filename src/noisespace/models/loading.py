@@ -90,12 +90,12 @@ def load(
     config = read_json(folder / "scheduler" / "scheduler_config.json")
     scheduler = type(parts["scheduler"], (), {"config": config})()  # only name and config matter
     loaded = {k: load_part(folder, k, parts[k], kind) for k in parts if k != "scheduler"}
-    speed.placed(loaded, place)
+    speed.place(loaded, place)
     model = from_pipeline(SimpleNamespace(scheduler=scheduler, **loaded), public_name(str(name)))
     notes, alignment = folder / "noisespace.json", folder / "alignment"
     own = read_json(notes).get("defaults", {}) if notes.exists() else {}
     model = replace(model, defaults=own, alignment_folder=alignment if alignment.is_dir() else None)
-    return speed.given(model, place)
+    return speed.apply(model, place)
 
 
 def public_name(name: str) -> str:

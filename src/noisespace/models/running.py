@@ -16,7 +16,7 @@ from noisespace.errors import InputError
 LEAST = 2e10
 
 
-def evaluating(
+def evaluation_mode(
     device: torch.device, mixed: torch.dtype | None, quiet: bool
 ) -> AbstractContextManager[object]:
     """Around a call of the network: inference mode where nobody differentiates, and autocast."""
@@ -29,7 +29,7 @@ def evaluating(
 
 
 @contextmanager
-def threads(weights: int, x: Tensor) -> Iterator[None]:
+def fitting_threads(weights: int, x: Tensor) -> Iterator[None]:
     """One thread around an evaluation on a CPU that is too small for more.
 
     ``weights``: the network's parameters, counted; x (rows, c, h, w).
@@ -58,7 +58,7 @@ def work_of(weights: int, x: Tensor) -> int:
     return len(x) * x.shape[-2:].numel() * weights
 
 
-def owned(output: Tensor, x: Tensor, quiet: bool) -> Tensor:
+def own_tensor(output: Tensor, x: Tensor, quiet: bool) -> Tensor:
     """An output in the state's dtype and place, as an ordinary tensor of its own.
 
     Inference mode's tensors would forbid gradients later on; a CUDA graph's are overwritten.
@@ -67,7 +67,7 @@ def owned(output: Tensor, x: Tensor, quiet: bool) -> Tensor:
     return out.clone() if quiet and out.is_inference() else out
 
 
-def visiting(module: nn.Module, place: torch.device | None) -> AbstractContextManager[None]:
+def on_device(module: nn.Module, place: torch.device | None) -> AbstractContextManager[None]:
     """A part on the device where it is needed; it rests on the CPU otherwise.
 
     Where somebody differentiates it stays: the way back needs its weights there.

@@ -45,15 +45,17 @@ class Speed:
         check_offload(self.offload, place)
         if self.compile and (self.cache is not None or self.offload == "layers"):
             raise InputError("compile goes without cache and without offload layers: leave one out")
-        return replace(self, dtype=self.usual(place) if self.dtype == "float32" else self.dtype)
+        return replace(
+            self, dtype=self.usual_dtype(place) if self.dtype == "float32" else self.dtype
+        )
 
-    def usual(self, place: torch.device) -> str:
+    def usual_dtype(self, place: torch.device) -> str:
         """The dtype where none is given."""
         if self.preset == "fast" and place.type == "cuda":
             return "bfloat16"
         return "float64" if self.preset == "exact" and place.type != "mps" else "float32"
 
-    def placed(self, parts: Mapping[str, Any], place: torch.device) -> None:
+    def place(self, parts: Mapping[str, Any], place: torch.device) -> None:
         """Brings the parts of a pipeline to their devices, their weights in channels-last order.
 
         Convolutions of CPUs and CUDA want them so; MPS has no kernels of its own for it.
@@ -73,13 +75,13 @@ class Speed:
         if self.offload == "layers":
             by_layers(parts["unet"], place)
 
-    def given(self, model: Any, place: torch.device) -> Any:
+    def apply(self, model: Any, place: torch.device) -> Any:
         """The model with these options."""
         if self.preset == "fast":
             model = replace(model, defaults={**model.defaults, "most_steps": FAST_STEPS})
         own: dict[str, Any] = {}
         if self.compile:
-            own["call"] = compiled(model.network, place)
+            own["call"] = compile_network(model.network, place)
         elif place.type == "cpu" and model.has_text and self.dtype == "float32":
             pack_convolutions(model.network)
         if self.dtype == "mixed":
@@ -96,7 +98,7 @@ class Speed:
         return model if self.cache is None else Cached(model, self.cache)
 
 
-def compiled(unet: Any, place: torch.device) -> Any:
+def compile_network(unet: Any, place: torch.device) -> Any:
     """A U-Net compiled for static shapes; on CUDA as CUDA graphs, without launches by Python.
 
     Compiles at the first call of a shape; raises RunError there, in words that help.

@@ -18,7 +18,7 @@ from noisespace.core.steps import Ancestral
 from noisespace.editing import EditContext, Editor, keep_outside, latent_masks
 from noisespace.editing.masks import mask_word
 from noisespace.errors import InputError
-from noisespace.models.adapters import adapted
+from noisespace.models.adapters import with_adapter
 from noisespace.models.base import Model
 from noisespace.pictures.describe import describe
 from noisespace.pictures.images import Fit
@@ -56,7 +56,7 @@ def plan_edit(
     source, null = source_conditions(model, code.info, count)
     most = max(len(row) for row in prompts)
     targets = embed(model, [p for row in prompts for p in [*row, *[row[-1]] * (most - len(row))]])
-    model = adapted(model, code.adapter)
+    model = with_adapter(model, code.adapter)
     context = EditContext(model, code, source, targets, null, (code.guidance, w))
     controls = controls_of(context, editor, mask)
     both = (source, controls.targets or targets)
@@ -69,9 +69,9 @@ def plan_edit(
         "mask": mask_word(mask),
         "pictures": [{"prompt": p, "source": i} for i, row in enumerate(prompts) for p in row],
     }
-    noise = fresh_noise(code.path, generators([s for s in seeds for _ in range(rows.each)], "edit"))
+    drawn = generators([s for s in seeds for _ in range(rows.each)], "replay")
     shown = tuple(i * most + j for i, row in enumerate(prompts) for j in range(len(row)))
-    return EditPlan(model, code, rows, controls, noise, shown, record)
+    return EditPlan(model, code, rows, controls, fresh_noise(code.path, drawn), shown, record)
 
 
 @torch.no_grad()
@@ -80,14 +80,14 @@ def plan_reconstruction(model: Model, code: Code, guidance: float | None = None)
     w = check_guidance(model, code.guidance if guidance is None else guidance)
     count = code.path.shape[1]
     source, null = source_conditions(model, code.info, count)
-    model = adapted(model, {} if code.info.adapts == "targets" else code.adapter)
+    model = with_adapter(model, {} if code.info.adapts == "targets" else code.adapter)
     rows = Rows.of((source, None), null, (w, w), True)
     record = {
         **head("reconstruct", model, source_record(code.info, code.steps, code.lattice)),
         "guidance": w,
         "pictures": [{"prompt": p, "source": i} for i, p in enumerate(source.prompts)],
     }
-    noise = fresh_noise(code.path, generators([0] * count, "reconstruct"))
+    noise = fresh_noise(code.path, generators([0] * count, "replay"))
     return EditPlan(model, code, rows, noise=noise, record=record)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from noisespace.core.batching import out_of_memory
+from noisespace.core.batching import is_out_of_memory
 from noisespace.core.code import Code, Info, one_or_list
 from noisespace.errors import RunError
 from noisespace.models.base import Model
@@ -65,22 +65,22 @@ def pictures(
     """
     out = []
     for k, (x, done) in enumerate(zip(latents.split(1), fits, strict=True)):
-        pixels = decoded(model, x)
+        pixels = decode_latent(model, x)
         if outside is not None:
             source, mask = outside[k]
             m = interpolate(mask.to(pixels), pixels.shape[-2:], mode="bilinear")
-            pixels = torch.lerp(decoded(model, source), pixels, m)
+            pixels = torch.lerp(decode_latent(model, source), pixels, m)
         array = images.to_images(pixels)[0]
         out.append(Image.fromarray(images.unfit(array, done) if done else array))
     return out
 
 
-def decoded(model: Model, x: Tensor) -> Tensor:
+def decode_latent(model: Model, x: Tensor) -> Tensor:
     """One latent as pixels. Raises RunError, with what to do, where memory runs out."""
     try:
         return model.decode(x)
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise RunError(
             "out of memory while decoding a picture: load the model with tiling (tiling=True, "

@@ -19,7 +19,7 @@ from queue import Empty
 from typing import Any
 
 from noisespace.report.order import Order
-from noisespace.system.workers import end_with_parent, in_environment, room
+from noisespace.system.workers import context_for, end_with_parent, in_environment
 
 EVERY = 0.5  # seconds between looks at what the processes tell
 MOST = 4  # processes, unless more are asked for: each holds a model
@@ -41,7 +41,7 @@ def side_by_side(
     ``measure`` is a function of a module, which processes can import. What fails or dies is left
     out: it is for the caller to try it again and say why. Ctrl-C ends the processes at once.
     """
-    source = room("cpu")
+    source = context_for("cpu")
     told = source.Queue()
     pool = ProcessPoolExecutor(
         jobs, source, in_environment, (dict(os.environ), begin, order, jobs, told)

@@ -12,11 +12,11 @@ from noisespace.core.condition import Condition
 from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level
 from noisespace.core.prediction import Prediction
-from noisespace.models.base import Around
+from noisespace.models.base import ModelWrapper
 
 
 @dataclass(frozen=True)
-class Composed(Around):
+class Composed(ModelWrapper):
     """Every prediction moved by ``scale (eps(concept) - eps(null))``, summed over the concepts.
 
     Composable guidance (arXiv 2206.01714, eq. 11) on all rows, the source's too; the editor
@@ -38,6 +38,6 @@ class Composed(Around):
             for concept in self.concepts:
                 towards = self.model.embed([concept]).rows([0] * len(x))
                 moved += self.scale * (self.model.denoise(x, level, towards).eps - away)
-            return found.shifted(moved, level)
+            return found.plus_eps(moved, level)
 
         return self.model.guide(composed)

@@ -17,7 +17,7 @@ from typing import Any
 PRELOADED = "noisespace.cli.preloaded"
 
 
-def shared(kind: str) -> bool:
+def can_fork(kind: str) -> bool:
     """Whether workers for a kind of device ("cpu", "cuda" ...) can be forked.
 
     CUDA and Metal do not survive a fork, and what a library touches of them while it is imported
@@ -26,9 +26,9 @@ def shared(kind: str) -> bool:
     return kind == "cpu" and sys.platform == "linux"
 
 
-def room(kind: str) -> Any:
+def context_for(kind: str) -> Any:
     """The multiprocessing context that workers for a kind of device come from."""
-    if not shared(kind):
+    if not can_fork(kind):
         return multiprocessing.get_context("spawn")  # a fork of this process's threads may hang
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload([PRELOADED])
@@ -37,8 +37,8 @@ def room(kind: str) -> Any:
 
 def expect_workers(kind: str) -> None:
     """Begins to import what workers need, while this process does something else."""
-    if shared(kind):
-        room(kind)
+    if can_fork(kind):
+        context_for(kind)
         forkserver.ensure_running()
 
 

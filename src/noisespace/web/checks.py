@@ -93,7 +93,7 @@ def check_image(model: Any, request: Any, limits: Any) -> None:
             )
     if request.source_guidance is not None:
         check_guidance(model, request.source_guidance)
-    generators(request.seeds, "edit")
+    generators(request.seeds, "replay")
 
 
 def check_results(model: Any, code: Any, request: Any, limits: Any) -> None:

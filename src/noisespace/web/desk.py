@@ -15,7 +15,7 @@ from noisespace.core.condition import Condition
 from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level
 from noisespace.core.prediction import Prediction
-from noisespace.models.base import Around
+from noisespace.models.base import ModelWrapper
 from noisespace.pictures.describe import describe
 from noisespace.planning.result import digest
 from noisespace.web.cache import Codes
@@ -29,7 +29,7 @@ class TimeUp(Cancelled):
 
 
 @dataclass(frozen=True)
-class Guarded(Around):
+class Guarded(ModelWrapper):
     """A model that asks before every evaluation of its network whether to go on."""
 
     watch: Callable[[], None]

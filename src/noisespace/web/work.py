@@ -156,7 +156,7 @@ def original(desk: Desk, known: Known, request: Any) -> np.ndarray:
 def find_mask(desk: Desk, request: r.MaskRequest) -> Outcome:
     """The mask that DiffEdit or a word's attention finds, of the picture's size."""
     from noisespace.editing import EditContext
-    from noisespace.models.adapters import adapted
+    from noisespace.models.adapters import with_adapter
     from noisespace.planning.inputs import embed
     from noisespace.planning.plan import fit_code, source_conditions
     from noisespace.planning.result import fits_of, mask_pictures
@@ -168,7 +168,7 @@ def find_mask(desk: Desk, request: r.MaskRequest) -> Outcome:
     count = code.path.shape[1]
     text, null = source_conditions(desk.model, code.info, count)
     targets = embed(desk.model, [request.target] * count)
-    model = adapted(desk.model, code.adapter)
+    model = with_adapter(desk.model, code.adapter)
     context = EditContext(model, code, text, targets, null, (code.guidance, code.guidance))
     finder = mask_of(request.mask)
     check_fields(finder)

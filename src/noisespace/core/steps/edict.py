@@ -44,33 +44,33 @@ class Edict:
 
     def step(self, k: int, state: State, predict: Predict, noise: Noise | None) -> State:
         grid, i = state.code.grid, state.code.first + k
-        first, second = self._turned((state.x, state.coupled[0]), i)
+        first, second = self._exchange((state.x, state.coupled[0]), i)
         prediction = predict(second, i)
-        first = moved(first, prediction.eps, grid, i, i + 1)
-        second = moved(second, predict(first, i).eps, grid, i, i + 1)
-        x, y = self._mixing(self._turned((first, second), i), i)
+        first = ddim_step(first, prediction.eps, grid, i, i + 1)
+        second = ddim_step(second, predict(first, i).eps, grid, i, i + 1)
+        x, y = self._exchange_mixing(self._exchange((first, second), i), i)
         x = self.p * x + (1 - self.p) * y
         y = self.p * y + (1 - self.p) * x
-        x, y = self._mixing((x, y), i)
+        x, y = self._exchange_mixing((x, y), i)
         return replace(state, x=x, x0=prediction.x0, coupled=(y,))
 
     def undo(self, ask: Ask, grid: Grid, i: int, pair: Pair) -> Pair:
         """The exact inverse of the step from level i, at level i + 1."""
-        x, y = self._mixing(pair, i)
+        x, y = self._exchange_mixing(pair, i)
         y = (y - (1 - self.p) * x) / self.p
         x = (x - (1 - self.p) * y) / self.p
-        first, second = self._turned(self._mixing((x, y), i), i)
-        second = moved(second, ask(first, i).eps, grid, i + 1, i)
-        first = moved(first, ask(second, i).eps, grid, i + 1, i)
-        return self._turned((first, second), i)
+        first, second = self._exchange(self._exchange_mixing((x, y), i), i)
+        second = ddim_step(second, ask(first, i).eps, grid, i + 1, i)
+        first = ddim_step(first, ask(second, i).eps, grid, i + 1, i)
+        return self._exchange((first, second), i)
 
-    def _turned(self, pair: Pair, i: int) -> Pair:
+    def _exchange(self, pair: Pair, i: int) -> Pair:
         return (pair[1], pair[0]) if self.alternate != "nothing" and i % 2 else pair
 
-    def _mixing(self, pair: Pair, i: int) -> Pair:
-        return self._turned(pair, i) if self.alternate == "roles" else pair
+    def _exchange_mixing(self, pair: Pair, i: int) -> Pair:
+        return self._exchange(pair, i) if self.alternate == "roles" else pair
 
 
-def moved(x: Tensor, eps: Tensor, grid: Grid, at: int, to: int) -> Tensor:
+def ddim_step(x: Tensor, eps: Tensor, grid: Grid, at: int, to: int) -> Tensor:
     """A DDIM step, up or down, by some noise: x at level ``at`` to level ``to``."""
     return renoise(Prediction.from_eps(eps, x, grid.level(at)), grid.level(to))

@@ -49,7 +49,7 @@ class State:
     coupled: tuple[Tensor, ...] = ()
     memory: tuple[Tensor, ...] = ()
 
-    def edited(self, change: Callable[[Tensor], Tensor]) -> State:
+    def map_states(self, change: Callable[[Tensor], Tensor]) -> State:
         """With what an edit does to states (images, rows, c, h, w) done to all of its own."""
         x, *coupled = (change(self.rows.fold(one)).flatten(0, 1) for one in (self.x, *self.coupled))
         return replace(self, x=x, coupled=tuple(coupled))

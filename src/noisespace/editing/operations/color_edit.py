@@ -15,9 +15,9 @@ from noisespace.core.batching import batch_rows, in_batches
 from noisespace.core.code import Code
 from noisespace.core.grid import broadcast
 from noisespace.core.guidance import under_guidance
-from noisespace.editing.context import Window, executed
+from noisespace.editing.context import Window, executed_steps
 from noisespace.editing.masks import as_grey, check_aspect
-from noisespace.editing.operations.noise_maps import frozen, noted
+from noisespace.editing.operations.noise_maps import note_operation, require_frozen
 from noisespace.errors import InputError
 from noisespace.models.base import Model
 from noisespace.pictures import images
@@ -45,7 +45,7 @@ class ColorEdit:
     def check(self, model: Model, code: Code) -> None:
         """InputError for fields that do not fit, before any network runs."""
         check_fields(self)
-        executed(self.window, len(code.path) - 1, "window")
+        executed_steps(self.window, len(code.path) - 1, "window")
         painted = as_grey(self.mask).shape if self.strokes is None and self.mask is not None else ()
         if painted:
             check_aspect(painted, code)
@@ -54,21 +54,21 @@ class ColorEdit:
 
     @torch.no_grad()
     def __call__(self, model: Model, code: Code) -> Code:
-        code = frozen(code, "ColorEdit")
+        code = require_frozen(code, "ColorEdit")
         self.check(model, code)
         if code.residual is None or code.eta == 0:
             raise InputError(
                 "ColorEdit paints into noise maps, and this code has none: invert with "
                 "edit-friendly or cycle-diffusion"
             )
-        steps = executed(self.window, len(code.residual), "window")
+        steps = executed_steps(self.window, len(code.residual), "window")
         goal, inside = self.goal(model, code)
         residual = code.residual.clone()
-        clean = predicted(model, code, steps)
+        clean = predict_path(model, code, steps)
         std = broadcast(code.deviations(), residual)[steps.start : steps.stop]
         added = std * self.strength * inside * (goal - clean)
         residual[steps.start : steps.stop] += added
-        return noted(replace(code, residual=residual), self)
+        return note_operation(replace(code, residual=residual), self)
 
     def goal(self, model: Model, code: Code) -> tuple[Tensor, Tensor]:
         """M of each image as latents (b, c, h, w), and B (1, 1, h, w) of 0 and 1."""
@@ -113,7 +113,7 @@ class ColorEdit:
         return flat
 
 
-def predicted(model: Model, code: Code, steps: range) -> Tensor:
+def predict_path(model: Model, code: Code, steps: range) -> Tensor:
     """P(f_t(x_t)) along the code's path for some executed steps, (steps, b, c, h, w)."""
     text = model.embed(code.info.prompts)
     null = model.embed(code.info.negative or ("",) * len(text))

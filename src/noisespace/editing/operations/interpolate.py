@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noisespace.core.code import Code
-from noisespace.editing.operations.noise_maps import frozen, noted
+from noisespace.editing.operations.noise_maps import note_operation, require_frozen
 from noisespace.errors import InputError
 from noisespace.models.base import Model
 
@@ -20,7 +20,7 @@ def interpolate(model: Model, a: Code, b: Code, t: float) -> Code:
     Slerp of the starts; the noise maps are mixed with weights sqrt(1 - t) and sqrt(t), which keep
     their variance where the two are independent. The prompt stays that of ``a``.
     """
-    a, b = frozen(a, "interpolate"), frozen(b, "interpolate")
+    a, b = require_frozen(a, "interpolate"), require_frozen(b, "interpolate")
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 <= t <= 1:
         raise InputError(f"t must be in [0, 1], got {t!r}")
     same = (
@@ -47,7 +47,7 @@ def interpolate(model: Model, a: Code, b: Code, t: float) -> Code:
     residual = None
     if a.residual is not None and b.residual is not None:
         residual = (1 - t) ** 0.5 * a.residual + t**0.5 * b.residual
-    code = noted(replace(a, path=path, residual=residual), f"interpolate(t={t})")
+    code = note_operation(replace(a, path=path, residual=residual), f"interpolate(t={t})")
     return code.with_info(image=(), seeds=a.info.seeds)
 
 

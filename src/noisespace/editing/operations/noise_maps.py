@@ -10,7 +10,7 @@ from noisespace.errors import InputError
 from noisespace.pictures.describe import describe
 
 
-def frozen(code: Code, what: str) -> Code:
+def require_frozen(code: Code, what: str) -> Code:
     """Refuses a live code: its maps do not exist yet."""
     if not isinstance(code, Code):
         raise InputError(f"{what} takes a code, got {type(code).__name__}")
@@ -24,7 +24,7 @@ def frozen(code: Code, what: str) -> Code:
     return code
 
 
-def noted(code: Code, what: object) -> Code:
+def note_operation(code: Code, what: object) -> Code:
     """The code with the operation written into its record."""
     return code.with_info(
         operations=(*code.info.operations, what if isinstance(what, str) else describe(what))

@@ -11,7 +11,7 @@ from torch import Tensor
 from noisespace.core.code import Code
 from noisespace.core.grid import broadcast
 from noisespace.core.streams import stream
-from noisespace.editing.operations.noise_maps import frozen, noted
+from noisespace.editing.operations.noise_maps import note_operation, require_frozen
 from noisespace.errors import InputError
 from noisespace.models.base import Model
 from noisespace.system.fields import Seed, Slider, check_fields
@@ -34,7 +34,7 @@ class Shift:
     seed: Seed = 0
 
     def __call__(self, model: Model, code: Code) -> Code:
-        code = frozen(code, "Shift")
+        code = require_frozen(code, "Shift")
         check_fields(self)
         if not self.dx and not self.dy:
             raise InputError("a shift by nothing does nothing: give dx or dy, in pixels")
@@ -46,10 +46,10 @@ class Shift:
         code = code.map_tensors(moved)
         path, residual = code.path, code.residual
         if self.fill == "fresh":
-            path, residual = self.refreshed(code, path, residual, (down, right))
-        return noted(replace(code, path=path, residual=residual), self)
+            path, residual = self.fill_with_noise(code, path, residual, (down, right))
+        return note_operation(replace(code, path=path, residual=residual), self)
 
-    def refreshed(
+    def fill_with_noise(
         self, code: Code, path: Tensor, residual: Tensor | None, by: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
         """Puts native noise where the border came in."""

@@ -86,7 +86,7 @@ def slopes_of(
     return loss.detach(), slopes
 
 
-def sparing(
+def recomputing_fit(
     problem: Problem, adapter: Adapter, wanted: bool | None
 ) -> AbstractContextManager[None]:
     """Gradient checkpointing while a network is fitted: ``wanted``, None where memory is short."""

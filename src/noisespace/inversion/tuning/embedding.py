@@ -69,7 +69,7 @@ class Tuning:
     def other(self, problem: Problem) -> Condition:
         return problem.text if self.part == "null" else problem.null
 
-    def mixed(self, tuned: Prediction, other: Prediction) -> Prediction:
+    def mix(self, tuned: Prediction, other: Prediction) -> Prediction:
         """Classifier-free guidance of both predictions."""
         null, text = (tuned, other) if self.part == "null" else (other, tuned)
         return null.map(text, lambda a, b: a + self.w * (b - a))
@@ -92,7 +92,7 @@ def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Ten
             tuned, i = problem.denoise(x, level, condition, hooks), rows.cpu()
             # a score's gradient by the state needs both
             known = not x.requires_grad
-            return tuning.mixed(
+            return tuning.mix(
                 tuned, fixed.rows(rows) if known else problem.denoise(x, level, other.rows(i))
             )
 
@@ -103,7 +103,9 @@ def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Ten
     return residual
 
 
-def sparing(problem: Problem, tuning: Tuning, wanted: bool | None) -> AbstractContextManager[None]:
+def recomputing_tuning(
+    problem: Problem, tuning: Tuning, wanted: bool | None
+) -> AbstractContextManager[None]:
     """Gradient checkpointing while a tuning runs: ``wanted``, or None where memory is short."""
 
     def attempt() -> None:
@@ -181,7 +183,7 @@ def tune_globally(problem: Problem, tuning: Tuning, pivot: Tensor) -> Tensor:
         for k in range(n):
             residual = residual_of(problem, tuning, k, x, pivot[k + 1])
             left, loss, slope = gradient(residual, theta, every.to(x.device))
-            theta, fell = moments.updated(theta, slope, tuning.rate(0))
+            theta, fell = moments.update(theta, slope, tuning.rate(0))
             x, total, lost = left + pivot[k + 1], total + float(loss.mean()), lost + fell
         problem.tell(turn + 1, turns, f"loss {total / n:.1e}")
     warn_of_divergence(lost)
@@ -210,11 +212,11 @@ def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
             def residual(theta: Tensor, rows: Tensor, x=x, at=at, noise=noise) -> Tensor:
                 fixed = problem.denoise(x, at, other) if tuning.w != 1 else None
                 tuned = problem.denoise(x, at, text.with_text(theta))
-                eps = tuned.eps if fixed is None else tuning.mixed(tuned, fixed).eps
+                eps = tuned.eps if fixed is None else tuning.mix(tuned, fixed).eps
                 return eps - noise
 
             _, loss, slope = gradient(residual, theta, every)
-            theta, fell = moments.updated(theta, slope, tuning.rate(0 if share else k))
+            theta, fell = moments.update(theta, slope, tuning.rate(0 if share else k))
             lost += fell
             problem.tell(k + 1, n, f"loss {float(loss.mean()):.1e}")
         found.append(theta)
@@ -240,7 +242,7 @@ class Moments:
     def like(cls, theta: Tensor) -> Moments:
         return cls(torch.zeros_like(theta), torch.zeros_like(theta))
 
-    def updated(self, theta: Tensor, slope: Tensor, rate: float) -> tuple[Tensor, int]:
+    def update(self, theta: Tensor, slope: Tensor, rate: float) -> tuple[Tensor, int]:
         """The next theta, and how many images kept theirs since their gradient is no number."""
         sound = torch.isfinite(slope).all(-1, keepdim=True).all(-2, keepdim=True)
         slope = torch.where(sound, slope, 0.0)

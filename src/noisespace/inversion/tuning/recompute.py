@@ -12,7 +12,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from noisespace.core.batching import free_cuda, out_of_memory
+from noisespace.core.batching import free_cuda, is_out_of_memory
 from noisespace.errors import RunError
 
 # Of the free memory: what a pass may keep. The rest is for its working memory (docs/optimised.md).
@@ -47,7 +47,7 @@ def recomputing(network: Any, wanted: bool | None, attempt: Callable[[], Any]) -
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         on = turned or (able and not off)
         first = "" if on or not able else "recompute=True, "
@@ -74,7 +74,7 @@ def too_large(network: nn.Module, attempt: Callable[[], Any]) -> str:
     except ShortError:
         why = f"one keeps above {SHARE * free / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         why = "the first one ran out of it"
     if why and device.type == "cuda":

@@ -166,7 +166,7 @@ def gauss_newton(
             moved = residual(trial + reach * directions[-1], rows)
         # a trial that left the numbers gives no direction
         images.append(((moved - r) / reach[..., None]).nan_to_num(0.0, 0.0, 0.0))
-        step = pick(better, combined(directions, images, at, held), step / 4)
+        step = pick(better, combine(directions, images, at, held), step / 4)
         trial = pick(going, best + step, best)
     else:
         with torch.no_grad():
@@ -184,7 +184,7 @@ def pick(which: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(which.view(-1, *[1] * (a.ndim - 1)), a, b)
 
 
-def combined(
+def combine(
     directions: list[Tensor], images: list[Tensor], at: Tensor, held: float = 0.0
 ) -> Tensor:
     """argmin over the span of |residual + sum_i c_i J d_i|^2, as the step sum_i c_i d_i.

@@ -95,7 +95,7 @@ class Mixture:
         eps = (sigma * weight * away / total).sum(1)
         return Prediction(x0, eps)
 
-    def uncompiled(self) -> Mixture:
+    def without_compilation(self) -> Mixture:
         return self
 
     def begin(self) -> Denoiser:

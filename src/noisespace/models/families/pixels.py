@@ -18,12 +18,12 @@ from noisespace.core.grid import Grid, Level
 from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
 from noisespace.models.exclusive import exclusive
-from noisespace.models.families.unet_attention import find_sites, hooked
+from noisespace.models.families.unet_attention import controls_in, find_sites
 from noisespace.models.running import (
     dtype_of_states,
-    evaluating,
-    owned,
-    threads,
+    evaluation_mode,
+    fitting_threads,
+    own_tensor,
     weights_of,
 )
 
@@ -106,15 +106,20 @@ class PixelUNet:
         self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         quiet = hooks is None and not torch.is_grad_enabled()
-        around = evaluating(self.device, None, quiet)
-        with exclusive(self.unet), hooked(self.unet, hooks), around, threads(self.weights, x):
+        around = evaluation_mode(self.device, None, quiet)
+        with (
+            exclusive(self.unet),
+            controls_in(self.unet, hooks),
+            around,
+            fitting_threads(self.weights, x),
+        ):
             output = self.unet(x.to(self.dtype), level.t.float().to(self.device)).sample
         # A network with learned variance predicts it in the second half of its channels.
-        output = owned(output[:, : x.shape[1]], x, quiet)
+        output = own_tensor(output[:, : x.shape[1]], x, quiet)
         kind = self.scheduler.get("prediction_type", "epsilon")
         return Prediction.from_output(kind, output, x, level)
 
-    def uncompiled(self) -> PixelUNet:
+    def without_compilation(self) -> PixelUNet:
         return self
 
     def begin(self) -> Denoiser:

@@ -17,14 +17,14 @@ from noisespace.core.controls import HookContext, Site
 from noisespace.core.grid import Grid, Level
 from noisespace.core.prediction import Prediction
 from noisespace.models.exclusive import exclusive
-from noisespace.models.families.unet_attention import find_sites, hooked
+from noisespace.models.families.unet_attention import controls_in, find_sites
 from noisespace.models.running import (
     check_gradients,
     dtype_of_states,
-    evaluating,
-    owned,
-    threads,
-    visiting,
+    evaluation_mode,
+    fitting_threads,
+    on_device,
+    own_tensor,
     weights_of,
 )
 
@@ -104,7 +104,7 @@ class LatentUNet:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         config = self.vae.config
-        with visiting(self.vae, self.place):
+        with on_device(self.vae, self.place):
             latents = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         shift = getattr(config, "shift_factor", None) or 0.0
         return ((latents - shift) * config.scaling_factor).to(self.state_dtype)
@@ -113,7 +113,7 @@ class LatentUNet:
         config = self.vae.config
         shift = getattr(config, "shift_factor", None) or 0.0
         latents = x.to(self.vae.dtype) / config.scaling_factor + shift
-        with visiting(self.vae, self.place):
+        with on_device(self.vae, self.place):
             return self.vae.decode(latents).sample
 
     @torch.no_grad()
@@ -126,7 +126,7 @@ class LatentUNet:
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        with visiting(self.text_encoder, self.place):
+        with on_device(self.text_encoder, self.place):
             embedding = self.text_encoder(ids.to(self.device)).last_hidden_state
         return Condition(
             {TEXT: embedding},
@@ -143,13 +143,18 @@ class LatentUNet:
         embedding = condition.embedding.to(self.dtype)
         quiet = hooks is None and not torch.is_grad_enabled()
         network = self.call if quiet and self.call is not None else self.unet
-        around = evaluating(self.device, self.mixed, quiet)
-        with exclusive(self.unet), hooked(self.unet, hooks), around, threads(self.weights, x):
+        around = evaluation_mode(self.device, self.mixed, quiet)
+        with (
+            exclusive(self.unet),
+            controls_in(self.unet, hooks),
+            around,
+            fitting_threads(self.weights, x),
+        ):
             output = network(x.to(self.dtype), t, encoder_hidden_states=embedding).sample
         kind = self.scheduler.get("prediction_type", "epsilon")
-        return Prediction.from_output(kind, owned(output, x, quiet), x, level)
+        return Prediction.from_output(kind, own_tensor(output, x, quiet), x, level)
 
-    def uncompiled(self) -> LatentUNet:
+    def without_compilation(self) -> LatentUNet:
         return self if self.call is None else replace(self, call=None)
 
     def begin(self) -> Denoiser:

@@ -48,7 +48,7 @@ def find_sites(unet: nn.Module) -> tuple[Site, ...]:
 
 
 @contextmanager
-def hooked(unet: nn.Module, hooks: HookContext | None) -> Iterator[None]:
+def controls_in(unet: nn.Module, hooks: HookContext | None) -> Iterator[None]:
     """Installs the controls of one network call, and takes them out whatever happens.
 
     Raises InputError where they want attention and the network has none.
