@@ -22,11 +22,14 @@ from noisespace.system.fields import Seed, Slider, Threshold
 class DiffEdit:
     """DiffEdit (arXiv 2210.11427): an automatic mask, outside which the source stays.
 
-    The image is noised ``maps`` times to ``strength``; where the predictions under the two prompts
-    differ by more than ``threshold`` of their clipped maximum (``ratio`` times the mean difference)
-    the edit may act. As ``editor=`` it edits inside its mask; as ``mask=`` it lends the mask to any
-    other editor. ``seed``: of the noisings. The paper edits from 80 % of the steps on, which is the
-    inversion's choice here: ``DDIM(stop=.8)``.
+    The image is noised several times; where the predictions under the two prompts differ most the
+    edit may act. As ``editor=`` it edits inside its mask; as ``mask=`` it lends the mask to any
+    other editor. The paper edits from 80 % of the steps on, which is the inversion's choice here:
+    ``DDIM(stop=.8)``.
+
+    ``maps``: noisings; ``strength``: the share of the steps that they go up; ``ratio``: differences
+    are clipped at so many times their mean; ``threshold``: the share of the clipped maximum from
+    which on the edit may act; ``seed``: of the noisings.
     """
 
     maps: Annotated[int, Interval(ge=1)] = 10

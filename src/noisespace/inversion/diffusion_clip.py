@@ -31,16 +31,18 @@ from noisespace.models.judges.alignment import Alignment, alignment_of
 class DiffusionCLIP:
     """DiffusionCLIP (arXiv 2110.02711), with any alignment model in CLIP's place.
 
-    The images climb by DDIM to ``strength`` of the steps. A low-rank adapter of ``rank`` is then
-    fitted in ``iterations`` descents of ``descent`` long steps each: at every one the predicted
-    clean pictures are pulled by the directional loss (eq. 9), 1 minus the cosine of their change
-    and that of the prompts, and held by ``identity`` times their L1 distance to the images (their
+    The images climb by DDIM, then a low-rank adapter is fitted in descents of long steps: at every
+    one the predicted clean pictures are pulled by the directional loss (eq. 9), 1 minus the cosine
+    of their change and that of the prompts, and held by their L1 distance to the images (their
     memory-saving variant, appendix B). One adapter serves all images of a batch. It acts on edits
     alone: the reconstruction is the network's own.
 
     ``target``: the prompt to fit to, which the edit is then called with; ``source``: what the
     images show, by default their prompt; ``alignment``: "alignment" is the model's own, else the
-    folder or Hub id of a CLIP, or an ``ns.Alignment``; ``recompute`` as in ``NullText``.
+    folder or Hub id of a CLIP, or an ``ns.Alignment``; ``strength``: the share of the steps that
+    the images climb; ``iterations``: descents; ``descent``: the steps of each; ``identity``: the
+    weight of the distance to the images; ``lr``: Adam's rate; ``rank``: of the adapter;
+    ``recompute`` as in ``NullText``.
     """
 
     target: str

@@ -20,14 +20,17 @@ from noisespace.models.adapters import new_adapter
 class Imagic:
     """Imagic (arXiv 2210.09276): tune the text, then the network, then go back to the text.
 
-    The prompt of ``invert`` is the *target's*: its embedding is tuned for ``text_iterations`` until
-    it describes the image, then the network (a low-rank adapter of ``rank``) for ``iterations``
-    under the tuned embedding. An edit under the same prompt samples at ``eta`` of the way back from
-    the tuned embedding to the prompt's. Both by the loss of the training, on fresh noisings, with
-    Adam at ``text_lr`` and ``lr``; ``recompute`` as in ``NullText``. One image at a time.
+    The prompt of ``invert`` is the *target's*: its embedding is tuned until it describes the image,
+    then the network (a low-rank adapter) under the tuned embedding, both by the loss of the
+    training, on fresh noisings, with Adam. One image at a time.
+
+    ``eta``: where an edit under the same prompt samples, from 0, the tuned embedding, to 1, the
+    prompt's; ``text_iterations``: of the embedding; ``iterations``: of the network; ``text_lr``:
+    Adam's rate for the embedding; ``lr``: for the network; ``rank``: of the adapter; ``recompute``
+    as in ``NullText``.
     """
 
-    eta: Annotated[float, Interval(ge=0, le=2)] = 0.7  # 0 the image, 1 the prompt
+    eta: Annotated[float, Interval(ge=0, le=2)] = 0.7
     text_iterations: Iterations = 100
     iterations: Iterations = 300
     text_lr: Rate = 0.01

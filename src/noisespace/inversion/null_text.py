@@ -27,12 +27,15 @@ from noisespace.system.fields import Count
 class NullText:
     """Null-text inversion (arXiv 2211.09794): one optimised null embedding a step.
 
-    The pivot is the DDIM ascent at w = 1; then, for ``guidance``, each step's null embedding is
-    tuned until the guided step ends on the pivot. ``solver``: "adam" is Algorithm 1 as published,
-    10 iterations, ``lr`` falling by 1 % a step, stop at a loss below ``tolerance`` (1 + 2k) at step
-    k; it is the default, so that the name means the paper's method. "gauss-newton" reaches the same
-    with 1 to 5 ``iterations``, in a fraction of the time, and edits better (docs/optimised.md).
-    ``recompute``: gradient checkpointing; None is where memory is short.
+    The pivot is the DDIM ascent at w = 1; then each step's null embedding is tuned until the guided
+    step ends on the pivot. "adam" is Algorithm 1 as published, the default, so that the name means
+    the paper's method; "gauss-newton" reaches the same in a third of the time, and edits better
+    (docs/optimised.md).
+
+    ``guidance``: the w that the embeddings are for; ``iterations``: a step; None is the solver's
+    usual number, 10 of Adam's, 1 to 5 of Gauss-Newton's; ``lr``: Adam's rate, which falls by 1 % a
+    step; ``tolerance``: a step k stops at a loss below (1 + 2k) times it; ``solver``: who tunes;
+    ``told``: as in ``DDIM``; ``recompute``: gradient checkpointing; None is where memory is short.
 
     The ablations of the paper: ``share="global"``, one embedding for all steps; ``pivot="random"``,
     one noise for all levels; ``pivot="none"``, a fresh noising each iteration and the loss of eps.

@@ -29,9 +29,11 @@ Iterations = Annotated[
 class TextualInversion:
     """Textual inversion (arXiv 2208.01618) of the whole prompt: one embedding for all steps.
 
-    Without ``pivot`` it is tuned on fresh noisings of the image, by the loss of the training;
-    with it, so that each step under ``guidance`` ends on the DDIM path. The two ablations of
-    arXiv 2211.09794; ``iterations`` a step, ``recompute`` as in ``NullText``.
+    The two ablations of arXiv 2211.09794.
+
+    ``pivot``: tuned so that each guided step ends on the DDIM path, instead of on fresh noisings
+    of the image by the loss of the training; ``guidance``: the w of those steps; ``iterations``: a
+    step; ``lr``: Adam's rate; ``told``: as in ``DDIM``; ``recompute`` as in ``NullText``.
     """
 
     pivot: bool = False

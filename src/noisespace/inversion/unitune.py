@@ -17,10 +17,11 @@ from noisespace.models.adapters import new_adapter
 class UniTune:
     """UniTune (arXiv 2210.09477): the network is fitted to the image under its prompt, then SDEdit.
 
-    ``iterations`` of the training's loss on fresh noisings at ``lr`` (Adam, a low-rank adapter of
-    ``rank``); the edit starts from ``strength`` of the steps. In the paper the prompt of the fit is
-    a rare word, which the edit's prompt then begins with. ``recompute`` as in ``NullText``. One
-    image at a time.
+    A low-rank adapter is fitted by the loss of the training on fresh noisings. In the paper the
+    prompt of the fit is a rare word, which the edit's prompt then begins with. One image at a time.
+
+    ``strength``: the share of the steps that an edit starts from; ``iterations``: of the fit;
+    ``lr``: Adam's rate; ``rank``: of the adapter; ``recompute`` as in ``NullText``.
     """
 
     strength: Strength = 0.8
