@@ -32,7 +32,7 @@ class NullText:
     the paper's method; "gauss-newton" reaches the same in a third of the time, and edits better
     (docs/optimised.md).
 
-    ``guidance``: the w that the embeddings are for; ``iterations``: a step; None is the solver's
+    ``guidance``: the w that the embeddings are for; ``iterations``: updates a step; None is the solver's
     usual number, 10 of Adam's, 1 to 5 of Gauss-Newton's; ``lr``: Adam's rate, which falls by 1 % a
     step; ``tolerance``: a step k stops at a loss below (1 + 2k) times it; ``solver``: who tunes;
     ``told``: as in ``DDIM``; ``recompute``: gradient checkpointing; None is where memory is short.
