@@ -55,14 +55,14 @@ class Point:
     def batches(self) -> list[tuple[int, int]]:
         """(how many batches, rows each): the inversion's, then one or more a step of the edit.
 
-        The inversion evaluates one state more than run, for its lattice.
+        The inversion evaluates each image's first state twice more, for its lattice.
         """
         run = self.steps - round(SKIP * self.steps)
         like = torch.empty(1, 4, self.height // FACTOR, self.width // FACTOR)
         most, most_states = batch_rows(like, 1), batch_rows(like, 2)
         out = split(run * self.images, most_states, each=2)
         rows = 2 * self.images * self.prompts
-        return [*out, (1, 2 * self.images), *((n * run, r) for n, r in split(rows, most))]
+        return [*out, (1, 4 * self.images), *((n * run, r) for n, r in split(rows, most))]
 
     def terms(self) -> list[float]:
         """What the coefficients multiply: batches, positions, positions squared, jobs, pictures."""

@@ -73,8 +73,8 @@ def spied(model, **options):
 
 def test_an_inversion_is_one_batch_of_the_steps_that_run(model):
     spy, code = spied(model)
-    # both guides of 6 steps (4 are skipped), then of the first state alone, for the lattice
-    assert spy.rows == [2 * (STEPS - code.first), 2]
+    # both guides of 6 steps (4 are skipped), then of the first state twice, for the lattice
+    assert spy.rows == [2 * (STEPS - code.first), 4]
     spy = Spy(model)
     ns.invert(spy, IMAGE, PROMPT, ns.EditFriendly(lattice=False), steps=STEPS, guidance=3.5)
     assert spy.rows == [2 * (STEPS - code.first)]
@@ -83,7 +83,7 @@ def test_an_inversion_is_one_batch_of_the_steps_that_run(model):
 def test_an_inversion_without_guidance_evaluates_once(model):
     spy = Spy(model)
     code = ns.invert(spy, IMAGE, PROMPT, ns.EditFriendly(), steps=STEPS, guidance=1.0)
-    assert spy.rows == [STEPS - code.first, 1]
+    assert spy.rows == [STEPS - code.first, 2]
     spy = Spy(model)
     ns.invert(spy, IMAGE, PROMPT, ns.DDIM(), steps=STEPS)
     assert spy.rows == [1] * STEPS

@@ -67,12 +67,11 @@ def invert(
     if writer is not None:
         prompt = writer(pixels)
     prompts = spread(prompt, count, "prompt", str)
-    seeds = spread(seed, count, "seed", int)
+    drawn = generators(seeds := spread(seed, count, "seed", int), "invert")
     text, null = embed(model, prompts), embed(model, [""] * count)
     settings = (describe(method), len(grid), w, prompts, seeds)
     kept = checkpoint_of(checkpoint, model, settings, pixels)
     x0 = pixels if isinstance(image, Tensor) else encode(model, pixels)
-    drawn = generators(seeds, "invert")
     code = method.invert(Problem(model, grid, x0, text, null, w, drawn, progress, kept))
     kept.done()
     own = code.info.edit_guidance  # that of an optimisation

@@ -158,7 +158,7 @@ def broken(pipe, order, index):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return ran(self, model, choice, batch)
 
-    Worker.ran, worker.lost = loses, lambda device: bool(gone)
+    Worker.ran, worker.is_lost = loses, lambda device: bool(gone)
     serve(pipe, order, index)
 
 

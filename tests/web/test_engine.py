@@ -186,7 +186,7 @@ def test_a_waiting_job_is_cancelled_at_once(engine, model):
 
 
 def test_events_and_previews(engine, model):
-    model.hold(after=3)  # the inversion, two steps, and in the third
+    model.hold(after=4)  # the inversion's two evaluations, two steps, and in the third
     job = engine.submit(edit_of(), "anna")
     assert model.entered.wait(LONG)
     events = job.events()

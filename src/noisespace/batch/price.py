@@ -51,6 +51,12 @@ def by_choice(groups: Sequence[Group]) -> dict[Choice, list[Group]]:
     return found
 
 
+def lattice_evaluations(method: Any, w: float) -> int:
+    """Those of an image's first state for the lattice of its code, however many steps there are."""
+    lattice = getattr(method, "lattice", False) and not method.live
+    return (2 if w == 1 else 4) * lattice
+
+
 def probe(group: Group, order: Order, model: Any, count: int) -> dict[str, float]:
     """What one image of a choice takes: evaluations, seconds, bytes of its outputs.
 
@@ -58,11 +64,9 @@ def probe(group: Group, order: Order, model: Any, count: int) -> dict[str, float
     not go with few.
     """
     choice, worker = group.choice, worker_of(order, model=model)
-    own = len(
-        check_inversion(
-            model, method_of(choice.method), choice.steps, choice.source_guidance, None
-        )[1]
-    )
+    method = method_of(choice.method)
+    _, grid, w = check_inversion(model, method, choice.steps, choice.source_guidance, None)
+    own = len(grid)
     side = model.resolution
     rng = np.random.default_rng(0)
     mask = np.full((side, side), 255, np.uint8) if choice.mask == PAINTED else None
@@ -82,9 +86,9 @@ def probe(group: Group, order: Order, model: Any, count: int) -> dict[str, float
         raise RunError(f"the probe of {choice.method} failed: {done.reason}")
     pictures = sum(len(png_bytes(p)) for p in done.pictures) or 3 * side * side * choice.targets
     code = len(done.code.to_bytes()) * own / few if done.code is not None else 0
-    scale = own / few  # of an image's share
+    scale, once = own / few, lattice_evaluations(method, w)
     return {
-        "evaluations": (done.evaluations or 0) * scale,
+        "evaluations": max(0, (done.evaluations or 0) - once) * scale + once,
         "seconds": (done.seconds or 0) * scale,
         "bytes": pictures + code,
     }

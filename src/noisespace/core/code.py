@@ -154,7 +154,7 @@ class Code:
         return torch.where(std > 0, self.residual / std.where(std > 0, 1.0), 0.0)
 
     def map_tensors(self, change: Any) -> Code:
-        """The code with ``change`` done to each of its states and embeddings, (any, b, ...)."""
+        """The code with ``change`` done to its tensors, (any, b, ...): states and embeddings."""
         named = {name: getattr(self, name) for name in ("path", "residual", "null", "text")}
         changed = {name: None if t is None else change(t) for name, t in named.items()}
         return replace(self, kept={n: change(t) for n, t in self.kept.items()}, **changed)

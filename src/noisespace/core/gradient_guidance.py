@@ -51,14 +51,14 @@ def with_score(
         with torch.enable_grad():
             at = x.detach().requires_grad_()
             if through:
-                prediction = denoise(at, level, condition, hooks)
+                seen = prediction = denoise(at, level, condition, hooks)
             else:
                 with torch.set_grad_enabled(tuned):
-                    fixed = denoise(x, level, condition, hooks)
-                prediction = Prediction.from_eps(fixed.eps, at, level)
+                    prediction = denoise(x, level, condition, hooks)
+                seen = Prediction.from_eps(prediction.eps, at, level)
             rows = torch.arange(len(x), device=x.device) if chosen is None else chosen.to(x.device)
             prompts = [condition.prompts[int(i)] for i in rows]
-            value = check_score_value(score(decode(prediction.x0[rows]), prompts), len(rows))
+            value = check_score_value(score(decode(seen.x0[rows]), prompts), len(rows))
             (slope,) = torch.autograd.grad(value.sum(), at, retain_graph=tuned)
         if not torch.isfinite(slope).all():
             raise InputError(

@@ -100,6 +100,8 @@ class Grid:
         a flow, alpha^2 + sigma^2 = 1 otherwise). On a flow that is exact; elsewhere the timestep is
         right to second order in the step.
         """
+        if not isinstance(index, Tensor) and not 0 <= index <= len(self):
+            raise InputError(f"a level must be from 0 to {len(self)}, got {index!r}")
         if isinstance(index, float) and not index.is_integer():
             return self._between(index)
         i = torch.as_tensor(index).long()

@@ -16,6 +16,7 @@ from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level, broadcast
 from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
+from noisespace.system.fields import Share
 
 Mix = Callable[[Tensor, Tensor, Tensor], Tensor]  # (null's view, text's view, w) -> guided view
 
@@ -37,9 +38,9 @@ class Guidance:
     """
 
     rule: Literal["cfg", "proximal"] = "cfg"
-    quantile: float = 0.7
+    quantile: Share = 0.7
     mode: Literal["hard", "l0", "soft"] = "hard"
-    pull: float = 0.0
+    pull: Share = 0.0
     below: int = 400
 
     def pull_to(self, x0: Tensor, delta: Tensor, anchor: Tensor, level: Level) -> Tensor:

@@ -88,6 +88,8 @@ def predictor(plan: EditPlan, denoise: Denoiser, k: int) -> Predict:
         condition, null = embeddings(plan, rows, k)
         anchor = rows.spread(code.path[-1])
         call = plan.model.guide(with_guidance(denoise, null, rows.guidance, code.rule, anchor))
+        if (rows.images, rows.each) != (plan.rows.images, plan.rows.each):
+            return call(x, level, condition)  # rows that the controls know nothing of
         if controls.around:
             call = controls.around(k, call)
         hooks = HookContext(controls, k, rows.images, rows.each) if controls.inside else None

@@ -43,7 +43,7 @@ class Concepts:
     for which ``mask=AttentionMask(word)`` serves here.
     """
 
-    concepts: Sequence[Concept]
+    concepts: Concept | Sequence[Concept]
 
     def controls(self, context: EditContext) -> Controls:
         given = [self.concepts] if isinstance(self.concepts, Concept) else self.concepts

@@ -27,9 +27,9 @@ class DiffEdit:
     other editor. The paper edits from 80 % of the steps on, which is the inversion's choice here:
     ``DDIM(stop=.8)``.
 
-    ``maps``: noisings; ``strength``: the share of the steps that they go up; ``ratio``: differences
-    are clipped at so many times their mean; ``threshold``: the share of the clipped maximum from
-    which on the edit may act; ``seed``: of the noisings.
+    ``maps``: noisings of the image; ``strength``: the share of the steps that they go up;
+    ``ratio``: differences are clipped at so many times their mean; ``threshold``: the share of the
+    clipped maximum from which on the edit may act; ``seed``: of the noisings.
     """
 
     maps: Annotated[int, Interval(ge=1)] = 10

@@ -29,9 +29,9 @@ class Pix2PixZero:
     ``source_sentences``: sentences about the source, joined by | on the command line; with target
     sentences they give the direction of the edit; ``target_sentences``: sentences about the target.
 
-    ``maps``: whose maps are compared, those under the "null" text or under the "text". The authors'
-    code averages over both but goes on from the null text's copy of the state, which the text's
-    maps do not move: "null" is that, at half the weight. "text" compares the maps of the words.
+    ``maps``: whose maps are compared, those under the "null" text, as by the authors, or under the
+    "text". Their code averages over both but goes on from the null text's copy of the state, which
+    the text's maps do not move: "null" is that, at half the weight.
     """
 
     amount: Annotated[float, Interval(ge=0), Slider(0, 1, 0.01)] = 0.1

@@ -34,7 +34,7 @@ class ScoreGuidance:
     self-similarity maps of the picture and of the source, so that the layout stays (arXiv
     2209.15264 with the alignment model at hand in place of DINO). ``window``: the share of the
     executed steps, or (start, end), that is guided; ``scale``: how strongly the score moves the
-    picture; ``through``: as in ``core.gradient_guidance.guided_by``. The source row is left alone.
+    picture; ``through``: as in ``core.gradient_guidance.with_score``. The source row is left alone.
     """
 
     score: Any = "alignment"

@@ -40,8 +40,8 @@ class DiffusionCLIP:
     ``target``: the prompt to fit to, which the edit is then called with; ``source``: what the
     images show, by default their prompt; ``alignment``: "alignment" is the model's own, else the
     folder or Hub id of a CLIP, or an ``ns.Alignment``; ``strength``: the share of the steps that
-    the images climb; ``iterations``: descents; ``descent``: the steps of each; ``identity``: the
-    weight of the distance to the images; ``lr``: Adam's rate; ``rank``: of the adapter;
+    the images climb; ``iterations``: descents of the fit; ``descent``: the steps of each;
+    ``identity``: the weight of the distance to the images; ``lr``: Adam's rate; ``rank``: of the adapter;
     ``recompute`` as in ``NullText``.
     """
 
@@ -136,7 +136,8 @@ class Aim:
         """The loss at level i, its gradients by the leaves, and the prediction."""
         # the adapter stays for the way back: blocks that are recomputed there need it again
         with torch.enable_grad(), adapting(problem.network, leaves):
-            prediction = problem.denoise(x, problem.grid.level(i), self.text)
+            predict = problem.model.guide(problem.denoise)
+            prediction = predict(x, problem.grid.level(i), self.text)
             loss = self.loss(problem.model.decode(prediction.x0))
             slopes = torch.autograd.grad(loss, list(leaves.values()))
         return float(loss.detach()), slopes, prediction.map(prediction, lambda a, _: a.detach())

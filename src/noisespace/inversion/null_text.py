@@ -32,9 +32,11 @@ class NullText:
     the paper's method; "gauss-newton" reaches the same in a third of the time, and edits better
     (docs/optimised.md).
 
-    ``guidance``: the w that the embeddings are for; ``iterations``: updates a step; None is the solver's
-    usual number, 10 of Adam's, 1 to 5 of Gauss-Newton's; ``lr``: Adam's rate, which falls by 1 % a
-    step; ``tolerance``: a step k stops at a loss below (1 + 2k) times it; ``solver``: who tunes;
+    ``guidance``: the w that the embeddings are for; ``iterations``: updates a step; None is the
+    solver's usual number, 10 of Adam's, 1 to 5 of Gauss-Newton's; ``lr``: Adam's rate, which falls
+    by 1 % a step; ``tolerance``: step k stops at a loss below (1 + 2k) times it; ``solver``: "adam"
+    as published, or "gauss-newton"; ``share``: "step", an embedding for each, or "global";
+    ``pivot``: "ddim", or an ablation, "random" or "none";
     ``told``: as in ``DDIM``; ``recompute``: gradient checkpointing; None is where memory is short.
 
     The ablations of the paper: ``share="global"``, one embedding for all steps; ``pivot="random"``,

@@ -49,12 +49,15 @@ def freeze(
         raise InputError("the network returned NaN or infinity while inverting: use float32")
     if not code.lattice:
         return replace(code, residual=code.path[1:] - means)
-    again = Means(model, code, text, null).of(torch.arange(len(means[0])))
+    # twice each, as an edit has a source and a target: in a batch of another shape
+    again = Means(model, code, text, null).of(torch.arange(len(means[0])).repeat(2))
     rounding = torch.finfo(model.compute_dtype).eps  # of states of about unit variance
-    spreads = (again - means[0]).abs().flatten(1).amax(1).clamp(min=rounding).tolist()
-    wanted = least_margin(model.compute_dtype) * max(spreads)
-    if code.lattice < wanted:
-        return freeze(model, on_lattice(code, power_of_two(wanted)), text, null, progress)
+    apart = (again.unflatten(0, (2, -1)) - means[0]).abs().nan_to_num(torch.inf)
+    spreads = apart.flatten(2).amax((0, 2)).clamp(min=rounding).tolist()
+    wanted = power_of_two(least_margin(model.compute_dtype) * max(spreads))
+    wanted = max(wanted, usual_spacing(code.path.dtype, model.compute_dtype, code.guidance))
+    if code.lattice < wanted < torch.inf:
+        return freeze(model, on_lattice(code, wanted), text, null, progress)
     known = code.with_info(lattice_margin=tuple(margin(code.lattice, s) for s in spreads))
     return replace(known, residual=code.path[1:] - means)
 

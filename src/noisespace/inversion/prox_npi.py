@@ -24,7 +24,7 @@ class ProxNPI:
     code has it, which shrinks by a quantile over source and target together; "l0" and "soft" are
     the proximal operators of the L0 and L1 norms that the paper writes, by a quantile over the
     target alone. Below timestep ``below`` the unedited latents are pulled to the source's by
-    ``pull``.
+    ``pull``; ``told``: as in ``DDIM``.
     """
 
     quantile: Share = 0.7

@@ -32,8 +32,8 @@ class TextualInversion:
     The two ablations of arXiv 2211.09794.
 
     ``pivot``: tuned so that each guided step ends on the DDIM path, instead of on fresh noisings
-    of the image by the loss of the training; ``guidance``: the w of those steps; ``iterations``: updates a
-    step; ``lr``: Adam's rate; ``told``: as in ``DDIM``; ``recompute`` as in ``NullText``.
+    of the image by the loss of the training; ``guidance``: the w of those steps; ``iterations``:
+    updates a step; ``lr``: Adam's rate; ``told``: as in ``DDIM``; ``recompute`` as in ``NullText``.
     """
 
     pivot: bool = False

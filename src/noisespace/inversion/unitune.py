@@ -20,8 +20,8 @@ class UniTune:
     A low-rank adapter is fitted by the loss of the training on fresh noisings. In the paper the
     prompt of the fit is a rare word, which the edit's prompt then begins with. One image at a time.
 
-    ``strength``: the share of the steps that an edit starts from; ``iterations``: of the fit;
-    ``lr``: Adam's rate; ``rank``: of the adapter; ``recompute`` as in ``NullText``.
+    ``strength``: the share of the steps that an edit starts from; ``iterations``: updates of the
+    fit; ``lr``: Adam's rate; ``rank``: of the adapter; ``recompute`` as in ``NullText``.
     """
 
     strength: Strength = 0.8

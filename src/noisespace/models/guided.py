@@ -13,7 +13,7 @@ from noisespace.pictures.describe import describe
 
 @dataclass(frozen=True)
 class Guided(ModelWrapper):
-    """A model whose guided predictions are moved up a score (``core.gradient_guidance.guided_by``).
+    """A model whose guided predictions are moved up a score (``core.gradient_guidance``).
 
     Sampling, inverting and editing under classifier guidance, also with unconditional models in
     pixel space: ``ns.Guided(model, score, scale=2.0)``. The model itself is left alone. Its codes

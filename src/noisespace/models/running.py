@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from noisespace.errors import InputError
+from noisespace.models.exclusive import exclusive
 
 # of `work_of`, where two sleepy threads are not faster yet by benchmarks/threads.py: 13 rows of the
 # embedded model
@@ -77,12 +78,13 @@ def on_device(module: nn.Module, place: torch.device | None) -> AbstractContextM
 
 @contextmanager
 def moved_to(module: nn.Module, place: torch.device) -> Iterator[None]:
-    module.to(place)
-    try:
-        yield
-    finally:
-        if not torch.is_grad_enabled():
-            module.to("cpu")
+    with exclusive(module):  # who else needs it must not find it on its way back
+        module.to(place)
+        try:
+            yield
+        finally:
+            if not torch.is_grad_enabled():
+                module.to("cpu")
 
 
 def check_gradients(network: nn.Module, place: torch.device | None) -> None:

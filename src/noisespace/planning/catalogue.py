@@ -60,14 +60,14 @@ def about(cls: type) -> str:
 
 
 def help_of(name: str, cls: type, table: Mapping[str, type]) -> str:
-    """What the docstring says of a field; where nothing, what an entry's that it names says."""
-    own = inspect.getdoc(cls) or ""
-    others = sorted(table.values(), key=lambda other: not re.search(rf"\b{other.__name__}\b", own))
-    for other in (cls, *others):
-        said = clause(name, inspect.getdoc(other) or "")
-        if said and (other is cls or name in {field.name for field in fields_of(other)}):
-            return said
-    return ""
+    """What the docstring says of a field, or that of an entry which it refers to."""
+    said = clause(name, own := inspect.getdoc(cls) or "")
+    for other in table.values():
+        refers = other is not cls and re.search(rf"\b{other.__name__}\b", said or own)
+        known = name in {field.name for field in fields_of(other)}
+        if refers and known and (not said or " as in " in f" {said}"):
+            return clause(name, inspect.getdoc(other) or "") or said
+    return said
 
 
 def clause(name: str, text: str) -> str:

@@ -15,6 +15,7 @@ from noisespace.core.controls import Controls
 from noisespace.core.replay import EditPlan
 from noisespace.core.rows import Rows, fresh_noise
 from noisespace.core.steps import Ancestral
+from noisespace.core.transition import check_eta
 from noisespace.editing import EditContext, Editor, keep_outside, latent_masks
 from noisespace.editing.masks import mask_word
 from noisespace.errors import InputError
@@ -62,7 +63,7 @@ def plan_edit(
     both = (source, controls.targets or targets)
     rows = Rows.of(both, null, context.guidance, code.live or controls.source)
     record = {
-        **head("edit", model, source_record(code.info, code.steps, code.lattice)),
+        **head("edit", model, source_record(code)),
         "guidance": w,
         "seed": seed if isinstance(seed, int) else seeds,
         "editor": None if editor is None else describe(editor),
@@ -83,7 +84,7 @@ def plan_reconstruction(model: Model, code: Code, guidance: float | None = None)
     model = with_adapter(model, {} if code.info.adapts == "targets" else code.adapter)
     rows = Rows.of((source, None), null, (w, w), True)
     record = {
-        **head("reconstruct", model, source_record(code.info, code.steps, code.lattice)),
+        **head("reconstruct", model, source_record(code)),
         "guidance": w,
         "pictures": [{"prompt": p, "source": i} for i, p in enumerate(source.prompts)],
     }
@@ -103,6 +104,7 @@ def plan_sample(
     size: int | tuple[int, int] | None = None,
 ) -> EditPlan:
     """Samples, one a prompt and seed, as the replay of a code of which the start alone is known."""
+    check_eta(eta)
     defaults = sample_defaults(model)
     w = check_guidance(model, defaults.guidance if guidance is None else guidance)
     grid = model.grid(defaults.steps if steps is None else steps)

@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from noisespace.core.batching import is_out_of_memory
-from noisespace.core.code import Code, Info, one_or_list
+from noisespace.core.code import Code, one_or_list
+from noisespace.core.steps import Ancestral
 from noisespace.errors import RunError
 from noisespace.models.base import Model
 from noisespace.pictures import images
+from noisespace.pictures.describe import describe
 from noisespace.pictures.images import Fit
 
 
@@ -114,18 +116,20 @@ def fits_of(code: Code) -> list[Fit | None]:
     return [Fit(**f) for f in code.info.fit] if code.info.fit else [None] * count
 
 
-def source_record(info: Info, steps: int, lattice: float) -> dict[str, Any]:
+def source_record(code: Code) -> dict[str, Any]:
     """What made a code, without anything that varies between runs."""
+    info = code.info
     return {
         "prompt": list(info.prompts),
         "image": list(info.image),
         "size": [dict(f) for f in info.fit],
         "seed": list(info.seeds),
         "method": info.method,
-        "steps": steps,
+        "steps": code.steps,
         "guidance": info.guidance,
         **({"pivot_guidance": w} if (w := info.pivot_guidance) is not None else {}),
-        **({"lattice": lattice} if lattice else {}),
+        **({"lattice": code.lattice} if code.lattice else {}),
+        **({} if isinstance(code.step, Ancestral) else {"step": describe(code.step)}),
         **({"captioner": info.captioner} if info.captioner else {}),
         **({"operations": list(info.operations)} if info.operations else {}),
     }

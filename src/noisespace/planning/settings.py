@@ -50,7 +50,7 @@ def check_inversion(
     checkpoint: str | Path | None,
 ) -> tuple[Defaults, Grid, float]:
     """An inversion's defaults on a model, its grid and its w; InputError where it cannot run so."""
-    if not isinstance(method, Inversion):
+    if isinstance(method, type) or not isinstance(method, Inversion):
         raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")
     defaults = method_defaults(model, method)
     grid = model.grid(defaults.steps if steps is None else steps)

@@ -119,7 +119,8 @@ def joined(codes: Sequence[Code]) -> Code:
     residual = None
     if first.residual is not None:
         residual = torch.cat([c.residual for c in codes if c.residual is not None], 1)
-    code = replace(first, path=torch.cat([c.path for c in codes], 1), residual=residual)
+    path, lattice = torch.cat([c.path for c in codes], 1), min(c.lattice for c in codes)
+    code = replace(first, path=path, residual=residual, lattice=lattice)
     tuples = ("prompts", "negative", "seeds", "fit", "image", "lattice_margin", "operations")
     return code.with_info(**{n: tuple(v for i in infos for v in getattr(i, n)) for n in tuples})
 

@@ -11,7 +11,8 @@ import dataclasses
 import typing
 from dataclasses import MISSING, dataclass
 from functools import lru_cache
-from math import inf, isfinite
+from math import inf
+from numbers import Integral, Real
 from types import UnionType
 from typing import Annotated, Any, Literal
 
@@ -153,13 +154,14 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, UnionType):
         return any(fits(value, part) for part in parts)
     if origin is Literal:
-        return isinstance(value, str) and value in parts
+        return isinstance(value, type(parts[0])) and value in parts
     if origin is tuple:  # of words, their class says how many
+        many = str in parts or Ellipsis in parts
         row = isinstance(value, (tuple, list))
-        return row and (str in parts or (len(value) == len(parts) and all(map(fits, value, parts))))
-    if origin in (int, float):
-        number = isinstance(value, int if origin is int else (int, float))
-        return number and not isinstance(value, bool) and isfinite(value)
+        return row and (many or (len(value) == len(parts) and all(map(fits, value, parts))))
+    if origin in (int, float):  # numpy's too
+        number = isinstance(value, Integral if origin is int else Real)
+        return number and not isinstance(value, bool) and bool(abs(value) < inf)  # type: ignore[operator]
     return origin not in PLAIN or isinstance(value, origin)
 
 
@@ -167,10 +169,10 @@ def is_mapping(hint: Any) -> bool:
     return typing.get_origin(hint) is collections.abc.Mapping
 
 
-def numbers(value: Any) -> list[float]:
+def numbers(value: Any) -> list[Any]:
     """The numbers of a value, or of a pair."""
     parts = value if isinstance(value, (tuple, list)) else [value]
-    return [v for v in parts if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return [v for v in parts if isinstance(v, Real) and not isinstance(v, bool)]
 
 
 def inside(number: float, r: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from noisespace.core.backbone import Denoiser
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition
 from noisespace.core.controls import HookContext
@@ -39,6 +40,18 @@ class Guarded(ModelWrapper):
     ) -> Prediction:
         self.watch()
         return self.model.denoise(x, level, condition, hooks)
+
+    def begin(self) -> Denoiser:
+        """A replay's denoiser, watched: that of a model that caches, where it is one."""
+        loop = self.model.begin()
+
+        def watched(
+            x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
+        ) -> Prediction:
+            self.watch()
+            return loop(x, level, condition, hooks)
+
+        return watched
 
 
 class Cells:

@@ -15,6 +15,7 @@ from noisespace.core.rows import Rows
 from noisespace.core.steps.step import Correct, Noise, Predict, State, first_state
 from noisespace.core.transition import posterior
 from noisespace.errors import InputError
+from noisespace.system.fields import Share
 
 if TYPE_CHECKING:
     from noisespace.core.code import Code
@@ -28,7 +29,7 @@ class Ancestral:
     fresh noise, all of them or the source alone.
     """
 
-    eta: float = 0.0
+    eta: Share = 0.0
     correct: Correct = "none"
 
     keeps: ClassVar[tuple[str, ...]] = ()
@@ -84,7 +85,7 @@ def check_lattice(state: State, k: int, x: Tensor, after: Tensor) -> None:
             warnings.warn(
                 f"the source left its path at step {k + 1}: its means differ from those of the "
                 f"inversion by more than half the code's lattice of {code.lattice:g}, so that the "
-                "reconstruction is not exact; replay with the dtype, device and speed options "
-                "that it was inverted with, or invert again",
+                "reconstruction is not exact; replay with the dtype and device of the inversion, "
+                "without cached features, or invert again",
                 stacklevel=2,
             )

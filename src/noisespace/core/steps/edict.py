@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from annotated_types import Interval
 from torch import Tensor
 
 from noisespace.core.grid import Grid
@@ -26,7 +27,7 @@ class Edict:
     mixing too (codes of version 0.1), or nothing. The second state's start is the code's "twin".
     """
 
-    p: float
+    p: Annotated[float, Interval(gt=0, le=1)]
     alternate: Literal["nothing", "order", "roles"] = "nothing"
 
     keeps: ClassVar[tuple[str, ...]] = ("twin",)

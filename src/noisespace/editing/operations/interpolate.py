@@ -47,8 +47,11 @@ def interpolate(model: Model, a: Code, b: Code, t: float) -> Code:
     residual = None
     if a.residual is not None and b.residual is not None:
         residual = (1 - t) ** 0.5 * a.residual + t**0.5 * b.residual
-    code = note_operation(replace(a, path=path, residual=residual), f"interpolate(t={t})")
-    return code.with_info(image=(), seeds=a.info.seeds)
+    # the finer lattice holds the points of the coarser; a code without one is rounded to none
+    lattice = min(a.lattice, b.lattice)
+    code = replace(a, path=path, residual=residual, lattice=lattice)
+    code = note_operation(code, f"interpolate(t={t})")
+    return code.with_info(image=(), seeds=a.info.seeds, lattice_margin=())
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:

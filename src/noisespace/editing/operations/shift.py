@@ -43,8 +43,8 @@ class Shift:
         def moved(x: Tensor) -> Tensor:
             return x.roll((down, right), (-2, -1))
 
-        code = code.map_tensors(moved)
-        path, residual = code.path, code.residual
+        path = moved(code.path)
+        residual = None if code.residual is None else moved(code.residual)
         if self.fill == "fresh":
             path, residual = self.fill_with_noise(code, path, residual, (down, right))
         return note_operation(replace(code, path=path, residual=residual), self)
