@@ -41,8 +41,8 @@ class DiffusionCLIP:
     images show, by default their prompt; ``alignment``: "alignment" is the model's own, else the
     folder or Hub id of a CLIP, or an ``ns.Alignment``; ``strength``: the share of the steps that
     the images climb; ``iterations``: descents of the fit; ``descent``: the steps of each;
-    ``identity``: the weight of the distance to the images; ``lr``: Adam's rate; ``rank``: of the adapter;
-    ``recompute`` as in ``NullText``.
+    ``identity``: the weight of the distance to the images; ``lr``: Adam's rate; ``rank``: of
+    the adapter; ``recompute`` as in ``NullText``.
     """
 
     target: str
