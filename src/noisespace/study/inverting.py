@@ -95,7 +95,7 @@ class Setting:
     @property
     def guidance(self) -> float | None:
         """That of the inversion; None is the method's own."""
-        if self.name in OWN:
+        if self.name.partition(",")[0] in OWN:  # whatever its variant
             return self.w
         return 1.0 if self.name in methods() and self.name not in TUNED else None
 
