@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +16,6 @@ from noisespace.core.grid import Level, broadcast
 from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
 from noisespace.system.fields import Share
-
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]  # (null's view, text's view, w) -> guided view
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def predictor(plan: EditPlan, denoise: Denoiser, k: int) -> Predict:
     def predict(x: Tensor, at: int | float | Level, under: Rows | None = None) -> Prediction:
         rows, level = under or plan.rows, at if isinstance(at, Level) else code.grid.level(at)
         condition, null = embeddings(plan, rows, k)
-        anchor = rows.spread(code.path[-1])
+        anchor = rows.spread(code.path[-1]) if code.rule.pull else None
         call = plan.model.guide(with_guidance(denoise, null, rows.guidance, code.rule, anchor))
         if (rows.images, rows.each) != (plan.rows.images, plan.rows.each):
             return call(x, level, condition)  # rows that the controls know nothing of
