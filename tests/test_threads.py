@@ -73,6 +73,19 @@ def test_edits_beside_each_other_are_those_made_alone(model):
     assert not any(len(m._forward_hooks) for m in model.network.modules())
 
 
+def test_prompts_are_read_beside_each_other(model):
+    prompts = [["a cat"], ["a dog on grass " * 40], ["a cat", "a red dog in the snow"], [""]]
+    alone = [model.embed(one) for one in prompts]
+
+    def job(i):
+        return lambda: [model.embed(prompts[i]) for _ in range(100)]
+
+    for found, expected in zip(together([job(i) for i in range(4)] * 2), alone * 2, strict=True):
+        for one in found:
+            assert (one.tokens, one.cut) == (expected.tokens, expected.cut)
+            torch.testing.assert_close(one.embedding, expected.embedding, atol=1e-6, rtol=0)
+
+
 def test_an_adapter_of_one_call_is_not_in_another(model):
     generator = torch.Generator().manual_seed(0)
     adapter = {k: v + 0.3 for k, v in new_adapter(model.network, 2, generator).items()}

@@ -27,6 +27,7 @@ from noisespace.models.running import (
     own_tensor,
     weights_of,
 )
+from noisespace.models.tokenizing import tokenize
 
 
 @dataclass(frozen=True)
@@ -118,22 +119,10 @@ class LatentUNet:
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Condition:
-        tokenizer, length = self.tokenizer, self.tokenizer.model_max_length
-        ids = tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+        read = tokenize(self.tokenizer, prompts)
         with on_device(self.text_encoder, self.place):
-            embedding = self.text_encoder(ids.to(self.device)).last_hidden_state
-        return Condition(
-            {TEXT: embedding},
-            tuple(prompts),
-            tuple(tuple(tokenizer.convert_ids_to_tokens(row.tolist())) for row in ids),
-            tuple(cut_text(tokenizer, prompt, length) for prompt in prompts),
-        )
+            embedding = self.text_encoder(read.ids.to(self.device)).last_hidden_state
+        return Condition({TEXT: embedding}, tuple(prompts), read.tokens, read.cut)
 
     def denoise(
         self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
@@ -165,9 +154,3 @@ class LatentUNet:
 
     def sites(self) -> tuple[Site, ...]:
         return find_sites(self.unet)
-
-
-def cut_text(tokenizer: Any, prompt: str, length: int) -> str:
-    """What of a prompt has no room in ``length`` tokens, "" where all has."""
-    ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
-    return tokenizer.decode(ids[length - 1 : -1]).strip() if len(ids) > length else ""

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from noisespace.errors import InputError
 from noisespace.models.loading import EMBEDDED, check_part, find, quietly, read_json, where
+from noisespace.models.tokenizing import tokenize
 
 CLASSES = ("CLIPModel", "VisionTextDualEncoderModel")
 INSIDE = "alignment"  # the folder of a model's own encoders
@@ -89,13 +90,7 @@ class Alignment:
 
     @torch.no_grad()
     def _read(self, texts: list[str]) -> Tensor:
-        ids = self.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+        ids = tokenize(self.tokenizer, texts).ids
         device = next(self.encoders.parameters()).device
         out = self.encoders.text_model(input_ids=ids.to(device)).pooler_output
         return functional.normalize(self.encoders.text_projection(out), dim=1)
