@@ -290,9 +290,9 @@ def fitted(model, alignment, **settings):
 
 
 def test_diffusion_clip_turns_the_change_to_that_of_the_words(model, alignment, tmp_path):
-    before = [p.detach().clone() for p in model.unet.parameters()]
+    before = [p.detach().clone() for p in model.network.parameters()]
     code = fitted(model, alignment, iterations=10, lr=0.02, identity=0.0)
-    after = list(model.unet.parameters())
+    after = list(model.network.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     source = model.decode(code.path[-1])
 
@@ -324,7 +324,7 @@ def test_identity_holds_the_picture(model, alignment):
 
 
 def test_diffusion_clip_can_be_cancelled(model, alignment):
-    before = [p.detach().clone() for p in model.unet.parameters()]
+    before = [p.detach().clone() for p in model.network.parameters()]
 
     def stop(done, total):
         raise KeyboardInterrupt
@@ -332,9 +332,9 @@ def test_diffusion_clip_can_be_cancelled(model, alignment):
     method = ns.DiffusionCLIP(TARGET, alignment=alignment)
     with pytest.raises(KeyboardInterrupt):
         ns.invert(model, IMAGE, SOURCE, method, steps=6, progress=stop)
-    after = list(model.unet.parameters())
+    after = list(model.network.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert not any(m._forward_hooks for m in model.unet.modules())
+    assert not any(m._forward_hooks for m in model.network.modules())
 
 
 @pytest.mark.parametrize(

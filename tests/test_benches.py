@@ -45,7 +45,7 @@ def test_sizes_are_those_of_the_names():
 
 
 def test_flops_are_counted_with_packed_weights_too():
-    unet = ns.load("scenes", device="cpu").unet
+    unet = ns.load("scenes", device="cpu").network
     x, text = torch.zeros(2, 4, 16, 16), torch.zeros(2, 32, unet.config.cross_attention_dim)
     counts = []
     for mode in (torch.no_grad, torch.inference_mode):  # packed in the second one alone

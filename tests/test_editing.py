@@ -11,7 +11,8 @@ from noisespace.core.controls import Controls, HookContext
 from noisespace.editing import EditContext
 from noisespace.editing.attention.token_alignment import align, find_word, words_of
 from noisespace.errors import InputError
-from noisespace.models.families.unet_attention import controls_in, find_sites
+from noisespace.models.attention import controls_in
+from noisespace.models.families.unet import find_sites
 from test_inversion import ALL_INVERSIONS
 from tiny import double, tiny_pixels, tiny_sd
 
@@ -153,7 +154,7 @@ def test_identity_controls_equal_diffusers(make, names):
 
 
 def processors(model):
-    return list(model.unet.attn_processors.values())
+    return list(model.network.attn_processors.values())
 
 
 def test_the_original_processors_come_back(model):
@@ -175,7 +176,7 @@ def test_the_original_processors_come_back(model):
     with pytest.raises(RuntimeError, match="in the middle"):
         model.denoise(x, level, text, touch_of(feature=broken, qkv=IDENTITY["qkv"]))
     assert all(a is b for a, b in zip(processors(model), before, strict=True))
-    assert not any(len(m._forward_hooks) for m in model.unet.modules())
+    assert not any(len(m._forward_hooks) for m in model.network.modules())
 
 
 def test_extra_network_calls_change_nothing(model):
@@ -193,7 +194,7 @@ def test_hooks_see_folded_tensors_and_the_fused_kernel_stays(model, monkeypatch)
     seen, fused = {}, []
     kernel = torch.nn.functional.scaled_dot_product_attention
     monkeypatch.setattr(
-        "noisespace.models.families.unet_attention.scaled_dot_product_attention",
+        "noisespace.models.attention.scaled_dot_product_attention",
         lambda *a, **k: fused.append(1) or kernel(*a, **k),
     )
 
@@ -230,7 +231,7 @@ def test_sites_are_in_the_order_of_evaluation(model):
 
     level, text = model.grid(10).level(torch.tensor([3])), model.embed([SOURCE])
     model.denoise(torch.zeros(1, 4, 8, 8, dtype=torch.float64), level, text, touch_of(qkv=qkv))
-    assert order == [s for s in find_sites(model.unet) if s.kind != "feature"]
+    assert order == [s for s in find_sites(model.network) if s.kind != "feature"]
     for site in order:
         assert site.size(8, 8) == (8 // site.scale, 8 // site.scale)
 
@@ -240,7 +241,7 @@ def test_a_network_without_sites_is_refused():
     unet.down_blocks = torch.nn.ModuleList([torch.nn.Identity()])
     with (
         pytest.raises(InputError, match="no layer"),
-        controls_in(unet, touch_of(qkv=IDENTITY["qkv"])),
+        controls_in(unet, find_sites(unet), touch_of(qkv=IDENTITY["qkv"])),
     ):
         raise AssertionError("entered")
 

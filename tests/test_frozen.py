@@ -315,6 +315,8 @@ def test_outputs_are_the_frozen_ones(group, monkeypatch):
     assert set(found) == {name for name in names if not name.startswith(tuple(CHANGED))}
     for name, x in found.items():
         close = (1e-10, 1e-12) if "zero-snr" not in name else (1e-5, 1e-5)
+        if "edict" in name:  # its mixing amplifies rounding: 1.7e-12 on another processor
+            close = (1e-8, 1e-10)
         try:
             torch.testing.assert_close(x, frozen[name], rtol=close[0], atol=close[1])
         except AssertionError as error:

@@ -297,8 +297,8 @@ def test_an_interrupted_run_goes_on(model, method, tmp_path, monkeypatch):
 
 def test_the_model_is_left_as_it_was(model):
     def state():
-        parts = [p.detach().numpy().tobytes() for p in model.unet.parameters()]
-        flags = [(p.requires_grad, p.grad) for p in model.unet.parameters()]
+        parts = [p.detach().numpy().tobytes() for p in model.network.parameters()]
+        flags = [(p.requires_grad, p.grad) for p in model.network.parameters()]
         return hashlib.sha256(b"".join(parts)).hexdigest(), flags
 
     def stop(done, total):
@@ -401,13 +401,13 @@ def test_fine_tuning_is_carried_by_the_code(model, method, tmp_path):
         def __call__(self, done, total):
             notes.append((done, total))
 
-    before = [p.detach().clone() for p in model.unet.parameters()]
+    before = [p.detach().clone() for p in model.network.parameters()]
     code = ns.invert(model, IMAGE, PROMPT, method, steps=6, progress=Show())
     total = sum(vars(method).get(name, 0) for name in ("text_iterations", "iterations"))
     assert notes == [(k + 1, total) for k in range(total)]
-    after = list(model.unet.parameters())
+    after = list(model.network.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert not any(m._forward_hooks for m in model.unet.modules())
+    assert not any(m._forward_hooks for m in model.network.modules())
     assert code.adapter
     assert any(bool(t.any()) for name, t in code.adapter.items() if name.endswith(".up"))
     same = ns.invert(model, IMAGE, PROMPT, method, steps=6)

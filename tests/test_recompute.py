@@ -43,7 +43,7 @@ def recomputed(model, monkeypatch):
 
     def watch(self, *args):
         if torch.is_grad_enabled():
-            seen.append(self.unet.is_gradient_checkpointing)
+            seen.append(self.network.is_gradient_checkpointing)
         return denoise(self, *args)
 
     monkeypatch.setattr(type(model), "denoise", watch)
@@ -76,7 +76,7 @@ def test_short_memory_turns_it_on_and_changes_nothing(model, method, monkeypatch
     assert not seen[0]  # the attempt
     assert len(seen) > 1
     assert all(seen[1:])
-    assert not model.unet.is_gradient_checkpointing
+    assert not model.network.is_gradient_checkpointing
     assert_same(code, plain, atol=1e-12)
     assert_same(run(model, replace(method, recompute=True)), plain, atol=1e-12)
 
@@ -98,7 +98,7 @@ def test_an_error_for_memory_turns_it_on(model, monkeypatch):
             with pytest.warns(UserWarning, match="memory is short"):
                 code = run(model)
         assert_same(code, plain, atol=1e-12)
-        assert not model.unet.is_gradient_checkpointing
+        assert not model.network.is_gradient_checkpointing
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_does_not_fit_at_all_says_so(model, method, wanted, words, monkeypa
         warnings.simplefilter("ignore", UserWarning)
         with pytest.raises(RunError, match=words):
             run(model, replace(method, recompute=wanted))
-    assert not model.unet.is_gradient_checkpointing
+    assert not model.network.is_gradient_checkpointing
 
 
 def test_no_is_no_and_other_errors_are_their_own(model, monkeypatch):
@@ -131,19 +131,19 @@ def test_no_is_no_and_other_errors_are_their_own(model, monkeypatch):
     for wanted in (True, False):
         with pytest.raises(RuntimeError, match="of its own"):
             run(model, replace(TUNED, recompute=wanted), progress=stop)
-        assert not model.unet.is_gradient_checkpointing
+        assert not model.network.is_gradient_checkpointing
 
 
 def test_a_network_that_recomputes_already_goes_on_doing_so(model, monkeypatch):
     seen = recomputed(model, monkeypatch)
     monkeypatch.setattr(memory, "free_memory", lambda device: 0.0)
-    model.unet.enable_gradient_checkpointing()
+    model.network.enable_gradient_checkpointing()
     try:
         run(model)
         assert all(seen)
-        assert model.unet.is_gradient_checkpointing
+        assert model.network.is_gradient_checkpointing
     finally:
-        model.unet.disable_gradient_checkpointing()
+        model.network.disable_gradient_checkpointing()
 
 
 def test_a_pass_given_up_is_freed(model, monkeypatch):
@@ -159,7 +159,7 @@ def test_a_pass_given_up_is_freed(model, monkeypatch):
 
     monkeypatch.setattr(SavedBytes, "__call__", watched)
     monkeypatch.setattr(memory, "free_memory", lambda device: 100_000.0)
-    own = {p.untyped_storage().data_ptr() for p in model.unet.parameters()}
+    own = {p.untyped_storage().data_ptr() for p in model.network.parameters()}
     gc.disable()
     try:
         with pytest.warns(UserWarning, match="memory is short"):
@@ -208,7 +208,7 @@ def kept_bytes(unet, rows, side, tokens=16, on=False):
 
 @pytest.mark.parametrize("on", [False, True])
 def test_what_a_pass_keeps_is_linear_in_batch_and_area(on):
-    unet = ns.from_pipeline(tiny_sd()).unet
+    unet = ns.from_pipeline(tiny_sd()).network
     small, large = (kept_bytes(unet, 1, side, on=on) for side in (8, 16))
     # a pixel p and a row r, from two sizes; then other sizes and batches within 1 %
     p = (large - small) / (16**2 - 8**2)
@@ -223,7 +223,7 @@ def test_what_a_pass_keeps_is_linear_in_batch_and_area(on):
 
 
 def test_recomputing_keeps_a_third_or_less():
-    unet = ns.from_pipeline(tiny_sd()).unet
+    unet = ns.from_pipeline(tiny_sd()).network
     assert kept_bytes(unet, 2, 16, on=True) < 0.33 * kept_bytes(unet, 2, 16)
     assert kept_bytes(unet, 2, 16) < 0.9 * with_weights(unet)
 

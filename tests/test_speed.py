@@ -18,7 +18,7 @@ from noisespace.core.batching import BatchLimit, batch_rows, in_batches, with_ba
 from noisespace.errors import InputError, RunError
 from noisespace.models.base import ModelWrapper
 from noisespace.models.caching import Cached, Shallow, watch_features
-from noisespace.models.families.unet import LatentUNet
+from noisespace.models.diffusion import DiffusionModel
 from noisespace.models.packed import Packed, pack_convolutions, works
 from noisespace.models.speed import Speed, by_layers
 from noisespace.train.draw import held_out_scene
@@ -137,7 +137,7 @@ def test_null_text_evaluates_no_more_than_it_needs(model, solver):
 def test_a_cached_replay_counts_the_weights_twice_at_most(single, monkeypatch):
     counted = []
     monkeypatch.setattr(
-        "noisespace.models.families.unet.weights_of", lambda unet: counted.append(unet) or 10**12
+        "noisespace.models.diffusion.weights_of", lambda unet: counted.append(unet) or 10**12
     )
     fresh = replace(single)  # nothing counted yet
     code = ns.invert(fresh, IMAGE, PROMPT, ns.DDIM(), steps=STEPS)
@@ -152,7 +152,7 @@ def test_the_network_runs_in_inference_mode(model):
     def look(module, args):
         seen.append(torch.is_inference_mode_enabled())
 
-    handle = model.unet.register_forward_pre_hook(look)
+    handle = model.network.register_forward_pre_hook(look)
     try:
         code = ns.invert(model, IMAGE, PROMPT, ns.EditFriendly(), steps=STEPS)
         ns.edit(model, code, OTHER)
@@ -298,13 +298,13 @@ def test_halves_are_of_what_there_is():
 
 def test_pictures_are_encoded_some_at_a_time(model, monkeypatch):
     """A decoder's picture at a time, an encoder's by the room: not a whole batch at once."""
-    rows, encode = [], LatentUNet.encode
+    rows, encode = [], DiffusionModel.encode
 
     def counted(self, pixels):
         rows.append(len(pixels))
         return encode(self, pixels)
 
-    monkeypatch.setattr(LatentUNet, "encode", counted)
+    monkeypatch.setattr(DiffusionModel, "encode", counted)
     monkeypatch.setattr(parts, "CPU_POSITIONS", 2 * 8 * 8 * 8)  # two pictures of 8 x 8 latents
     ns.invert(model, [IMAGE] * 5, PROMPT, ns.EditFriendly(live=True), steps=STEPS)
     assert rows == [2, 2, 1]
@@ -344,7 +344,7 @@ def test_the_outer_blocks_under_their_own_features_are_the_network(cross):
 def evaluations(model, cached, code, **options):
     """Whole and shallow evaluations of an edit."""
     whole = []
-    handle = model.unet.mid_block.register_forward_pre_hook(lambda *_: whole.append(1))
+    handle = model.network.mid_block.register_forward_pre_hook(lambda *_: whole.append(1))
     try:
         result = ns.edit(cached, code, OTHER, **options)
     finally:
@@ -395,7 +395,7 @@ def test_caching_gives_rows_their_own_features_where_memory_runs_out(model, monk
     drawn = torch.Generator().manual_seed(0)
     x, text = torch.randn(8, 4, 8, 8, generator=drawn).double(), model.embed([PROMPT] * 8)
     grid, given = model.grid(STEPS), []
-    with torch.no_grad(), watch_features(model.unet) as seen:
+    with torch.no_grad(), watch_features(model.network) as seen:
         model.denoise(x, grid.level(3), text)
     expected = seen[0]
 
@@ -410,7 +410,7 @@ def test_caching_gives_rows_their_own_features_where_memory_runs_out(model, monk
     monkeypatch.setattr("noisespace.models.caching.Shallow", Telling)
     loop = Cached(model, 4).begin()
     with torch.no_grad():
-        handle = model.unet.conv_in.register_forward_pre_hook(short)
+        handle = model.network.conv_in.register_forward_pre_hook(short)
         with pytest.raises(torch.OutOfMemoryError):
             loop(x, grid.level(3), text)
         handle.remove()
@@ -466,7 +466,7 @@ def test_compiled_code_serves_replays_and_nobody_who_looks_inside(single):
 
     def compiled(*args, **kwargs):
         calls.append(torch.is_grad_enabled())
-        return single.unet(*args, **kwargs)
+        return single.network(*args, **kwargs)
 
     fast = replace(single, call=compiled)
     code = ns.invert(fast, IMAGE, PROMPT, steps=STEPS, guidance=1.0)
@@ -547,7 +547,7 @@ def test_layers_that_rest_are_not_differentiated(single):
 
 def test_layers_come_and_go_without_a_trace():
     model, resting = ns.from_pipeline(tiny_sd()), ns.from_pipeline(tiny_sd())
-    by_layers(resting.unet, torch.device("cpu"))
+    by_layers(resting.network, torch.device("cpu"))
     resting = replace(resting, place=torch.device("cpu"))
     code = ns.invert(model, IMAGE, PROMPT, steps=STEPS)
     expected = ns.edit(model, code, OTHER).latents
@@ -574,7 +574,7 @@ def test_decoding_short_of_memory_says_what_helps(model, monkeypatch):
     def short(self, x):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(LatentUNet, "decode", short)
+    monkeypatch.setattr(DiffusionModel, "decode", short)
     with pytest.raises(RunError, match="tiling=True"):
         ns.edit(model, code, OTHER)
 
@@ -631,7 +631,7 @@ def test_dtype_mixed_and_channels_last(folder):
     mixed = ns.load(folder, "mixed")
     assert (mixed.dtype, mixed.mixed) == (torch.float32, torch.bfloat16)
     assert ns.edit(mixed, ns.invert(mixed, IMAGE, steps=2), OTHER).record["model"]["mixed"]
-    for layer in (mixed.unet.conv_in, mixed.vae.decoder.conv_in, mixed.vae.encoder.conv_in):
+    for layer in (mixed.network.conv_in, mixed.vae.decoder.conv_in, mixed.vae.encoder.conv_in):
         assert layer.weight.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -675,7 +675,7 @@ def packed(single):
     """A network with packed convolutions, and the same one without."""
     if not works():
         pytest.skip("this build of torch has no such kernels")
-    plain = copy.deepcopy(single.unet).to(memory_format=torch.channels_last)  # as load has it
+    plain = copy.deepcopy(single.network).to(memory_format=torch.channels_last)  # as load has it
     own = copy.deepcopy(plain)
     assert pack_convolutions(own)
     return own, plain
@@ -743,7 +743,7 @@ def test_gradients_are_those_of_the_convolutions(packed):
 def test_a_small_evaluation_takes_one_thread_where_threads_sleep(model, monkeypatch):
     """And as many as before after it; where threads spin (torch's own way) they are left alone."""
     counts, latents, most = [], [], max(2, torch.get_num_threads())
-    watch = model.unet.conv_in.register_forward_hook(
+    watch = model.network.conv_in.register_forward_hook(
         lambda *_: counts.append(torch.get_num_threads())
     )
     before = torch.get_num_threads()
@@ -764,7 +764,7 @@ def test_a_small_evaluation_takes_one_thread_where_threads_sleep(model, monkeypa
 
 def test_large_networks_are_not_kept_twice(single, monkeypatch):
     monkeypatch.setattr("noisespace.models.packed.MOST", 1000)
-    own = copy.deepcopy(single.unet)
+    own = copy.deepcopy(single.network)
     assert not pack_convolutions(own)
     assert not any(type(part.forward) is Packed for part in own.modules())
 
@@ -772,7 +772,7 @@ def test_large_networks_are_not_kept_twice(single, monkeypatch):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile's own imports
 def test_a_loaded_model_is_packed():
     model = ns.load("scenes", device="cpu")
-    assert type(model.unet.conv_in.forward) is Packed or not works()
+    assert type(model.network.conv_in.forward) is Packed or not works()
     for options in ({"dtype": "float64"}, {"compile": True}, {"dtype": "mixed"}):
         own = ns.load("scenes", device="cpu", **options)
-        assert type(own.unet.conv_in.forward) is not Packed
+        assert type(own.network.conv_in.forward) is not Packed

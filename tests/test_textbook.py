@@ -24,13 +24,13 @@ def model():
 @pytest.fixture
 def calls(model, monkeypatch):
     """The rows of every evaluation of the network."""
-    rows, forward = [], model.unet.forward
+    rows, forward = [], model.network.forward
 
     def counted(x, *args, **options):
         rows.append(len(x))
         return forward(x, *args, **options)
 
-    monkeypatch.setattr(model.unet, "forward", counted)
+    monkeypatch.setattr(model.network, "forward", counted)
     return rows
 
 
@@ -53,17 +53,17 @@ def test_edits_are_the_library_s(model, calls):
 
 
 def test_attention_is_stored_and_the_network_left_as_it_was(model):
-    before = dict(model.unet.attn_processors)
+    before = dict(model.network.attn_processors)
     maps = textbook.Maps(torch.randn(2, 1, 4, 8, 8).double(), torch.zeros(1, 1, 4, 8, 8).double())
     expected = textbook.edit(model, maps, TARGETS[0], skip=0)
-    with textbook.storing(model.unet) as kept:
+    with textbook.storing(model.network) as kept:
         got = textbook.edit(model, maps, TARGETS[0], skip=0)
     torch.testing.assert_close(got, expected, atol=1e-9, rtol=0)  # storing changes nothing
     sums = [p for place in kept.values() for p in place]
     assert len(sums) == len(before)
     for p in sums:  # both guides of one step: rows of probabilities that add up to two
         torch.testing.assert_close(p.sum(-1), torch.full(p.shape[:-1], 2.0).double())
-    assert model.unet.attn_processors == before
+    assert model.network.attn_processors == before
 
 
 def test_null_text_with_a_fresh_pass_is_the_notebook_s(model, calls):

@@ -20,7 +20,7 @@ from noisespace.models.base import Model
 from noisespace.models.judges.captioning import Captioner, captioner_for, captioner_of, who
 from noisespace.pictures.describe import describe
 from noisespace.planning.edit_run import EditRun
-from noisespace.planning.inputs import embed, encode, load_images
+from noisespace.planning.inputs import embed, encode, latent_size, load_images
 from noisespace.planning.plan import (
     fit_code,
     plan_edit,
@@ -60,15 +60,16 @@ def invert(
 
     Raises InputError, before any network runs, for input that cannot be inverted.
     """
-    defaults, grid, w = check_inversion(model, method, steps, guidance, checkpoint)
     pixels, info = load_images(model, image, method, size)
+    latent = latent_size(model, image, pixels)
+    defaults, grid, w = check_inversion(model, method, steps, guidance, checkpoint, latent)
     count = len(pixels)
     writer = captioner_for(model, prompt, captioner, image)
     if writer is not None:
         prompt = writer(pixels)
     prompts = spread(prompt, count, "prompt", str)
     drawn = generators(seeds := spread(seed, count, "seed", int), "invert")
-    text, null = embed(model, prompts), embed(model, [""] * count)
+    text, null = embed(model, prompts), embed(model, [None] * count)
     settings = (describe(method), len(grid), w, prompts, seeds)
     kept = checkpoint_of(checkpoint, model, settings, pixels)
     x0 = pixels if isinstance(image, Tensor) else encode(model, pixels)
@@ -132,15 +133,15 @@ def edit(
     editor: Editor | None = None,
     mask: Any = None,
     seed: int | Sequence[int] = 0,
+    negative: str | Sequence[str] | None = None,
 ) -> Result:
     """Replays a code under other prompts. Options as in ``edit_steps``.
 
     ``prompt``: for one image a string or a list (several edits in one batch); for b images a list
     of b entries, each a string or a list. Results are image-major.
     """
-    return edit_steps(
-        model, code, prompt, guidance=guidance, editor=editor, mask=mask, seed=seed
-    ).finish()
+    options: dict[str, Any] = {"editor": editor, "mask": mask, "seed": seed, "negative": negative}
+    return edit_steps(model, code, prompt, guidance=guidance, **options).finish()
 
 
 def edit_steps(
@@ -152,16 +153,19 @@ def edit_steps(
     editor: Editor | None = None,
     mask: Any = None,
     seed: int | Sequence[int] = 0,
+    negative: str | Sequence[str] | None = None,
 ) -> EditRun:
     """As ``edit``, step by step: yields ``.index``, ``.total``, ``.preview()``; closing it cancels.
 
     ``guidance``: w of the targets (default: the code's, its method's or its model's own);
     ``editor``: what else to control; ``mask``: a painted mask outside which the source stays;
     ``seed``: of the fresh noise where the code leaves some (eta > 0 without a correction); a list
-    has one an image.
+    has one an image; ``negative``: what the targets shall not show, in the place of the null text,
+    for all images or a list with one for each.
     After the last step ``.result`` holds the Result.
     """
-    plan = plan_edit(model, code, prompt, guidance, editor=editor, mask=mask, seed=seed)
+    options: dict[str, Any] = {"editor": editor, "mask": mask, "seed": seed, "negative": negative}
+    plan = plan_edit(model, code, prompt, guidance, **options)
     return EditRun(plan, lambda: reconstruct(model, code))
 
 
@@ -200,6 +204,7 @@ def sample(
     eta: float = 0.0,
     seed: int | Sequence[int] = 0,
     size: int | tuple[int, int] | None = None,
+    negative: str | Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Samples pictures: DDIM (eta = 0), DDPM (eta = 1) or between, one picture a prompt.
@@ -209,5 +214,6 @@ def sample(
     count = 1 if isinstance(prompt, str) else len(prompt)
     count = max(count, 1 if isinstance(seed, int) else len(seed))
     prompts, seeds = spread(prompt, count, "prompt", str), spread(seed, count, "seed", int)
-    options = {"steps": steps, "guidance": guidance, "eta": eta, "size": size}
-    return EditRun(plan_sample(model, prompts, seeds, **options)).finish(progress)
+    options: dict[str, Any] = {"steps": steps, "guidance": guidance, "eta": eta, "size": size}
+    plan = plan_sample(model, prompts, seeds, negative=negative, **options)
+    return EditRun(plan).finish(progress)

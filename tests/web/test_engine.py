@@ -226,7 +226,7 @@ def test_jobs_do_not_touch_each_other(engine, network):
     assert [job.error for job in jobs] == [None] * len(ways)
     assert same(jobs[3].result.images[0], alone.images[0])
     assert len({job.result.images[0].tobytes() for job in jobs}) == len(ways)
-    assert {*network.unet.attn_processors} == {*network.unet.attn_processors}
+    assert {*network.network.attn_processors} == {*network.network.attn_processors}
     assert same(done(engine, edit_of()).images[0], alone.images[0])
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-TEXT = "text"
+TEXT, GUIDANCE = "text", "guidance"
+# Of the tokens of a row, as CLIP writes them
+START, END, PADDING, WORD_END = "<|startoftext|>", "<|endoftext|>", "<pad>", "</w>"
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,11 @@ class Condition:
     """Named tensors, rows first, and the words that they came from.
 
     ``tensors``: "text" (rows, l, d), the token embeddings that attention reads, and what else the
-    family's network takes: "pooled" (rows, p), "mask" (rows, l), "guidance" (rows,), the further
-    channels of an inpainting network ... ; ``tokens``: the token strings of each row, special ones
-    included, in the order of "text"; ``cut``: what the tokenizer had no room for, "" where nothing
-    was cut. Its algebra is ``rows``, ``cat`` and ``with_text``.
+    family's network takes: "pooled" (rows, p), "mask" (rows, l), the further channels of an
+    inpainting network ...; "guidance" (rows,) where the network is told its weight; ``tokens``: the
+    tokens of each row in the order of "text", in CLIP's way of writing whatever the tokenizer was:
+    special ones, and pieces of words of which the last is marked; ``cut``: what the tokenizer had
+    no room for, "" where nothing was cut. Its algebra is ``rows``, ``cat`` and ``with_tensor``.
     """
 
     tensors: Mapping[str, Tensor]
@@ -54,6 +57,10 @@ class Condition:
             self.cut + other.cut,
         )
 
+    def with_tensor(self, name: str, tensor: Tensor) -> Condition:
+        """The same prompts with one tensor more, or another one in its place."""
+        return replace(self, tensors={**self.tensors, name: tensor})
+
     def with_text(self, embedding: Tensor) -> Condition:
         """The same prompts under other token embeddings (optimised ones, one a step)."""
-        return replace(self, tensors={**self.tensors, TEXT: embedding})
+        return self.with_tensor(TEXT, embedding)

@@ -22,15 +22,18 @@ class Site:
 
     ``kind``: "self" or "cross" attention, or "feature", the residual branch of a decoder's ResNet
     block; ``index``: its number among those of its kind, in the order of evaluation, of ``count``;
-    ``scale``: how many latent pixels one of its positions covers, along a side.
+    ``scale``: how many latent pixels one of its positions covers, along a side; ``text``: where in
+    its sequence the text's tokens stand, if they do: "first" or "last" in a joint attention, whose
+    image tokens' shares of themselves and of the text are two sites of one name.
     """
 
     name: str
     kind: Literal["self", "cross", "feature"]
-    place: Literal["down", "mid", "up"]
+    place: Literal["down", "mid", "up", "block"]
     index: int
     count: int
     scale: int
+    text: Literal["apart", "first", "last"] = "apart"
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Its map's size for latents of that size: each halving rounds up."""

@@ -244,6 +244,11 @@ def timesteps_of(config: Mapping[str, Any], steps: int) -> Tensor:
         times = (i * ratio).flip(0) + offset
     elif spacing == "trailing":
         times = (count - i * (count / steps)).round() - 1
+    elif spacing == "lcm":  # among those that the network was distilled at (arXiv 2310.04378)
+        known = config.get("original_inference_steps") or 50
+        check_steps(steps, known)
+        own = (torch.arange(known) + 1).flip(0) * (count // known) - 1
+        times = own[(i * (known / steps)).floor().long()]
     else:
         raise InputError(
             f"timestep_spacing {spacing!r} is not known: expected leading, trailing or linspace"

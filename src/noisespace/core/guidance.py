@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noisespace.core.backbone import Backbone, Denoiser
 from noisespace.core.batching import with_batching
-from noisespace.core.condition import Condition
+from noisespace.core.condition import GUIDANCE, Condition
 from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level, broadcast
 from noisespace.core.prediction import Prediction
@@ -90,7 +90,8 @@ def with_guidance(
     """A denoiser under the prompt's guidance: one weight a row, ``w`` (rows,), and one null text.
 
     Rows with w = 1 are evaluated once, the others twice; all evaluations of a call go through the
-    network as one batch, the text's rows first. Under ``hooks`` every row is evaluated twice.
+    network as one batch, the text's rows first. Under ``hooks`` every row is evaluated twice. A
+    network whose condition has a "guidance" is told w, and evaluated once.
     ``anchor`` (rows, c, h, w) is the source's x0, which proximal guidance pulls to.
     """
     guidance = guidance or Guidance()
@@ -101,6 +102,9 @@ def with_guidance(
     ) -> Prediction:
         if len(w) != len(x):
             raise InputError(f"guidance needs one weight a row, got {len(w)} for {len(x)} rows")
+        if GUIDANCE in condition.tensors:
+            told = w.to(condition.tensors[GUIDANCE])
+            return denoise(x, level, condition.with_tensor(GUIDANCE, told), hooks)
         if len(guided_rows) == 0:
             return denoise(x, level, condition, hooks)
         rows = guided_rows.to(x.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -47,6 +47,12 @@ class Rows:
         both = own.cat(targets) if targets else own
         nulls = null.rows([i for i in range(count) for _ in range(each + source)])
         return cls(both.rows(order), nulls, torch.tensor(weights).double(), count, source)
+
+    def with_negative(self, negative: Condition) -> Rows:
+        """The same rows, their targets under other null texts: ``negative``, one an image."""
+        count, each = len(self.null), self.each
+        rows = [i if self.source and i % each == 0 else count + i // each for i in range(count)]
+        return replace(self, null=self.null.cat(negative).rows(rows))
 
     @property
     def each(self) -> int:

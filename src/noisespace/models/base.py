@@ -21,7 +21,8 @@ class Model(Backbone, Protocol):
     ``name``: how it was asked for; ``fingerprint``: a hash of its weights and configuration;
     ``resolution``: the shorter side of its pictures in pixels and ``multiple`` what both sides must
     be multiples of; ``channels`` and ``factor``: latents are (b, channels, h/factor, w/factor);
-    ``has_text``: whether prompts mean anything; ``defaults``: settings stored with the model;
+    ``has_text``: whether prompts mean anything, ``has_null``: whether a null text does, which a
+    network knows nothing of that is told its guidance; ``defaults``: settings of its own;
     ``state_dtype``: the dtype of states, float32 or wider; ``dtype`` of the weights and
     ``compute_dtype`` of the network's arithmetic; ``device`` where it runs; ``speed``:
     what a record says of its speed-ups; ``alignment_folder``: of the alignment model it brings.
@@ -34,6 +35,7 @@ class Model(Backbone, Protocol):
     channels: int
     factor: int
     has_text: bool
+    has_null: bool
     defaults: Mapping[str, Any]
     state_dtype: torch.dtype
     dtype: torch.dtype
@@ -46,8 +48,11 @@ class Model(Backbone, Protocol):
         """The model with its network called itself: compiled code would see no adapter's hooks."""
         ...
 
-    def grid(self, steps: int) -> Grid:
-        """The model's noise schedule in that many steps."""
+    def grid(self, steps: int, size: tuple[int, int] | None = None) -> Grid:
+        """The model's noise schedule in that many steps, for states of a size (its own by default).
+
+        Height and width matter to flows whose shift goes with the number of tokens.
+        """
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -58,8 +63,8 @@ class Model(Backbone, Protocol):
         """Latents as pixels (b, 3, h, w), about [-1, 1]; differentiable where gradients are on."""
         ...
 
-    def embed(self, prompts: Sequence[str]) -> Condition:
-        """Prompts as embeddings; "" is the null text."""
+    def embed(self, prompts: Sequence[str | None]) -> Condition:
+        """Prompts as embeddings; None is the null text: "", or zeros where a family has it so."""
         ...
 
     @property

@@ -14,35 +14,53 @@ from typing import Any
 import torch
 
 from noisespace.errors import InputError
+from noisespace.models.schedules import check_scheduler
 
 EMBEDDED = {name: Path(__file__).parent / "embedded" / name for name in ("scenes", "photos")}
+UNET = ("unet", "vae", "scheduler")
+CLIP, CLIP_2 = ("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")
+T5 = ("text_encoder_3", "tokenizer_3")
+TRANSFORMER = ("transformer", "vae", "scheduler")
 PIPELINES = {
-    "StableDiffusionPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
-    "StableDiffusionImg2ImgPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
-    "DDPMPipeline": ("unet", "scheduler"),
-    "DDIMPipeline": ("unet", "scheduler"),
-    "PNDMPipeline": ("unet", "scheduler"),
+    **dict.fromkeys(("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"), (*UNET, *CLIP)),
+    "LatentConsistencyModelPipeline": (*UNET, *CLIP),
+    **dict.fromkeys(
+        ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"), (*UNET, *CLIP, *CLIP_2)
+    ),
+    "StableDiffusion3Pipeline": (*TRANSFORMER, *CLIP, *CLIP_2, *T5),
+    "FluxPipeline": (*TRANSFORMER, *CLIP, *CLIP_2),
+    **dict.fromkeys(("DDPMPipeline", "DDIMPipeline", "PNDMPipeline"), ("unet", "scheduler")),
 }
-# part -> class named in model_index.json -> (library, class that we load it with)
-CLASSES: dict[str, dict[str, tuple[str, str]]] = {
-    "unet": {
-        "UNet2DConditionModel": ("diffusers", "UNet2DConditionModel"),
-        "UNet2DModel": ("diffusers", "UNet2DModel"),
-    },
-    "vae": {"AutoencoderKL": ("diffusers", "AutoencoderKL")},
-    "text_encoder": {"CLIPTextModel": ("transformers", "CLIPTextModel")},
-    "tokenizer": {
-        "CLIPTokenizer": ("transformers", "CLIPTokenizer"),
-        "CLIPTokenizerFast": ("transformers", "CLIPTokenizer"),
-    },
+# part -> classes named in model_index.json that it may be of
+ENCODERS = {
+    "CLIPTextModel": "transformers",
+    "CLIPTextModelWithProjection": "transformers",
+    "T5EncoderModel": "transformers",
 }
-SCHEDULER = re.compile(r"(Flax)?(DDIM|DDPM|PNDM|LMSDiscrete|Euler|Heun|DPM|KDPM|DEIS|UniPC)\w*$")
-# What is fetched of a repository, which often holds the same weights three times over: a pipeline's
-# parts in their folders, or one model (CLIP, BLIP) at the top
+TOKENIZERS = dict.fromkeys(
+    ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), "transformers"
+)
+CLASSES: dict[str, dict[str, str]] = {
+    "unet": dict.fromkeys(("UNet2DConditionModel", "UNet2DModel"), "diffusers"),
+    "transformer": dict.fromkeys(("SD3Transformer2DModel", "FluxTransformer2DModel"), "diffusers"),
+    "vae": {"AutoencoderKL": "diffusers"},
+    "text_encoder": ENCODERS,
+    "tokenizer": TOKENIZERS,
+}
+# What is fetched of a repository, which often holds the same weights three times over, and those of
+# parts that nobody calls: a pipeline's parts in their folders, or one model (CLIP, BLIP) at the top
 FILES = [
-    *("*.json", "*/*.json", "*/*.txt", "*/*model.safetensors", "*/*model-*.safetensors"),
-    *("vocab.txt", "merges.txt", "model.safetensors", "model-*.safetensors"),
+    *("*.json", "vocab.txt", "merges.txt", "model.safetensors", "model-*.safetensors"),
+    *(
+        f"{part}/*{suffix}"
+        for part in dict.fromkeys(part for parts in PIPELINES.values() for part in parts)
+        for suffix in (".json", ".txt", ".model", ".safetensors")
+    ),
 ]
+# "model.safetensors", "model.fp16.safetensors", and the same in shards
+PLAIN = re.compile(
+    r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
+)
 MAX_JSON = 2**20
 DTYPES = {
     "float64": torch.float64,
@@ -87,14 +105,16 @@ def load(
     parts = check_folder(folder)
     from noisespace.models.pipeline import from_pipeline
 
-    config = read_json(folder / "scheduler" / "scheduler_config.json")
-    scheduler = type(parts["scheduler"], (), {"config": config})()  # only name and config matter
-    loaded = {k: load_part(folder, k, parts[k], kind) for k in parts if k != "scheduler"}
+    loaded = {k: load_part(folder, k, named, kind) for k, named in parts.items()}
+    for part in loaded.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)
     speed.place(loaded, place)
-    model = from_pipeline(SimpleNamespace(scheduler=scheduler, **loaded), public_name(str(name)))
     notes, alignment = folder / "noisespace.json", folder / "alignment"
     own = read_json(notes).get("defaults", {}) if notes.exists() else {}
-    model = replace(model, defaults=own, alignment_folder=alignment if alignment.is_dir() else None)
+    pipe = SimpleNamespace(config=read_json(folder / "model_index.json"), **loaded)
+    model = from_pipeline(pipe, public_name(str(name)), own)
+    model = replace(model, alignment_folder=alignment if alignment.is_dir() else None)
     return speed.apply(model, place)
 
 
@@ -153,7 +173,7 @@ def find(name: str) -> Path:
         ) from None
 
 
-def check_folder(folder: Path) -> dict[str, str]:
+def check_folder(folder: Path) -> dict[str, str | None]:
     """part -> class name, from model_index.json, everything allow-listed and present."""
     index = folder / "model_index.json"
     if not index.is_file():
@@ -168,32 +188,38 @@ def check_folder(folder: Path) -> dict[str, str]:
             f"{folder}: the pipeline class {kind} is not supported; expected one of "
             + ", ".join(PIPELINES)
         )
-    parts = {}
+    parts: dict[str, str | None] = {}
     for part in PIPELINES[kind]:
         entry = listed.get(part)
         named = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-        known = CLASSES.get(part, {})
-        fits = bool(SCHEDULER.match(str(named))) if part == "scheduler" else named in known
-        if not fits:
-            expected = (
-                "a diffusers scheduler with betas" if part == "scheduler" else str(list(known))
-            )
+        if named is None and part in T5:
+            parts[part] = None  # left out, as its pipeline allows
+            continue
+        if part == "scheduler":
+            check_scheduler(str(named))
+        elif named not in (known := CLASSES[kind_of(part)]):
             raise InputError(
-                f"{folder}: the class {named} of its {part} is not supported; expected {expected}"
+                f"{folder}: the class {named} of its {part} is not supported; expected "
+                + " or ".join(known)
             )
         parts[part] = str(named)
         check_part(folder, part)
     return parts
 
 
+def kind_of(part: str) -> str:
+    """Which kind of part it is: "text_encoder_2" is a "text_encoder"."""
+    return re.sub(r"_\d$", "", part)
+
+
 def check_part(folder: Path, part: str) -> None:
     """Raises InputError where a file of a part is missing, or its weights are pickles only."""
     inside = folder / part
     config = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
-    needed = inside / config.get(part, "config.json")
+    needed = inside / config.get(kind_of(part), "config.json")
     if not needed.is_file():
         raise InputError(f"{folder}: the file {part}/{needed.name} is missing")
-    if part in config:
+    if kind_of(part) in config:
         return
     if not list(inside.glob("*.safetensors")):
         pickles = list(inside.glob("*.bin")) + list(inside.glob("*.ckpt"))
@@ -206,25 +232,31 @@ def check_part(folder: Path, part: str) -> None:
         raise InputError(f"{folder}: {part} {reason}")
 
 
-def load_part(folder: Path, part: str, named: str, dtype: torch.dtype) -> Any:
+def load_part(folder: Path, part: str, named: str | None, dtype: torch.dtype) -> Any:
     """One part of a pipeline, by the class that is allow-listed for its name."""
     import importlib
 
-    library, name = CLASSES[part][named]
-    cls = getattr(importlib.import_module(library), name)
+    if named is None:
+        return None
+    what = f"{folder}: {part}"
+    if part == "scheduler":
+        config = read_json(folder / part / "scheduler_config.json")
+        scheduler = getattr(importlib.import_module("diffusers"), named.removeprefix("Flax"))
+        return quietly(lambda: scheduler.from_config(config), what)
+    kind = kind_of(part)
+    cls = getattr(importlib.import_module(CLASSES[kind][named]), named)
     options: dict[str, Any] = {"local_files_only": True}
-    if part != "tokenizer":
+    if kind != "tokenizer":
         options |= {"use_safetensors": True, "torch_dtype": dtype, **variant(folder / part)}
-    return quietly(lambda: cls.from_pretrained(str(folder / part), **options), f"{folder}: {part}")
+    return quietly(lambda: cls.from_pretrained(str(folder / part), **options), what)
 
 
 def variant(inside: Path) -> dict[str, str]:
     """The weights' variant, where only one with a suffix such as .fp16 is there."""
     names = [file.name for file in inside.glob("*.safetensors")]
-    plain = [n for n in names if n in ("diffusion_pytorch_model.safetensors", "model.safetensors")]
-    if plain or any("-of-" in n for n in names):
-        return {}
-    return {"variant": names[0].split(".")[-2]}
+    found = [PLAIN.fullmatch(name) for name in names]
+    variants = {match["variant"] for match in found if match}
+    return {} if None in variants or not variants else {"variant": min(variants)}
 
 
 def quietly(make: Callable[[], Any], what: str) -> Any:

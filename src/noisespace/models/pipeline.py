@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from noisespace.errors import InputError
-from noisespace.models.families.pixels import PixelUNet
-from noisespace.models.families.unet import LatentUNet
+from noisespace.models.diffusion import DiffusionModel
+from noisespace.models.families import family_of, network_part
+from noisespace.models.schedules import Schedule
 
 SAMPLED = 4096  # values a tensor that a fingerprint looks at
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 def fingerprint(parts: Mapping[str, nn.Module], scheduler: Mapping[str, Any]) -> str:
@@ -23,8 +25,7 @@ def fingerprint(parts: Mapping[str, nn.Module], scheduler: Mapping[str, Any]) ->
     Values are rounded to bfloat16 and sampled with a stride: changing a layer changes it.
     """
     digest = hashlib.sha256()
-    config = {k: v for k, v in scheduler.items() if not k.startswith("_")}
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(scheduler, sort_keys=True, default=str).encode())
     for name, module in sorted(parts.items()):
         for key, tensor in sorted(module.state_dict().items()):
             flat = tensor.detach().flatten()
@@ -45,32 +46,61 @@ def adapters_of(layer: Any) -> dict[str, float]:
 
 def networks_of(pipe: Any) -> dict[str, Any]:
     """The networks of a pipeline, by the names that diffusers gives them."""
-    return {k: getattr(pipe, k) for k in ("unet", "vae", "text_encoder") if hasattr(pipe, k)}
+    names = (network_part(pipe), "vae", *ENCODERS)
+    return {k: getattr(pipe, k) for k in names if getattr(pipe, k, None) is not None}
 
 
 def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = None) -> Any:
-    """A model from a diffusers pipeline in memory (StableDiffusionPipeline, DDPMPipeline ...)."""
-    config = dict(pipe.scheduler.config)
-    ddpm = type(pipe.scheduler).__name__ == "DDPMScheduler"
-    parts = networks_of(pipe)
-    for part, module in parts.items():
-        module.eval().requires_grad_(False)
-        broken = [k for k, v in module.state_dict().items() if not bool(v.isfinite().all())]
-        if broken:
-            raise InputError(f"{name}: the weights of {part} hold NaN or infinity ({broken[0]})")
-    common: dict[str, Any] = {
-        "scheduler": config,
-        "ddpm": ddpm,
-        "name": name,
-        "defaults": defaults or {},
-        "fingerprint": fingerprint(parts, config),
-    }
-    if "vae" not in parts:
-        return PixelUNet(parts["unet"], **common)
-    unet, vae = parts["unet"], parts["vae"]
-    if unet.config.in_channels != vae.config.latent_channels:
+    """A model from a diffusers pipeline in memory, which it leaves as it is.
+
+    Of Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, of Flux, and of unconditional U-Nets in pixel space
+    (DDPMPipeline ...), with the LoRAs, offloading or quantised parts that it was set up with.
+    ``defaults``: settings in the place of its family's.
+
+    Raises InputError, in one sentence, for what is none of these.
+    """
+    if getattr(pipe, "controlnet", None) is not None:
         raise InputError(
-            f"{name}: its U-Net takes {unet.config.in_channels} channels, the autoencoder makes "
-            f"{vae.config.latent_channels}: an inpainting or depth model, which is not supported"
+            f"{name}: a ControlNet is told a picture at each step, which is not supported; "
+            "expected the pipeline without it"
         )
-    return LatentUNet(unet, vae, pipe.text_encoder, pipe.tokenizer, **common)
+    schedule = Schedule.of(pipe.scheduler)
+    family = family_of(pipe)
+    parts = networks_of(pipe)
+    network = parts[network_part(pipe)]
+    for part, module in parts.items():
+        check_weights(f"{name}: the weights of {part}", module)
+    flow = type(network).__name__ in ("SD3Transformer2DModel", "FluxTransformer2DModel")
+    if schedule.flows != flow:
+        expected = "a flow-matching scheduler" if flow else "a scheduler with betas"
+        raise InputError(
+            f"{name}: {type(network).__name__} goes with {expected}, got {schedule.name}"
+        )
+    model = DiffusionModel(
+        network,
+        family,
+        parts.get("vae"),
+        schedule,
+        name=name,
+        defaults={**family.defaults, **(defaults or {})},
+        fingerprint=fingerprint(parts, schedule.config),
+    )
+    if model.vae is not None and model.channels != model.vae.config.latent_channels:
+        raise InputError(
+            f"{name}: its network takes {model.channels} channels, the autoencoder makes "
+            f"{model.vae.config.latent_channels}: an inpainting or depth model, or another model's "
+            "autoencoder, which is not supported"
+        )
+    return model
+
+
+def check_weights(what: str, module: nn.Module) -> None:
+    """Raises InputError for weights that are elsewhere, or no numbers."""
+    for key, tensor in module.state_dict().items():
+        if tensor.is_meta:
+            raise InputError(
+                f"{what} are on no device (sequential offloading keeps them elsewhere): use "
+                "enable_model_cpu_offload, or noisespace.load with offload"
+            )
+        if tensor.is_floating_point() and tensor.itemsize > 1 and not bool(tensor.isfinite().all()):
+            raise InputError(f"{what} hold NaN or infinity ({key})")

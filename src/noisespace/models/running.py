@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -68,23 +68,44 @@ def own_tensor(output: Tensor, x: Tensor, quiet: bool) -> Tensor:
     return out.clone() if quiet and out.is_inference() else out
 
 
-def on_device(module: nn.Module, place: torch.device | None) -> AbstractContextManager[None]:
-    """A part on the device where it is needed; it rests on the CPU otherwise.
-
-    Where somebody differentiates it stays: the way back needs its weights there.
-    """
-    return nullcontext() if place is None else moved_to(module, place)
-
-
 @contextmanager
-def moved_to(module: nn.Module, place: torch.device) -> Iterator[None]:
-    with exclusive(module):  # who else needs it must not find it on its way back
-        module.to(place)
+def in_use(module: nn.Module, place: torch.device | None) -> Iterator[None]:
+    """A part while it is evaluated: as it answers, not as it is trained, and where it is needed.
+
+    ``place``: the device that it visits; it rests on the CPU otherwise. Where somebody
+    differentiates it stays: the way back needs its weights there.
+    """
+    with exclusive(module), frozen(module):  # who else needs it must not find it on its way back
+        if place is not None:
+            module.to(place)
         try:
             yield
         finally:
-            if not torch.is_grad_enabled():
+            if place is not None and not torch.is_grad_enabled():
                 module.to("cpu")
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode and without gradients of its weights, and then as it was.
+
+    What is loaded here is so already; a pipeline in memory may be somebody's who trains it.
+    """
+    first = next(module.parameters(), None)
+    training = [part for part in module.modules() if part.training] if module.training else []
+    asks = first is not None and first.requires_grad
+    trained = [p for p in module.parameters() if p.requires_grad] if asks else []
+    for part in training:
+        part.training = False
+    for weight in trained:
+        weight.requires_grad = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+        for weight in trained:
+            weight.requires_grad = True
 
 
 def check_gradients(network: nn.Module, place: torch.device | None) -> None:

@@ -14,6 +14,7 @@ from noisespace.models.packed import pack_convolutions
 
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
+NETWORKS = ("unet", "transformer")
 PRESETS = ("fast", "exact")
 # at most: faster than more steps with cached features, with an error that is not told apart
 FAST_STEPS = 25
@@ -63,9 +64,9 @@ class Speed:
         for name, part in parts.items():
             if not hasattr(part, "to"):
                 continue
-            resting = self.offload == "layers" or (self.offload == "parts" and name != "unet")
+            resting = self.offload == "layers" or (self.offload == "parts" and name not in NETWORKS)
             part.to("cpu" if resting else place)
-        for name in ("unet", "vae") if place.type != "mps" else ():
+        for name in (*NETWORKS, "vae") if place.type != "mps" else ():
             if name in parts:
                 parts[name].to(memory_format=torch.channels_last)
         if self.tiling:
@@ -73,7 +74,7 @@ class Speed:
                 raise InputError("tiling is of the autoencoder, which this model does not have")
             parts["vae"].enable_tiling()
         if self.offload == "layers":
-            by_layers(parts["unet"], place)
+            by_layers(next(parts[name] for name in NETWORKS if name in parts), place)
 
     def apply(self, model: Any, place: torch.device) -> Any:
         """The model with these options."""
@@ -98,15 +99,15 @@ class Speed:
         return model if self.cache is None else Cached(model, self.cache)
 
 
-def compile_network(unet: Any, place: torch.device) -> Any:
-    """A U-Net compiled for static shapes; on CUDA as CUDA graphs, without launches by Python.
+def compile_network(network: Any, place: torch.device) -> Any:
+    """A network compiled for static shapes; on CUDA as CUDA graphs, without launches by Python.
 
     Compiles at the first call of a shape; raises RunError there, in words that help.
     """
     from torch._dynamo.exc import TorchDynamoException
 
     mode = "reduce-overhead" if place.type == "cuda" else "default"
-    call = torch.compile(unet, dynamic=False, mode=mode)
+    call = torch.compile(network, dynamic=False, mode=mode)
 
     def run(*args: Any, **options: Any) -> Any:
         try:
@@ -120,12 +121,12 @@ def compile_network(unet: Any, place: torch.device) -> Any:
     return run
 
 
-def by_layers(unet: Any, place: torch.device) -> None:
-    """Keeps a U-Net on the CPU and brings a layer to the device while it is evaluated."""
+def by_layers(network: Any, place: torch.device) -> None:
+    """Keeps a network on the CPU and brings a layer to the device while it is evaluated."""
     from diffusers.hooks import apply_group_offloading
 
     apply_group_offloading(
-        unet,
+        network,
         onload_device=place,
         offload_device=torch.device("cpu"),
         offload_type="leaf_level",

@@ -48,12 +48,18 @@ def load_images(model: Model, image: Any, method: Any, size: Any) -> tuple[Tenso
     }
 
 
+def latent_size(model: Model, image: Any, pixels: Tensor) -> tuple[int, int]:
+    """Height and width of the states of pixels, which are latents already where they were given."""
+    factor = 1 if isinstance(image, Tensor) else model.factor
+    return pixels.shape[-2] // factor, pixels.shape[-1] // factor
+
+
 # An encoder works on pixels: one of Stable Diffusion's takes as much memory a picture as eight rows
 # of its U-Net, or more.
 ENCODING = 8
 
 
-def embed(model: Model, prompts: Sequence[str]) -> Condition:
+def embed(model: Model, prompts: Sequence[str | None]) -> Condition:
     """Embeds prompts; warns of what was cut."""
     text = embed_each(model, prompts)
     if notice := cut_notice(text):
@@ -61,7 +67,7 @@ def embed(model: Model, prompts: Sequence[str]) -> Condition:
     return text
 
 
-def embed_each(model: Model, prompts: Sequence[str]) -> Condition:
+def embed_each(model: Model, prompts: Sequence[str | None]) -> Condition:
     """Prompts as embeddings, a row each; what is there several times is embedded once."""
     some = list(dict.fromkeys(prompts))
     place = {prompt: i for i, prompt in enumerate(some)}

@@ -28,6 +28,7 @@ from noisespace.planning.result import model_record, source_record
 from noisespace.planning.settings import (
     check_guidance,
     generators,
+    negative_prompts,
     nested_prompts,
     sample_defaults,
     spread,
@@ -47,6 +48,7 @@ def plan_edit(
     editor: Editor | None = None,
     mask: Any = None,
     seed: int | Sequence[int] = 0,
+    negative: str | Sequence[str] | None = None,
 ) -> EditPlan:
     """An edit of a code as ``noisespace.edit`` describes it; InputError where it cannot be."""
     code = fit_code(model, code)
@@ -54,6 +56,7 @@ def plan_edit(
     warn_of_guidance(code, guidance)
     w = check_guidance(model, (own if own is not None else 7.5) if guidance is None else guidance)
     prompts, seeds = nested_prompts(prompt, count), spread(seed, count, "seed", int)
+    negatives = negative_prompts(model, negative, count, code)
     source, null = source_conditions(model, code.info, count)
     most = max(len(row) for row in prompts)
     targets = embed(model, [p for row in prompts for p in [*row, *[row[-1]] * (most - len(row))]])
@@ -62,9 +65,12 @@ def plan_edit(
     controls = controls_of(context, editor, mask)
     both = (source, controls.targets or targets)
     rows = Rows.of(both, null, context.guidance, code.live or controls.source)
+    if negatives:
+        rows = rows.with_negative(embed(model, negatives))
     record = {
         **head("edit", model, source_record(code)),
         "guidance": w,
+        **({"negative": negatives} if negatives else {}),
         "seed": seed if isinstance(seed, int) else seeds,
         "editor": None if editor is None else describe(editor),
         "mask": mask_word(mask),
@@ -102,25 +108,28 @@ def plan_sample(
     guidance: float | None = None,
     eta: float = 0.0,
     size: int | tuple[int, int] | None = None,
+    negative: str | Sequence[str] | None = None,
 ) -> EditPlan:
     """Samples, one a prompt and seed, as the replay of a code of which the start alone is known."""
     check_eta(eta)
     defaults = sample_defaults(model)
     w = check_guidance(model, defaults.guidance if guidance is None else guidance)
-    grid = model.grid(defaults.steps if steps is None else steps)
     height, width = sample_size(model, size)
-    drawn = generators(seeds, "sample")
     shape = (model.channels, height // model.factor, width // model.factor)
+    grid = model.grid(defaults.steps if steps is None else steps, (shape[1], shape[2]))
+    drawn = generators(seeds, "sample")
     start = torch.stack([torch.randn(shape, generator=g, dtype=model.state_dtype) for g in drawn])
     path = start.to(model.device)[None].expand(len(grid) + 1, *start.shape)
     code = Code(grid, path, Ancestral(eta), info=Info(guidance=w, prompts=tuple(prompts)))
-    text, null = embed(model, prompts), embed(model, [""] * len(prompts))
+    negatives = negative_prompts(model, negative, len(prompts))
+    text, null = embed(model, prompts), embed(model, negatives or [None] * len(prompts))
     record = {
         "noisespace": VERSION,
         "task": "sample",
         "model": model_record(model),
         "steps": len(grid),
         "guidance": w,
+        **({"negative": negatives} if negatives else {}),
         "eta": eta,
         "size": [height, width],
         "pictures": [{"prompt": p, "seed": s} for p, s in zip(prompts, seeds, strict=True)],
@@ -175,7 +184,7 @@ def fit_code(model: Model, code: Code) -> Code:
 
 def source_conditions(model: Model, info: Info, count: int) -> tuple[Condition, Condition]:
     """A code's own prompts and null prompts, embedded: one row an image."""
-    both = embed_each(model, [*(info.prompts or [""] * count), *(info.negative or [""] * count)])
+    both = embed_each(model, [*(info.prompts or [""] * count), *(info.negative or [None] * count)])
     return both.rows(range(count)), both.rows(range(count, 2 * count))
 
 
@@ -200,14 +209,15 @@ def check_edit(
     """
     if editor is None and mask is None and not operations:
         return
-    grid, (height, width) = model.grid(10), fit.size
+    height, width = fit.size
     shape = (1, model.channels, height // model.factor, width // model.factor)
+    grid = model.grid(10, (shape[2], shape[3]))
     path = torch.zeros(len(grid) + 1, *shape, dtype=model.state_dtype, device=model.device)
     code = Code(grid, path, info=Info(prompts=(prompts[0],), fit=(asdict(fit),)))
     for operation in operations:
         getattr(operation, "check", operation)(model, code)
     source, targets = model.embed([prompts[0]]), model.embed(list(prompts[1]))
-    context = EditContext(model, code, source, targets, model.embed([""]), (1.0, 1.0))
+    context = EditContext(model, code, source, targets, model.embed([None]), (1.0, 1.0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of steps: this code has others than the edit will
         if model.has_text and (check := getattr(editor, "check", None)):

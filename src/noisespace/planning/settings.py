@@ -34,7 +34,10 @@ def method_defaults(model: Model, method: Any) -> Defaults:
     published: Defaults = method.defaults
     if not model.has_text:
         return Defaults(usual_steps(model, published.steps), 1.0, 1.0)
-    own = model.defaults.get("methods", {}).get(method_name(method), {})
+    own = {
+        **model.defaults.get("every", {}),
+        **model.defaults.get("methods", {}).get(method_name(method), {}),
+    }
     return Defaults(
         usual_steps(model, own.get("steps", published.steps)),
         own.get("invert", published.invert),
@@ -48,12 +51,16 @@ def check_inversion(
     steps: int | None,
     guidance: float | None,
     checkpoint: str | Path | None,
+    size: tuple[int, int],
 ) -> tuple[Defaults, Grid, float]:
-    """An inversion's defaults on a model, its grid and its w; InputError where it cannot run so."""
+    """An inversion's defaults on a model, its grid and its w; InputError where it cannot run so.
+
+    ``size``: height and width of the states.
+    """
     if isinstance(method, type) or not isinstance(method, Inversion):
         raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")
     defaults = method_defaults(model, method)
-    grid = model.grid(defaults.steps if steps is None else steps)
+    grid = model.grid(defaults.steps if steps is None else steps, size)
     w = check_guidance(model, defaults.invert if guidance is None else guidance)
     check_method(method, grid)
     if checkpoint is not None and not getattr(method, "resumes", False):
@@ -159,6 +166,28 @@ def nested_prompts(prompt: Any, images: int) -> list[list[str]]:
     if not all(row and all(isinstance(v, str) for v in row) for row in rows):
         raise InputError(f"every prompt must be a string, got {prompt!r}")
     return rows
+
+
+def negative_prompts(
+    model: Model, negative: Any, images: int, code: Code | None = None
+) -> list[str]:
+    """The negative prompt of every image, [] where none is given.
+
+    Raises InputError where no null text is left that it could stand in the place of.
+    """
+    if negative is None:
+        return []
+    if not model.has_null:
+        raise InputError(
+            f"the model {model.name} has no null text, whose place a negative prompt takes: leave "
+            "out negative"
+        )
+    if code is not None and (code.null is not None or code.info.negative):
+        raise InputError(
+            "this code brings its own null text (it is what its inversion found), whose place a "
+            "negative prompt would take: leave out negative, or invert by another method"
+        )
+    return spread(negative, images, "negative", str)
 
 
 def generators(seeds: Sequence[int], purpose: str) -> list[torch.Generator]:

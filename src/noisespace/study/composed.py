@@ -33,7 +33,7 @@ class Composed(ModelWrapper):
             found = guided(x, level, condition, hooks)
             if not bool((level.alpha > 0).all()):
                 return found  # without signal, noise does not move x0
-            null = self.model.embed([""]).rows([0] * len(x))
+            null = self.model.embed([None]).rows([0] * len(x))
             away, moved = self.model.denoise(x, level, null).eps, torch.zeros_like(x)
             for concept in self.concepts:
                 towards = self.model.embed([concept]).rows([0] * len(x))

@@ -60,7 +60,7 @@ def differences(
 
     "mask iou": of its mask; "mask share": of the map inside; "touched": the place's own share.
     """
-    prompts = [source(name, e) for e in some], [target(name, e) for e in some], [""] * len(some)
+    prompts = [source(name, e) for e in some], [target(name, e) for e in some], [None] * len(some)
     own, others, null = (model.embed(p) for p in prompts)
     context = EditContext(model, code, own, others, null, (1.0, 1.0))
     editor = DiffEdit()

@@ -101,7 +101,7 @@ def found_masks(
     model: Any, code: Code, prompts: tuple[list[str], list[str]], thresholds: Sequence[float]
 ) -> dict[float, Any]:
     """DiffEdit's masks, bool (image, h, w), at each threshold; the map is made once."""
-    source, targets, null = (model.embed(p) for p in (*prompts, [""] * len(prompts[0])))
+    source, targets, null = (model.embed(p) for p in (*prompts, [None] * len(prompts[0])))
     context = EditContext(model, code, source, targets, null, (1.0, 1.0))
     difference = PUBLISHED.difference(context)
     editors = {t: replace(PUBLISHED, threshold=t) for t in thresholds}

@@ -32,7 +32,7 @@ def from_pivot(model: Any, code: Code, prompts: Sequence[str]) -> list[Row]:
     "adjacent": to the next step; "level": to another step of the image's pivot, drawn at random;
     "stranger": to the same step of another scene; "guidance": from the source text to "".
     """
-    text, null = model.embed(list(prompts)), model.embed([""] * len(prompts))
+    text, null = model.embed(list(prompts)), model.embed([None] * len(prompts))
     steps, rng, out = len(code.grid), random.Random("levels"), {}
     own = torch.stack([noise(model, code, k, text) for k in range(steps + 1)])
     images = torch.arange(len(prompts))
@@ -49,7 +49,7 @@ def from_pivot(model: Any, code: Code, prompts: Sequence[str]) -> list[Row]:
 @torch.no_grad()
 def from_null(model: Any, code: Code, prompts: Sequence[str]) -> list[Row]:
     """By image and step, at the pivot: from eps(null*) to eps(text) and to eps("")."""
-    text, null = model.embed(list(prompts)), model.embed([""] * len(prompts))
+    text, null = model.embed(list(prompts)), model.embed([None] * len(prompts))
     out: dict[str, list[list[float]]] = {"text": [], "empty": []}
     assert code.null is not None
     for k in range(len(code.grid)):

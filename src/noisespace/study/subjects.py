@@ -93,7 +93,7 @@ def native(
     start = start.to(model.device)
     info = Info(guidance=guidance, edit_guidance=guidance, prompts=tuple(prompts))
     code = Code(grid, start.expand(steps + 1, *start.shape), Ancestral(1.0), info=info)
-    text, null = model.embed(list(prompts)), model.embed([""] * len(prompts))
+    text, null = model.embed(list(prompts)), model.embed([None] * len(prompts))
     rows = Rows.of((text, None), null, (guidance, guidance), True)
     plan = EditPlan(model, code, rows, noise=fresh_noise(start[None], drawn))
     states = [start, *(s.x[:, 0] for s in replay(plan))]

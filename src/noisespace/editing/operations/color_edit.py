@@ -116,7 +116,7 @@ class ColorEdit:
 def predict_path(model: Model, code: Code, steps: range) -> Tensor:
     """P(f_t(x_t)) along the code's path for some executed steps, (steps, b, c, h, w)."""
     text = model.embed(code.info.prompts)
-    null = model.embed(code.info.negative or ("",) * len(text))
+    null = model.embed(code.info.negative or (None,) * len(text))
     count = code.path.shape[1]
     states = code.path[steps.start : steps.stop].flatten(0, 1)
     out = torch.empty_like(states)

@@ -38,6 +38,7 @@ class Mixture:
     multiple: ClassVar[int] = 1
     factor: ClassVar[int] = 1
     has_text: ClassVar[bool] = True
+    has_null: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {}
     state_dtype: ClassVar[torch.dtype] = torch.float64
     network: ClassVar[None] = None
@@ -56,7 +57,7 @@ class Mixture:
         parts = [(k, v.double().tolist()) for k, v in self.means.items()]
         return hashlib.sha256(repr((parts, self.std, dict(self.scheduler))).encode()).hexdigest()
 
-    def grid(self, steps: int) -> Grid:
+    def grid(self, steps: int, size: tuple[int, int] | None = None) -> Grid:
         return Grid.from_config(self.scheduler, steps)
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -65,18 +66,18 @@ class Mixture:
     def decode(self, x: Tensor) -> Tensor:
         return x
 
-    def embed(self, prompts: Sequence[str]) -> Condition:
+    def embed(self, prompts: Sequence[str | None]) -> Condition:
         """Each prompt as the log weights of the components, (rows, 1, k)."""
         names = list(self.means)
         rows = torch.full((len(prompts), 1, len(names)), -math.inf, dtype=torch.float64)
         for row, prompt in zip(rows, prompts, strict=True):
-            if prompt == "":
+            if not prompt:
                 row[:] = 0.0
             elif prompt in self.means:
                 row[:, names.index(prompt)] = 0.0
             else:
                 raise InputError(f"prompt {prompt!r} is no component; expected one of {names}")
-        return Condition({TEXT: rows}, tuple(prompts))
+        return Condition({TEXT: rows}, tuple(prompt or "" for prompt in prompts))
 
     def denoise(
         self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None

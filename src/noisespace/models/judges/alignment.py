@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from noisespace.errors import InputError
 from noisespace.models.loading import EMBEDDED, check_part, find, quietly, read_json, where
-from noisespace.models.tokenizing import tokenize
+from noisespace.models.text import tokenize
 
 CLASSES = ("CLIPModel", "VisionTextDualEncoderModel")
 INSIDE = "alignment"  # the folder of a model's own encoders
