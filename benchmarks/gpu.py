@@ -184,7 +184,7 @@ def compiling(b: Bench, before: float) -> tuple[float, float, float | None]:
     ``before``: of an edit without; None where it never pays.
     """
     code = b.invert()
-    fast = replace(b, model=replace(b.model, call=compile_network(b.model.unet, b.device)))
+    fast = replace(b, model=replace(b.model, call=compile_network(b.model.network, b.device)))
     first, _ = clock(lambda: fast.edit(code), b.device)
     after = b.timed(lambda: fast.edit(code))
     gain = before - after

@@ -32,7 +32,9 @@ from networks import SCHEDULE
 from noisespace.core.condition import TEXT, Condition
 from noisespace.inversion import NullText, Problem
 from noisespace.inversion.tuning.recompute import Kept, same
-from noisespace.models.families.unet import LatentUNet
+from noisespace.models.diffusion import DiffusionModel
+from noisespace.models.families.stable_diffusion import StableDiffusion
+from noisespace.models.schedules import Schedule
 
 VARIANTS = ("forward", "textbook", "plain", "recomputed")
 TOKENS, WIDTH = 77, 768
@@ -50,8 +52,9 @@ class Bare:
         return self.latent.grid(steps)
 
     @property
-    def latent(self) -> LatentUNet:
-        return LatentUNet(self.unet, None, None, None, SCHEDULE)
+    def latent(self) -> DiffusionModel:
+        schedule = Schedule("DDIMScheduler", SCHEDULE)
+        return DiffusionModel(self.unet, StableDiffusion(None), None, schedule)
 
     def embed(self, prompts: list[str]) -> Condition:
         prompts = prompts * self.rows
@@ -88,7 +91,7 @@ def work(model: Bare, variant: str, x0: torch.Tensor, steps: int, iterations: in
     """What is measured."""
     prompts = ["a cat"] * len(x0)
     if variant == "textbook":
-        model.unet.requires_grad_(True)  # as the public notebook leaves it
+        model.network.requires_grad_(True)  # as the public notebook leaves it
         wide = replace(model, rows=len(x0))  # the loop knows one prompt
         often = {"steps": steps, "iterations": iterations}
         textbook.null_text(wide, x0, "a cat", w=GUIDANCE, **often)
@@ -118,9 +121,9 @@ def one(variant: str, side: int, batch: int, steps: int, iterations: int) -> dic
     work(model, variant, x0, steps, iterations)
     seconds, peak = time.perf_counter() - start, status("VmHWM")
     row = {"peak": peak, "grew": peak - before, "seconds": seconds}
-    for p in model.unet.parameters():
+    for p in model.network.parameters():
         p.grad = None
-    return {**row, "kept": kept(model.unet, x0, text, variant)}
+    return {**row, "kept": kept(model.network, x0, text, variant)}
 
 
 def main() -> None:

@@ -10,9 +10,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import noisespace as ns
-from noisespace.models.families.unet import LatentUNet
+from noisespace.models.diffusion import DiffusionModel
+from noisespace.models.families.stable_diffusion import StableDiffusion
 from noisespace.models.pipeline import fingerprint
+from noisespace.models.schedules import Schedule
 from noisespace.models.speed import Speed
+from noisespace.models.text import TextEncoder
 from noisespace.train.diffusion import SCHEDULE as STABLE
 
 SCHEDULE = {"num_train_timesteps": 1000, **STABLE}
@@ -84,7 +87,7 @@ def random_model(
     torch.manual_seed(0)
     with torch.device(device):
         unet, vae = unet_of(size), vae_of(size)
-    tokenizer = ns.load("scenes", device="cpu").tokenizer
+    tokenizer = tokenizer_of(ns.load("scenes", device="cpu"))
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=size.text,
@@ -102,9 +105,14 @@ def random_model(
     speed = Speed(dtype=str(dtype).removeprefix("torch."))
     speed.place(parts, torch.device(device))
     print_of = fingerprint(parts, SCHEDULE)
-    text = parts["text_encoder"]
-    made = LatentUNet(unet, vae, text, tokenizer, SCHEDULE, False, name, {}, print_of)
+    family = StableDiffusion(TextEncoder(parts["text_encoder"], tokenizer))
+    schedule = Schedule("DDIMScheduler", SCHEDULE)
+    made = DiffusionModel(unet, family, vae, schedule, name, {}, print_of)
     return speed.apply(made, torch.device(device))
+
+
+def tokenizer_of(model: Any) -> Any:
+    return model.family.text.tokenizer
 
 
 def model_of(name: str) -> Any:
@@ -116,9 +124,9 @@ def pipeline(cls: Any, model: Any, scheduler: Any = None, **parts: Any) -> Any:
     """A diffusers pipeline of a model's own parts: the same weights."""
     pipe = cls(
         vae=model.vae,
-        text_encoder=model.text_encoder,
-        tokenizer=model.tokenizer,
-        unet=model.unet,
+        text_encoder=model.family.text.encoder,
+        tokenizer=tokenizer_of(model),
+        unet=model.network,
         scheduler=scheduler or DDIMScheduler(**SCHEDULE),
         safety_checker=None,
         feature_extractor=None,

@@ -42,7 +42,7 @@ def one(variant: str, count: int, w: float) -> dict[str, float]:
     solver = "adam" if variant == "adam" else "gauss-newton"
     method = ns.NullText(guidance=w, solver=solver, recompute=variant == "recomputed")
     if variant == "textbook":
-        model.unet.requires_grad_(True)  # as the public notebook leaves it
+        model.network.requires_grad_(True)  # as the public notebook leaves it
         x0 = [model.encode(images.to_tensor(scene.render())) for scene in scenes]
         start = time.perf_counter()
         found = [textbook.null_text(model, x, p, w=w)[1] for x, p in zip(x0, prompts, strict=True)]

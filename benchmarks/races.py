@@ -93,7 +93,7 @@ class Setting:
     def old(self, maps: textbook.Maps, target: str, keep: bool = True) -> torch.Tensor:
         """An edit of the public code, its attention kept; ours ends with a picture, so it too."""
         if keep:
-            with textbook.storing(self.model.unet):
+            with textbook.storing(self.model.network):
                 return self.old(maps, target, keep=False)
         x = textbook.edit(self.model, maps, target, self.skip, W_TARGET)
         with torch.no_grad():
@@ -214,12 +214,12 @@ def tuned(s: Setting, fresh: bool = False) -> tuple[Work, Work]:
     """
 
     def theirs() -> torch.Tensor:
-        s.model.unet.requires_grad_(True)  # as the notebook leaves it
+        s.model.network.requires_grad_(True)  # as the notebook leaves it
         try:
             return textbook.null_text(s.model, s.x0, s.source, s.tuned, fresh=fresh)[1].detach()
         finally:
-            s.model.unet.requires_grad_(False)
-            for p in s.model.unet.parameters():
+            s.model.network.requires_grad_(False)
+            for p in s.model.network.parameters():
                 p.grad = None
 
     def ours() -> ns.Code:

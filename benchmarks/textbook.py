@@ -30,8 +30,8 @@ class Maps:
 def predict(model, x: Tensor, t: Tensor, text, null, w: float) -> Tensor:
     """Classifier-free guidance by two calls of the network, batch 1; in the dtype of x."""
     told = x.to(text.embedding.dtype)
-    unconditional = model.unet(told, t, encoder_hidden_states=null.embedding).sample
-    conditional = model.unet(told, t, encoder_hidden_states=text.embedding).sample
+    unconditional = model.network(told, t, encoder_hidden_states=null.embedding).sample
+    conditional = model.network(told, t, encoder_hidden_states=text.embedding).sample
     return (unconditional + w * (conditional - unconditional)).to(x)
 
 
@@ -123,7 +123,7 @@ def ddim(model, x0: Tensor, source: str, target: str, steps=50, w=7.5) -> Tensor
     x = x0
     for i in range(steps - 1, -1, -1):
         t = grid.level(i + 1).t.float()
-        eps = model.unet(x, t, encoder_hidden_states=text.embedding).sample
+        eps = model.network(x, t, encoder_hidden_states=text.embedding).sample
         x = mean_and_std(eps, x, bars[i + 1], bars[i], 0.0)[0]
     for i in range(steps):
         eps = predict(model, x, grid.timesteps[i], told, null, w)
@@ -149,7 +149,7 @@ def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10, fr
         path = [x0]
         for i in range(steps - 1, -1, -1):
             told = grid.level(i + 1).t.float()
-            eps = model.unet(path[-1], told, encoder_hidden_states=text).sample
+            eps = model.network(path[-1], told, encoder_hidden_states=text).sample
             path.append(step(eps, path[-1], bars[i + 1], bars[i]))
     path, x, found = path[::-1], path[-1], []
     for i in range(steps):
@@ -160,8 +160,8 @@ def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10, fr
         for _ in range(iterations):
             if fresh or conditional is None:
                 with torch.no_grad():
-                    conditional = model.unet(x, t, encoder_hidden_states=text).sample
-            unconditional = model.unet(x, t, encoder_hidden_states=null).sample
+                    conditional = model.network(x, t, encoder_hidden_states=text).sample
+            unconditional = model.network(x, t, encoder_hidden_states=null).sample
             eps = unconditional + w * (conditional - unconditional)
             loss = torch.nn.functional.mse_loss(step(eps, x, bars[i], bars[i + 1]), path[i + 1])
             adam.zero_grad()
@@ -171,8 +171,8 @@ def null_text(model, x0: Tensor, prompt: str, steps=50, w=7.5, iterations=10, fr
                 break
         found.append(null.detach())
         with torch.no_grad():
-            unconditional = model.unet(x, t, encoder_hidden_states=null).sample
-            conditional = model.unet(x, t, encoder_hidden_states=text).sample
+            unconditional = model.network(x, t, encoder_hidden_states=null).sample
+            conditional = model.network(x, t, encoder_hidden_states=text).sample
             eps = unconditional + w * (conditional - unconditional)
             x = step(eps, x, bars[i], bars[i + 1])
     return torch.stack(found), x

@@ -27,9 +27,9 @@ def main() -> None:
     for name, model in models.items():
         for rows in ROWS:
             x = torch.randn(rows, 4, 16, 16)
-            text = torch.randn(rows, 32, model.unet.config.cross_attention_dim)
+            text = torch.randn(rows, 32, model.network.config.cross_attention_dim)
             work = work_of(model.weights, x)
-            one, all_ = timed(model.unet, x, text, most)
+            one, all_ = timed(model.network, x, text, most)
             taken = 1 if work < LEAST else most
             print(
                 f"{name}, {rows} rows ({work:.1e}): 1 thread {1e3 * one:.0f} ms, {most} threads "

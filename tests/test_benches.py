@@ -73,10 +73,10 @@ def test_the_textbook_gives_the_library_s_results():
 def test_stored_attention_changes_no_result(small):
     x, text = torch.randn(1, 4, 8, 8), small.embed(["a cat"]).embedding
     with torch.no_grad():
-        expected = small.unet(x, 300.0, encoder_hidden_states=text).sample
-        with textbook.storing(small.unet) as kept:
-            got = [small.unet(x, 300.0, encoder_hidden_states=text).sample for _ in range(2)]
-    assert sum(map(len, kept.values())) == len(small.unet.attn_processors)
+        expected = small.network(x, 300.0, encoder_hidden_states=text).sample
+        with textbook.storing(small.network) as kept:
+            got = [small.network(x, 300.0, encoder_hidden_states=text).sample for _ in range(2)]
+    assert sum(map(len, kept.values())) == len(small.network.attn_processors)
     torch.testing.assert_close(got[1], expected, atol=1e-5, rtol=1e-5)
 
 
@@ -91,7 +91,7 @@ def test_stored_attention_changes_no_result(small):
 )
 def test_the_model_of_cost_counts_what_runs(small, point):
     rows = []
-    look = small.unet.register_forward_pre_hook(
+    look = small.network.register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(len(args[0])), with_kwargs=True
     )
     size = (point.height, point.width)

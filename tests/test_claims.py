@@ -105,9 +105,10 @@ def test_fixed_maps_keep_the_structure(model, scenes):
     assert kept["ef"] < 0.7 * kept["native"], kept
 
 
-def test_results_do_not_depend_on_the_batch(model, scenes):
+def test_results_do_not_depend_on_the_batch(scenes):
+    model = ns.load("scenes", dtype="float64", device="cpu")  # an edit amplifies what is rounded
     both = invert(model, scenes, ns.EditFriendly(), steps=20)
     edits = ns.edit(model, both, [s.edited(texture="striped").caption for s in scenes])
     alone = ns.invert(model, scenes[2], scenes[2].caption, steps=20)
     edit = ns.edit(model, alone, scenes[2].edited(texture="striped").caption)
-    torch.testing.assert_close(edit.latents[0], edits.latents[2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(edit.latents[0], edits.latents[2], atol=1e-9, rtol=0)

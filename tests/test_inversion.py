@@ -255,7 +255,7 @@ def test_bad_input_is_refused_before_the_network(model, options, word):
     def never(*_, **__):
         raise AssertionError("the network ran")
 
-    guarded = replace(model, unet=model.network)
+    guarded = replace(model, network=model.network)
     object.__setattr__(guarded, "denoise", never)
     options = {"image": IMAGE, "prompt": PROMPT, "steps": 8, **options}
     with pytest.raises(InputError, match=word) as caught:

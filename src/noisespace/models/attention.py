@@ -174,9 +174,8 @@ class AttentionControl(TorchFunctionMode):
             keys = [slice(0, key.shape[-2])]
         parts, same = [], True
         for site, at in zip(self.sites, keys, strict=True):
-            folded = [
-                self.hooks.fold(x) for x in (query[:, :, image], key[:, :, at], value[:, :, at])
-            ]
+            own = query[:, :, image], key[:, :, at], value[:, :, at]
+            folded = [self.hooks.fold(x) for x in own]
             q, k, v = self.changed(site, *folded)
             same &= q is folded[0] or len(keys) == 1
             parts.append(tuple(x.flatten(0, 2) for x in (q, k, v)))
@@ -204,22 +203,17 @@ class AttentionControl(TorchFunctionMode):
         """One softmax over the keys of all parts, and each part's share given to the controls."""
         # at least float32: half precision loses the small probabilities that editors compare
         wide = torch.promote_types(parts[0][0].dtype, torch.float32)
-        scale = parts[0][0].shape[-1] ** -0.5 if scale is None else scale
-        scores = torch.cat([q.to(wide) @ k.to(wide).mT * scale for q, k, _ in parts], -1)
-        if mask is not None:
-            off = (
-                torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
-                if mask.dtype == torch.bool
-                else mask
-            )
-            scores = scores + off
+        factor = parts[0][0].shape[-1] ** -0.5 if scale is None else scale
+        scores = torch.cat([q.to(wide) @ k.to(wide).mT * factor for q, k, _ in parts], -1)
+        if mask is not None and mask.dtype == torch.bool:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        elif mask is not None:
+            scores = scores + mask
         shares = scores.softmax(-1).split([k.shape[-2] for _, k, _ in parts], -1)
         out: Any = 0
         for site, p, (_, _, v) in zip(self.sites, shares, parts, strict=True):
             if self.reads(site):
-                assert self.hooks.controls.probs
-                p = self.hooks.controls.probs(self.hooks.step, site, self.hooks.fold(p)).flatten(
-                    0, 2
-                )
+                change: Any = self.hooks.controls.probs
+                p = change(self.hooks.step, site, self.hooks.fold(p)).flatten(0, 2)
             out = out + p.to(v.dtype) @ v
         return out

@@ -37,7 +37,12 @@ ENCODERS = {
     "CLIPTextModelWithProjection": "transformers",
     "T5EncoderModel": "transformers",
 }
-TOKENIZERS = dict.fromkeys(
+TOKENIZERS = {
+    "CLIPTokenizer": "transformers",
+    "CLIPTokenizerFast": "transformers",
+    "T5Tokenizer": "transformers",
+    "T5TokenizerFast": "transformers",
+}
     ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), "transformers"
 )
 CLASSES: dict[str, dict[str, str]] = {

@@ -89,7 +89,7 @@ def flow_grid(config: Mapping[str, Any], steps: int, tokens: int, own_spacing: b
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     check_steps(steps, config.get("num_train_timesteps", 1000))
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
+    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
     options: dict[str, Any] = {}
     if scheduler.config["use_dynamic_shifting"]:
         options["mu"] = dynamic_shift(scheduler.config, tokens)

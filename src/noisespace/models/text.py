@@ -25,7 +25,7 @@ class Tokenized(NamedTuple):
 
 def tokenize(tokenizer: Any, prompts: Sequence[str], length: int | None = None) -> Tokenized:
     """Prompts, each filled up or cut to the ``length`` that the text encoder reads."""
-    length = length or tokenizer.model_max_length
+    length = int(length or tokenizer.model_max_length)
     # Padding and truncation are state of a fast tokenizer, set by each call: in two threads one
     # reads with the other's.
     with exclusive(tokenizer):
@@ -52,10 +52,11 @@ def in_full(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
     """
     from diffusers.loaders import TextualInversionLoaderMixin
 
-    several = any(token.endswith("_1") for token in tokenizer.added_tokens_encoder)
-    if not several:
-        return list(prompts)
-    return TextualInversionLoaderMixin().maybe_convert_prompt(list(prompts), tokenizer)
+    texts = list(prompts)
+    if not any(token.endswith("_1") for token in tokenizer.added_tokens_encoder):
+        return texts
+    mixin = TextualInversionLoaderMixin()
+    return [str(mixin.maybe_convert_prompt(text, tokenizer)) for text in texts]
 
 
 def written(tokens: Sequence[str], added: set[str], tokenizer: Any) -> list[str]:
@@ -92,7 +93,7 @@ class Encoded(NamedTuple):
     """Embeddings of tokens (rows, tokens, d), of the whole prompt (rows, p), and the tokens."""
 
     embedding: Tensor
-    pooled: Tensor | None
+    pooled: Any  # a tensor, None of an encoder that makes none
     read: Tokenized
 
 

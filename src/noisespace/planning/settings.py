@@ -51,11 +51,11 @@ def check_inversion(
     steps: int | None,
     guidance: float | None,
     checkpoint: str | Path | None,
-    size: tuple[int, int],
+    size: tuple[int, int] | None = None,
 ) -> tuple[Defaults, Grid, float]:
     """An inversion's defaults on a model, its grid and its w; InputError where it cannot run so.
 
-    ``size``: height and width of the states.
+    ``size``: height and width of the states, the model's own by default.
     """
     if isinstance(method, type) or not isinstance(method, Inversion):
         raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from noisespace.core.batching import free_cuda, is_out_of_memory
 from noisespace.errors import RunError
+from noisespace.models.running import frozen
 
 # Of the free memory: what a pass may keep. The rest is for its working memory (docs/optimised.md).
 SHARE = 0.7
@@ -41,11 +42,12 @@ def recomputing(network: Any, wanted: bool | None, attempt: Callable[[], Any]) -
             "third longer; recompute=True does so at once, recompute=False never",
             stacklevel=4,
         )
-    turned = off and wanted
+    turned = bool(network is not None and off and wanted)
     if turned:
         network.enable_gradient_checkpointing()
     try:
-        yield
+        with frozen(network) if network is not None else nullcontext():
+            yield  # the way back evaluates again, and must find the network as it was then
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
