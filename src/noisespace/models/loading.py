@@ -43,8 +43,6 @@ TOKENIZERS = {
     "T5Tokenizer": "transformers",
     "T5TokenizerFast": "transformers",
 }
-    ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"), "transformers"
-)
 CLASSES: dict[str, dict[str, str]] = {
     "unet": dict.fromkeys(("UNet2DConditionModel", "UNet2DModel"), "diffusers"),
     "transformer": dict.fromkeys(("SD3Transformer2DModel", "FluxTransformer2DModel"), "diffusers"),

@@ -42,11 +42,11 @@ def recomputing(network: Any, wanted: bool | None, attempt: Callable[[], Any]) -
             "third longer; recompute=True does so at once, recompute=False never",
             stacklevel=4,
         )
-    turned = bool(network is not None and off and wanted)
+    turned = off and wanted
     if turned:
         network.enable_gradient_checkpointing()
     try:
-        with frozen(network) if network is not None else nullcontext():
+        with nullcontext() if network is None else frozen(network):
             yield  # the way back evaluates again, and must find the network as it was then
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
