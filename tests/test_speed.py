@@ -117,7 +117,7 @@ def test_prompts_are_embedded_once(model):
     spy = Spy(model)
     images, prompts = [IMAGE] * 3, [PROMPT] * 3
     code = ns.invert(spy, images, prompts, ns.EditFriendly(), steps=STEPS)
-    assert spy.prompts == [[PROMPT], [""]]
+    assert spy.prompts == [[PROMPT], [None]]
     spy.prompts.clear()
     ns.edit(spy, code, [[OTHER, PROMPT]] * 3)
     assert sorted(map(sorted, spy.prompts)) == [["", PROMPT], [PROMPT, OTHER]]
@@ -510,7 +510,7 @@ def test_autocast_stays_near_and_the_state_float32(single):
 def test_parts_visit_the_device_and_go_back(single, monkeypatch):
     moves = []
     for name in ("vae", "text_encoder"):
-        module = getattr(single, name)
+        module = single.vae if name == "vae" else single.family.text.encoder
         to = module.to
         monkeypatch.setattr(
             module,

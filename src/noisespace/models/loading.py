@@ -64,6 +64,7 @@ FILES = [
 PLAIN = re.compile(
     r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
 )
+CORRECTED = {"steps_offset": 1, "clip_sample": False}
 MAX_JSON = 2**20
 DTYPES = {
     "float64": torch.float64,
@@ -245,7 +246,11 @@ def load_part(folder: Path, part: str, named: str | None, dtype: torch.dtype) ->
     if part == "scheduler":
         config = read_json(folder / part / "scheduler_config.json")
         scheduler = getattr(importlib.import_module("diffusers"), named.removeprefix("Flax"))
-        return quietly(lambda: scheduler.from_config(config), what)
+        made = quietly(lambda: scheduler.from_config(config), what)
+        if read_json(folder / "model_index.json")["_class_name"] == "StableDiffusionPipeline":
+            # as that pipeline has them, whatever an old config says
+            made.register_to_config(**{k: v for k, v in CORRECTED.items() if k in made.config})
+        return made
     kind = kind_of(part)
     cls = getattr(importlib.import_module(CLASSES[kind][named]), named)
     options: dict[str, Any] = {"local_files_only": True}

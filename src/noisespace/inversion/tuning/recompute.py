@@ -59,7 +59,7 @@ def recomputing(network: Any, wanted: bool | None, attempt: Callable[[], Any]) -
         ) from None
     finally:
         if turned:
-            network.disable_gradient_checkpointing()
+            network.disable_gradient_checkpointing()  # type: ignore[union-attr]
 
 
 def too_large(network: nn.Module, attempt: Callable[[], Any]) -> str:
