@@ -6,6 +6,9 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 import noisespace as ns
+from choices import EVERY_EDITOR, EVERY_INVERSION
+from noisespace.core.controls import Controls, HookContext
+from noisespace.editing.attention.token_alignment import align, find_word, words_of
 from noisespace.errors import InputError
 from tiny import double, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl
 
@@ -129,3 +132,212 @@ def test_edit_friendly_codes_are_exact(name, wide):
         edit = ns.edit(model, code, PROMPTS[1], guidance=1.0)
         assert (edit.latents - code.path[-1]).abs().max() > 1e-2
         assert edit.images[0].size == (32, 40)
+
+
+# ---- what the network does inside
+
+KINDS = ["sd", "sdxl", "sd3", "sd3-no-t5", "flux"]
+IDENTITY = {
+    "qkv": lambda step, site, q, k, v: (q, k, v),
+    "probs": lambda step, site, p: p,
+    "feature": lambda step, site, h: h,
+}
+
+
+def asked(model, size=(8, 12)):
+    """A state, a level and a condition to ask a network by."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, model.channels, *size, generator=generator, dtype=model.state_dtype)
+    return x, model.grid(10, size).level(torch.tensor([3, 3])), model.embed(PROMPTS)
+
+
+def hooked(**controls):
+    return HookContext(Controls(**controls), 0, 1, 2)
+
+
+@pytest.mark.parametrize("names", [("qkv",), ("probs",), ("feature",), ("qkv", "probs", "feature")])
+@pytest.mark.parametrize("name", KINDS)
+def test_controls_that_change_nothing_change_nothing(name, names):
+    model = ns.from_pipeline(double(made(name)))
+    x, level, text = asked(model)
+    with torch.no_grad():
+        plain = model.denoise(x, level, text).eps
+        same = model.denoise(x, level, text, hooked(**{n: IDENTITY[n] for n in names})).eps
+        torch.testing.assert_close(same, plain, atol=1e-10, rtol=0)
+
+        def halved(step, site, *parts):
+            return tuple(p / 2 for p in parts) if len(parts) > 1 else parts[0] / 2
+
+        other = model.denoise(x, level, text, hooked(**dict.fromkeys(names, halved))).eps
+    assert float((other - plain).abs().max()) > 1e-6
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_sites_are_those_that_are_evaluated_in_their_order(name):
+    model = ns.from_pipeline(double(made(name)))
+    x, level, text = asked(model)
+    attended, fed = [], []
+
+    def qkv(step, site, q, k, v):
+        tokens = site.size(8, 12)
+        assert q.shape[-2] == tokens[0] * tokens[1]
+        assert k.shape[-2] == (text.embedding.shape[1] if site.kind == "cross" else q.shape[-2])
+        attended.append(site)
+        return q, k, v
+
+    def feature(step, site, h):
+        assert h.shape[-2:] == site.size(8, 12)
+        fed.append(site)
+        return h
+
+    with torch.no_grad():
+        model.denoise(x, level, text, hooked(qkv=qkv, feature=feature))
+    assert attended == [site for site in model.sites() if site.kind != "feature"]
+    assert fed == [site for site in model.sites() if site.kind == "feature"]
+    assert {site.kind for site in attended} == {"self", "cross"}
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_word_maps_are_the_probabilities_of_a_joint_attention(name):
+    """Of the first layer, against a softmax of what its own projections give, by hand."""
+    pipe = double(made(name))
+    model = ns.from_pipeline(pipe)
+    x, level, text = asked(model)
+    seen, given = {}, {}
+
+    def probs(step, site, p):
+        seen.setdefault((site.name, site.kind), p.flatten(0, 2))
+        return p
+
+    layer = pipe.transformer.transformer_blocks[0].attn
+    watch = layer.register_forward_pre_hook(
+        lambda module, args, kwargs: given.update(kwargs), with_kwargs=True
+    )
+    with torch.no_grad():
+        model.denoise(x, level, text, hooked(probs=probs))
+        watch.remove()
+        image, words = given["hidden_states"], given["encoder_hidden_states"]
+
+        def heads(h):
+            return h.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+
+        q = layer.norm_q(heads(layer.to_q(image)))
+        own, told = layer.norm_k(heads(layer.to_k(image))), heads(layer.add_k_proj(words))
+        told = layer.norm_added_k(told)
+        if name == "flux":  # turned by their places; the text's are all at 0
+            from diffusers.models.embeddings import apply_rotary_emb
+
+            cos, sin = given["image_rotary_emb"]
+            at = len(words[0])
+            q, own = (apply_rotary_emb(h, (cos[at:], sin[at:])) for h in (q, own))
+            told = apply_rotary_emb(told, (cos[:at], sin[:at]))
+        scores = torch.cat([q @ told.mT, q @ own.mT], -1) * q.shape[-1] ** -0.5
+        p = scores.softmax(-1)
+    name = "transformer_blocks.0.attn"
+    count = words.shape[1]
+    torch.testing.assert_close(seen[name, "cross"], p[..., :count], atol=1e-8, rtol=0)
+    torch.testing.assert_close(seen[name, "self"], p[..., count:], atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_words_are_found_in_what_every_encoder_reads(name):
+    model = ns.from_pipeline(made(name))
+    prompts = ["a cat on grass", "a dog on grass", "a xyz cat", ""]
+    tokens = model.embed(prompts).tokens
+    length = len(tokens[0])
+    assert length == model.embed(prompts).embedding.shape[1] == {"sd3": 36, "flux": 20}[name]
+    assert [word.text for word in words_of(tokens[2])] == ["a", "xyz", "cat"]
+    at = find_word(tokens[0], "cat", prompts[0])
+    assert at == {"sd3": [2, 17], "flux": [1]}[name]
+    assert [tokens[0][i] for i in at] == ["cat</w>"] * len(at)
+    assert words_of(tokens[3]) == []
+    for a in tokens:
+        for b in tokens:
+            mapper, serves = align(a, b, "auto")
+            total = mapper.sum(1)
+            assert bool(((total - 1).abs().lt(1e-6) | (total == 0)).all())
+            assert not bool(mapper[:, serves == 0].any())
+    mapper, _ = align(tokens[0], tokens[1], "auto")
+    assert all(mapper[i, i] == 1 for i in at)  # "dog" has the map of "cat", in each encoder
+
+
+# ---- edits
+
+PICTURE = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+SOURCE, TARGET = "a photo of a cat", "a photo of a dog"
+SIZE = {"size": (32, 32)}
+
+
+@pytest.fixture(scope="module", params=["sdxl", "sd3", "flux"])
+def model(request):
+    return ns.from_pipeline(double(made(request.param)))
+
+
+def needs_null(method):
+    return method.defaults.null
+
+
+@pytest.mark.parametrize("method", EVERY_INVERSION, ids=lambda m: type(m).__name__)
+def test_every_inversion_runs_or_says_why_not(model, method):
+    if needs_null(method) and not model.has_null:
+        with pytest.raises(InputError, match="works on the null text"):
+            ns.invert(model, PICTURE, SOURCE, method, steps=4, **SIZE)
+        return
+    if isinstance(method, ns.BELM) and model.schedule.flows:  # at level 0 a flow holds no signal
+        with pytest.raises(InputError, match="alpha = 0"):
+            ns.invert(model, PICTURE, SOURCE, method, steps=4, **SIZE)
+        return
+    code = ns.invert(model, PICTURE, SOURCE, method, steps=4, **SIZE)
+    result = ns.edit(model, code, [TARGET, "a horse"], guidance=3.0)
+    assert torch.isfinite(result.latents).all()
+    assert not torch.equal(result.latents[0], result.latents[1])
+
+
+@pytest.mark.parametrize("editor", EVERY_EDITOR, ids=lambda e: type(e).__name__)
+def test_every_editor_changes_the_target_and_not_the_source(model, editor):
+    code = ns.invert(model, PICTURE, SOURCE, ns.EditFriendly(), steps=6, **SIZE)
+    if isinstance(editor, ns.Pix2PixZero) and getattr(model.family, "zeros", not model.has_null):
+        with pytest.raises(InputError, match="maps="):
+            ns.edit(model, code, TARGET, editor=editor)
+        editor = ns.Pix2PixZero(maps="text")
+    if isinstance(editor, ns.DiffEdit):
+        editor = ns.DiffEdit(maps=3, threshold=0.9)  # at .5 a random network differs everywhere
+    run = ns.edit_steps(model, code, TARGET, editor=editor, guidance=2.0)
+    rows = [preview.step for preview in run][-1].x[0]
+    source = ns.reconstruct(model, code).latents[0]
+    torch.testing.assert_close(rows[0], source, atol=1e-8, rtol=0)
+    plain = ns.edit(model, code, TARGET, guidance=2.0).latents[0]
+    assert float((rows[1] - plain).abs().max()) > 1e-6
+
+
+@pytest.mark.parametrize(
+    "editor", [ns.PromptToPrompt(), ns.MasaCtrl(step=1, layer=0), ns.PlugAndPlay()], ids=repr
+)
+def test_a_target_equal_to_its_source_is_the_source(model, editor):
+    code = ns.invert(model, PICTURE, SOURCE, ns.EditFriendly(), steps=6, **SIZE)
+    run = ns.edit_steps(model, code, SOURCE, editor=editor, guidance=code.guidance)
+    rows = [preview.step for preview in run][-1].x[0]
+    torch.testing.assert_close(rows[1], rows[0], atol=1e-9, rtol=0)
+
+
+def test_attention_to_words_and_masks_of_it(model):
+    code = ns.invert(model, PICTURE, SOURCE, ns.EditFriendly(), steps=6, **SIZE)
+    maps = ns.attention_maps(model, code)
+    assert maps.words == (("a", "photo", "of", "cat"),)
+    assert maps.maps[0].shape[0] == 4
+    mask = ns.AttentionMask("cat", threshold=0.9)
+    kept = ns.edit(model, code, TARGET, mask=mask, guidance=2.0)
+    assert kept.mask is not None
+
+
+def test_row_by_row_equals_one_batch(model):
+    pictures, sources = [PICTURE, 255 - PICTURE], [SOURCE, "a cat on grass"]
+    targets = [[TARGET, "a red dog"], ["a dog on grass", "a photo of the dog"]]
+    editor = ns.PromptToPrompt()
+    code = ns.invert(model, pictures, sources, steps=5, seed=[0, 1], **SIZE)
+    both = ns.edit(model, code, targets, editor=editor, guidance=2.0).latents
+    for i in range(2):
+        one = ns.invert(model, pictures[i], sources[i], steps=5, seed=i, **SIZE)
+        for j in range(2):
+            alone = ns.edit(model, one, targets[i][j], editor=editor, guidance=2.0).latents[0]
+            torch.testing.assert_close(alone, both[2 * i + j], atol=1e-8, rtol=0)

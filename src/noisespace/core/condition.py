@@ -10,7 +10,8 @@ from torch import Tensor
 
 TEXT, GUIDANCE = "text", "guidance"
 # Of the tokens of a row, as CLIP writes them
-START, END, PADDING, WORD_END = "<|startoftext|>", "<|endoftext|>", "<pad>", "</w>"
+START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
+T5_END, PADDING = "</s>", "<pad>"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Condition:
     family's network takes: "pooled" (rows, p), "mask" (rows, l), the further channels of an
     inpainting network ...; "guidance" (rows,) where the network is told its weight; ``tokens``: the
     tokens of each row in the order of "text", in CLIP's way of writing whatever the tokenizer was:
-    special ones, and pieces of words of which the last is marked; ``cut``: what the tokenizer had
+    special ones, and pieces of words of which the last is marked, those of one text encoder after
+    those of another; ``cut``: what the tokenizer had
     no room for, "" where nothing was cut. Its algebra is ``rows``, ``cat`` and ``with_tensor``.
     """
 

@@ -44,6 +44,11 @@ class Pix2PixZero:
         targets, rows = self.target_conditions(context), context.each
         read, weight = (context.source, targets), 1.0
         if self.maps == "null":
+            if not context.model.has_null or not bool(context.null.embedding.any()):
+                raise InputError(
+                    "the null text of this model is zeros, or there is none: its attention says "
+                    'nothing of the picture; use pix2pix-zero with maps="text"'
+                )
             read = context.null, context.null.rows([i for i, _ in context.pairs()])
             weight = 0.5  # of the mean over both guides
         grid, first = context.code.grid, context.code.first

@@ -18,7 +18,8 @@ class PlugAndPlay:
     the decoder, and the queries and keys of its self-attention, are the source's. The source runs
     beside the targets in one joint pass. The feature is the decoder's fifth block of 12 in Stable
     Diffusion, the self-attention that from its second block of layers on; both are scaled to the
-    network's depth.
+    network's depth. A transformer's blocks all count as the decoder's, and the feature is then the
+    residual branch of a block's feed-forward part.
     """
 
     features: Window = 0.8
@@ -26,7 +27,7 @@ class PlugAndPlay:
 
     def controls(self, context: EditContext) -> Controls:
         blocks = context.find("feature", "plug-and-play")
-        decoder = [s for s in context.find("self", "plug-and-play") if s.place == "up"]
+        decoder = [s for s in context.find("self", "plug-and-play") if s.place in ("up", "block")]
         fed = executed_steps(self.features, context.total, "features")
         attended = executed_steps(self.attention, context.total, "attention")
         chosen = 4 * len(blocks) // 12

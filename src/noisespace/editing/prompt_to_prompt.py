@@ -43,7 +43,7 @@ class PromptToPrompt:
     def controls(self, context: EditContext) -> Controls:
         context.find("cross", "prompt-to-prompt")
         own = executed_steps(self.self_, context.total, "self_")
-        largest = self_tokens(context.latent)
+        largest = self_tokens(context)
         mapper, serves, factors = (x[:, :, None] for x in self.alignment(context))
         when = self.schedule(context)  # (step, image, target, 1, 1, token)
         if self.reweight and not bool(when.any()):
@@ -120,10 +120,12 @@ def text_only(x: Tensor, changed: Tensor) -> Tensor:
     return torch.cat([changed[:1], x[1:]])
 
 
-def self_tokens(latent: tuple[int, int]) -> int:
+def self_tokens(context: EditContext) -> int:
     """The largest self-attention map that is replaced, in tokens.
 
     16 x 16 on Stable Diffusion's 64 x 64 latents, a quarter of the sides on larger ones, and every
-    map of a small network.
+    map of a small network or of a transformer, whose maps are all of one size.
     """
-    return max(256, -(-latent[0] // 4) * -(-latent[1] // 4))
+    height, width = context.latent
+    maps = [s.size(height, width) for s in context.model.sites() if s.kind == "self"]
+    return max(256, -(-height // 4) * -(-width // 4), min((h * w for h, w in maps), default=0))

@@ -36,11 +36,15 @@ Rank = Annotated[
 
 @dataclass(frozen=True)
 class Defaults:
-    """The published settings of a method: steps, w inverting, w editing."""
+    """The published settings of a method: steps, w inverting, w editing.
+
+    ``null``: whether it works on the null text, so that a model must have one.
+    """
 
     steps: int
     invert: float
     edit: float
+    null: bool = False
 
 
 class Checkpointing(Protocol):

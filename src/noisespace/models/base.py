@@ -22,7 +22,8 @@ class Model(Backbone, Protocol):
     ``resolution``: the shorter side of its pictures in pixels and ``multiple`` what both sides must
     be multiples of; ``channels`` and ``factor``: latents are (b, channels, h/factor, w/factor);
     ``has_text``: whether prompts mean anything, ``has_null``: whether a null text does, which a
-    network knows nothing of that is told its guidance; ``defaults``: settings of its own;
+    network knows nothing of that is told its guidance, ``has_guidance``: whether there is any;
+    ``defaults``: settings of its own;
     ``state_dtype``: the dtype of states, float32 or wider; ``dtype`` of the weights and
     ``compute_dtype`` of the network's arithmetic; ``device`` where it runs; ``speed``:
     what a record says of its speed-ups; ``alignment_folder``: of the alignment model it brings.
@@ -36,6 +37,7 @@ class Model(Backbone, Protocol):
     factor: int
     has_text: bool
     has_null: bool
+    has_guidance: bool
     defaults: Mapping[str, Any]
     state_dtype: torch.dtype
     dtype: torch.dtype

@@ -63,6 +63,10 @@ class DiffusionModel:
         return self.family.has_null
 
     @property
+    def has_guidance(self) -> bool:
+        return self.family.has_guidance
+
+    @property
     def device(self) -> torch.device:
         return self.place or next(self.network.parameters()).device
 

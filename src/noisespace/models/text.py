@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from noisespace.core.condition import END, PADDING, START, WORD_END
+from noisespace.core.condition import END, PADDING, START, T5_END, WORD_END
 from noisespace.models.exclusive import exclusive
 from noisespace.models.running import in_use
 
@@ -69,7 +69,7 @@ def written(tokens: Sequence[str], added: set[str], tokenizer: Any) -> list[str]
         # what comes after the end is padding, whatever token fills it ("!" in Stable Diffusion 2)
         out = [token + WORD_END if token in added else token for token in tokens[:end]]
         return out + [END] * (len(tokens) - end)
-    special = {tokenizer.eos_token: END, tokenizer.pad_token: PADDING}
+    special = {tokenizer.eos_token: T5_END, tokenizer.pad_token: PADDING}
     out = []
     for token, following in zip(tokens, [*tokens[1:], "\u2581"], strict=True):
         if token in special:

@@ -23,6 +23,10 @@ from noisespace.models.base import Model
 from noisespace.pictures.describe import describe
 from noisespace.system.fields import check_fields
 
+# More than a network whose guidance is an input was told in its training: other methods' 15 is
+# another thing.
+LARGEST_TOLD = 10.0
+
 
 def method_name(method: Any) -> str:
     """The command line's name of a method."""
@@ -42,6 +46,7 @@ def method_defaults(model: Model, method: Any) -> Defaults:
         usual_steps(model, own.get("steps", published.steps)),
         own.get("invert", published.invert),
         own.get("edit", published.edit),
+        published.null,
     )
 
 
@@ -60,6 +65,11 @@ def check_inversion(
     if isinstance(method, type) or not isinstance(method, Inversion):
         raise InputError(f"method must be an inversion such as EditFriendly(), got {method!r}")
     defaults = method_defaults(model, method)
+    if defaults.null and model.has_text and not model.has_null:
+        raise InputError(
+            f"{method_name(method)} works on the null text, which the model {model.name} does not "
+            "have (its network is told the guidance): use edit-friendly, ddim or another method"
+        )
     grid = model.grid(defaults.steps if steps is None else steps, size)
     w = check_guidance(model, defaults.invert if guidance is None else guidance)
     check_method(method, grid)
@@ -107,9 +117,14 @@ def sample_defaults(model: Model) -> SampleDefaults:
 def check_guidance(model: Model, w: Any) -> float:
     """A guidance weight as float. Raises InputError for one that means nothing here."""
     w = check_weight(w)
-    if not model.has_text and w != 1:
-        raise InputError(
-            f"the model {model.name} is unconditional, so guidance must be 1, got {w!r}"
+    if not model.has_guidance and w != 1:
+        why = "knows no guidance" if model.has_text else "is unconditional"
+        raise InputError(f"the model {model.name} {why}, so guidance must be 1, got {w!r}")
+    if model.has_text and not model.has_null and w > LARGEST_TOLD:
+        warnings.warn(
+            f"guidance {w:g} is told to the network of {model.name}, which was trained on about 1 "
+            f"to 5 (its own is {sample_defaults(model).guidance:g}): a smaller one is meant",
+            stacklevel=3,
         )
     return w
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 from unicodedata import normalize
 
 import torch
 from torch import Tensor
 
+from noisespace.core.condition import END, PADDING, START, T5_END, WORD_END
 from noisespace.errors import InputError
 
 Mode = Literal["auto", "replace", "refine"]
@@ -26,15 +28,39 @@ class Word:
 
 
 def words_of(tokens: Sequence[str]) -> list[Word]:
-    """The words between the special tokens of a CLIP tokenizer, in order."""
+    """The words of a prompt, in order; what several text encoders read is one word.
+
+    (The first "cat" of one is the first "cat" of another. A word that one of them alone has, since
+    they part words otherwise, comes after those of the first.)
+    """
+    found: dict[tuple[str, int], Word] = {}
+    for span in spans_of(tokens):
+        seen: dict[str, int] = {}
+        for word in words_in(tokens, span):
+            key = word.text, seen.setdefault(word.text, 0)
+            seen[word.text] += 1
+            at = found[key].at if key in found else ()
+            found[key] = Word(word.text, at + word.at)
+    return list(found.values())
+
+
+def spans_of(tokens: Sequence[str]) -> list[range]:
+    """The positions of each text encoder's tokens: one is CLIP's, whose end tokens it ends with."""
+    after = [i for i in range(1, len(tokens)) if tokens[i - 1] == END != tokens[i]]
+    return [range(i, k) for i, k in pairwise([0, *after, len(tokens)])]
+
+
+def words_in(tokens: Sequence[str], span: range) -> list[Word]:
+    """The words between the special tokens of one encoder."""
     words: list[Word] = []
     text, at = "", []
-    for position, token in enumerate(tokens[: end_of(tokens)]):
-        if position == 0:
-            continue  # the start token
-        text += token.removesuffix("</w>")
+    for position in span[: end_of(tokens, span) - span.start]:
+        token = tokens[position]
+        if token == START:
+            continue
+        text += token.removesuffix(WORD_END)
         at.append(position)
-        if token.endswith("</w>"):
+        if token.endswith(WORD_END):
             words.append(Word(readable(text), tuple(at)))
             text, at = "", []
     if at:  # a word that was cut
@@ -59,9 +85,9 @@ def byte_symbols() -> dict[str, int]:
     return table | {chr(256 + k): byte for k, byte in enumerate(others)}
 
 
-def end_of(tokens: Sequence[str]) -> int:
-    """The position of the end token (the length where the prompt fills all positions)."""
-    return tokens.index("<|endoftext|>") if "<|endoftext|>" in tokens else len(tokens)
+def end_of(tokens: Sequence[str], span: range) -> int:
+    """The position of an encoder's end token (past its last where the prompt fills them all)."""
+    return next((i for i in span if tokens[i] in (END, T5_END, PADDING)), span.stop)
 
 
 def find_word(tokens: Sequence[str], phrase: str, prompt: str) -> list[int]:
@@ -97,14 +123,27 @@ def align(source: Sequence[str], target: Sequence[str], mode: Mode) -> tuple[Ten
     not a word goes with its like: start to start, end to end, padding to padding. Every source
     token that serves hands out weights that sum to 1.
     """
-    old, new = words_of(source), words_of(target)
+    mapper, serves = torch.zeros(len(source), len(target)), torch.zeros(len(target))
+    for span in spans_of(source):
+        align_span(source, target, span, mode, mapper, serves)
+    return mapper, serves
+
+
+def align_span(
+    source: Sequence[str],
+    target: Sequence[str],
+    span: range,
+    mode: Mode,
+    mapper: Tensor,
+    serves: Tensor,
+) -> None:
+    """Writes one encoder's part of the mapper, and which of its target tokens it serves."""
+    old, new = words_in(source, span), words_in(target, span)
     if mode == "replace" and len(old) != len(new):
         raise InputError(
             f"mode replace swaps words one by one, but the prompts have {len(old)} and {len(new)} "
             'words: use mode "auto" or "refine", or prompts of the same number of words'
         )
-    mapper = torch.zeros(len(source), len(target))
-    serves = torch.zeros(len(target))
 
     def hand(from_: Sequence[int], to: Sequence[int]) -> None:
         serves[list(to)] = 1
@@ -113,7 +152,8 @@ def align(source: Sequence[str], target: Sequence[str], mode: Mode) -> tuple[Ten
         else:
             mapper[torch.tensor(from_)[:, None], torch.tensor(to)] = 1 / len(to)
 
-    hand([0], [0])
+    if source[span.start] == target[span.start] == START:
+        hand([span.start], [span.start])
     if mode == "replace":
         blocks = [("replace", 0, len(old), 0, len(new))]
     else:
@@ -124,9 +164,8 @@ def align(source: Sequence[str], target: Sequence[str], mode: Mode) -> tuple[Ten
             for a, b in zip(old[i:j], new[k:m], strict=True):
                 hand(a.at, b.at)
     # The end tokens and the padding: what has no room goes to the last position.
-    shift = end_of(target) - end_of(source)
-    for position in range(end_of(source), len(source)):
-        to = min(position + shift, len(target) - 1)
-        mapper[position, to] += 1
-    serves[min(end_of(target), len(target) - 1) :] = 1
-    return mapper, serves
+    last, end = span.stop - 1, end_of(source, span)
+    shift = end_of(target, span) - end
+    for position in range(end, span.stop):
+        mapper[position, min(position + shift, last)] += 1
+    serves[min(end + shift, last) : span.stop] = 1

@@ -38,6 +38,7 @@ class Mixture:
     multiple: ClassVar[int] = 1
     factor: ClassVar[int] = 1
     has_text: ClassVar[bool] = True
+    has_guidance: ClassVar[bool] = True
     has_null: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {}
     state_dtype: ClassVar[torch.dtype] = torch.float64

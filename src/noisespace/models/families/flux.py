@@ -41,6 +41,10 @@ class Flux:
         )
 
     @property
+    def has_guidance(self) -> bool:
+        return self.told
+
+    @property
     def defaults(self) -> Mapping[str, Any]:
         w, steps = (3.5, 28) if self.told else (1.0, 4)
         return {"sample": {"steps": steps, "guidance": w}, "every": {"invert": 1.0, "edit": w}}

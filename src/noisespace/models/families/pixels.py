@@ -20,6 +20,7 @@ class Pixels:
     """An unconditional network whose states are the pictures themselves."""
 
     has_text: ClassVar[bool] = False
+    has_guidance: ClassVar[bool] = False
     has_null: ClassVar[bool] = False
     own_spacing: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {}

@@ -33,6 +33,7 @@ class StableDiffusion3:
     width: int
 
     has_text: ClassVar[bool] = True
+    has_guidance: ClassVar[bool] = True
     has_null: ClassVar[bool] = True
     own_spacing: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {"sample": {"steps": 28, "guidance": 7.0}}

@@ -32,6 +32,7 @@ class StableDiffusionXL:
     factor: int
 
     has_text: ClassVar[bool] = True
+    has_guidance: ClassVar[bool] = True
     has_null: ClassVar[bool] = True
     own_spacing: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {"sample": {"guidance": 5.0}}

@@ -26,6 +26,7 @@ class StableDiffusion:
     guidance_width: int | None = None
 
     has_text: ClassVar[bool] = True
+    has_guidance: ClassVar[bool] = True
     own_spacing: ClassVar[bool] = False
 
     @classmethod
