@@ -341,3 +341,119 @@ def test_row_by_row_equals_one_batch(model):
         for j in range(2):
             alone = ns.edit(model, one, targets[i][j], editor=editor, guidance=2.0).latents[0]
             torch.testing.assert_close(alone, both[2 * i + j], atol=1e-8, rtol=0)
+
+
+def test_negative_prompts_are_the_null_text_of_targets_alone():
+    model = ns.from_pipeline(double(made("sdxl")))
+    code = ns.invert(model, [PICTURE, 255 - PICTURE], SOURCE, steps=5, **SIZE)
+    options = {"guidance": 3.0, "editor": ns.MasaCtrl(step=1, layer=0)}
+    plain = ns.edit_steps(model, code, TARGET, **options)
+    told = ns.edit_steps(model, code, TARGET, negative=["a red dog", "grass"], **options)
+    *_, a = [preview.step for preview in plain]
+    *_, b = [preview.step for preview in told]
+    torch.testing.assert_close(a.x[:, 0], b.x[:, 0], atol=1e-9, rtol=0)
+    assert bool(((a.x - b.x)[:, 1].abs().amax((1, 2, 3)) > 1e-3).all())
+    assert told.result.record["negative"] == ["a red dog", "grass"]
+    one = ns.edit(model, code, TARGET, negative="a red dog", **options).latents
+    torch.testing.assert_close(one[0], b.x[0, 1], atol=1e-9, rtol=0)
+    empty = ns.edit(model, code, TARGET, negative="", **options).latents
+    assert (empty - a.x[:, 1]).abs().max() > 1e-3  # "" is text; no prompt is zeros
+    tuned = ns.invert(model, PICTURE, SOURCE, ns.NegativePrompt(), steps=4, **SIZE)
+    with pytest.raises(InputError, match="own null text"):
+        ns.edit(model, tuned, TARGET, negative="a red dog")
+    with pytest.raises(InputError, match="list of 2"):
+        ns.edit(model, code, TARGET, negative=["a", "b", "c"])
+
+
+def test_a_guidance_that_is_told_is_told_and_not_mixed():
+    model = ns.from_pipeline(made("flux"))
+    asked = []
+
+    def look(module, args, kwargs):
+        asked.append((len(kwargs["hidden_states"]), kwargs["guidance"].tolist()))
+
+    watch = model.network.register_forward_pre_hook(look, with_kwargs=True)
+    code = ns.invert(model, PICTURE, SOURCE, ns.DDIM(), steps=2, **SIZE)
+    ns.edit(model, code, [TARGET, "a horse"], guidance=4.0)
+    watch.remove()
+    assert asked == [(1, [1.0])] * 2 + [(2, [4.0, 4.0])] * 2  # one evaluation a row
+    with pytest.warns(UserWarning, match="trained on about 1 to 5"):
+        ns.edit(model, code, TARGET, guidance=15.0)
+    schnell = ns.from_pipeline(made("flux-schnell"))
+    with pytest.raises(InputError, match="knows no guidance"):
+        ns.sample(schnell, SOURCE, guidance=3.0, **SIZE)
+
+
+def test_grids_of_flows_are_the_schedulers():
+    for make, size in ((tiny_flux, (8, 8)), (tiny_flux, (64, 32)), (tiny_sd3, (8, 8))):
+        pipe = make()
+        model, scheduler = ns.from_pipeline(pipe), pipe.scheduler
+        options = {}
+        if make is tiny_flux:
+            from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+            tokens = size[0] * size[1] // 4
+            options = {"sigmas": np.linspace(1, 1 / 7, 7), "mu": calculate_shift(tokens)}
+        scheduler.set_timesteps(7, **options)
+        grid = model.grid(7, size)
+        assert torch.equal(grid.sigma, scheduler.sigmas.double())
+        assert torch.equal(grid.timesteps[:-1], scheduler.timesteps.double())
+        assert torch.equal(grid.alpha, 1 - grid.sigma)
+
+
+def test_pipelines_stay_as_they_are():
+    pipe = made("sd3")
+    pipe.transformer.train()
+    before = {name: part.training for name, part in pipe.transformer.named_modules()}
+    model = ns.from_pipeline(pipe)
+    code = ns.invert(model, PICTURE, SOURCE, steps=3, **SIZE)
+    ns.edit(model, code, TARGET, editor=ns.PromptToPrompt(), guidance=2.0)
+    assert before == {name: part.training for name, part in pipe.transformer.named_modules()}
+    assert all(weight.requires_grad for weight in pipe.transformer.parameters())
+    assert not any(part._forward_hooks for part in pipe.transformer.modules())
+
+
+@pytest.mark.parametrize("sliced", [False, True])
+def test_processors_that_a_user_has_set_stay_and_serve(sliced):
+    from diffusers.models.attention_processor import AttnProcessor
+
+    pipe = double(made("sdxl"))
+    code = ns.invert(ns.from_pipeline(pipe), PICTURE, SOURCE, steps=4, **SIZE)
+    editor = ns.PromptToPrompt()
+    expected = ns.edit(ns.from_pipeline(pipe), code, TARGET, editor=editor, guidance=2.0).latents
+    if sliced:
+        pipe.enable_attention_slicing(1)
+    else:
+        pipe.unet.set_attn_processor(AttnProcessor())
+    own = pipe.unet.attn_processors
+    got = ns.edit(ns.from_pipeline(pipe), code, TARGET, editor=editor, guidance=2.0).latents
+    torch.testing.assert_close(got, expected, atol=1e-9, rtol=0)
+    assert all(own[name] is now for name, now in pipe.unet.attn_processors.items())
+
+    class Twice(AttnProcessor):
+        def __call__(self, *args, **kwargs):
+            return 2 * super().__call__(*args, **kwargs)
+
+    pipe.unet.set_attn_processor(Twice())
+    with pytest.raises(InputError, match="Twice"):
+        ns.edit(ns.from_pipeline(pipe), code, TARGET, editor=editor, guidance=2.0)
+
+
+def test_what_does_not_go_together_is_one_sentence():
+    from diffusers import DDIMScheduler, EDMEulerScheduler
+
+    pipe = made("sd")
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(InputError, match="scheduler with betas"):
+        ns.from_pipeline(pipe)
+    pipe.scheduler = EDMEulerScheduler()
+    with pytest.raises(InputError, match="EDMEulerScheduler is not supported"):
+        ns.from_pipeline(pipe)
+    pipe = made("flux")
+    pipe.scheduler = DDIMScheduler()
+    with pytest.raises(InputError, match="flow-matching"):
+        ns.from_pipeline(pipe)
+    pipe = made("sd3")
+    pipe.vae = made("sd").vae
+    with pytest.raises(InputError, match="16 channels"):
+        ns.from_pipeline(pipe)

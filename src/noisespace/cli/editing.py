@@ -48,6 +48,7 @@ def edit(
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     source_guidance: o.SourceGuidance = None,
+    negative: o.Negative = None,
     seed: o.Seed = 0,
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, max=64, help="How many seeds, in one batch.")
@@ -116,6 +117,9 @@ def edit(
     speed |= {"cache": cache, "tiling": tiling}
     loaded = o.load_model(model, dtype, device, **speed)
     o.check_guidance(loaded, guidance, source_guidance)
+    from noisespace.planning.settings import negative_prompts
+
+    negative_prompts(loaded, negative, 1, start, how)
     if start is None:
         asked = {"editor": control, "mask": drawn, "operations": operations}
         words = words_of(loaded, pixels, source or "", captioner, working)
@@ -124,6 +128,7 @@ def edit(
         with clock.on("invert"):
             start = invert_image(loaded, pixels, words, how, numbers, **settings)
     options = {"guidance": guidance, "editor": control, "mask": drawn, "seed": seed}
+    options["negative"] = negative
     with clock.on("edit"):
         for change in operations:
             start = change(loaded, start)

@@ -39,6 +39,10 @@ Guidance = Annotated[float | None, typer.Option("--guidance", help="w of the edi
 SourceGuidance = Annotated[
     float | None, typer.Option("--source-guidance", help="w of the inversion.")
 ]
+Negative = Annotated[
+    str | None,
+    typer.Option("--negative", help="What shall not be shown, in the place of the null text."),
+]
 Seed = Annotated[int, typer.Option("--seed", help="The (first) seed.")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=64, help="How many seeds, in one batch.")]
 Size = Annotated[

@@ -17,6 +17,7 @@ def sample(
     model: o.Model = "scenes",
     steps: o.Steps = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="w; 1 is off.")] = None,
+    negative: o.Negative = None,
     eta: Annotated[
         float, typer.Option("--eta", help="Noise of the steps: 0 is DDIM, 1 is DDPM.")
     ] = 0.0,
@@ -56,6 +57,7 @@ def sample(
     prompts = prompt * seeds
     numbers = [seed + i for i in range(seeds) for _ in prompt]
     settings = {"steps": steps, "guidance": guidance, "eta": eta, "size": working}
+    settings["negative"] = negative
     with clock.on("sample"), progress("sampling") as show:
         result = draw(loaded, prompts, seed=numbers, progress=show, **settings)
     used = result.record

@@ -23,6 +23,8 @@ from noisespace.models.base import Model
 from noisespace.pictures.describe import describe
 from noisespace.system.fields import check_fields
 
+# Methods whose codes bring a null text of their own
+OWN_NULL = ("null-text", "negative-prompt", "prox-npi")
 # More than a network whose guidance is an input was told in its training: other methods' 15 is
 # another thing.
 LARGEST_TOLD = 10.0
@@ -184,11 +186,16 @@ def nested_prompts(prompt: Any, images: int) -> list[list[str]]:
 
 
 def negative_prompts(
-    model: Model, negative: Any, images: int, code: Code | None = None
+    model: Model,
+    negative: Any,
+    images: int,
+    code: Code | None = None,
+    method: Inversion | None = None,
 ) -> list[str]:
     """The negative prompt of every image, [] where none is given.
 
-    Raises InputError where no null text is left that it could stand in the place of.
+    Raises InputError where no null text is left that it could stand in the place of: in the code,
+    or in one that ``method`` will make.
     """
     if negative is None:
         return []
@@ -197,7 +204,8 @@ def negative_prompts(
             f"the model {model.name} has no null text, whose place a negative prompt takes: leave "
             "out negative"
         )
-    if code is not None and (code.null is not None or code.info.negative):
+    made = method is not None and method_name(method) in OWN_NULL
+    if made if code is None else code.null is not None or code.info.negative:
         raise InputError(
             "this code brings its own null text (it is what its inversion found), whose place a "
             "negative prompt would take: leave out negative, or invert by another method"
