@@ -134,6 +134,40 @@ def test_edit_friendly_codes_are_exact(name, wide):
         assert edit.images[0].size == (32, 40)
 
 
+@pytest.mark.parametrize("steps", [1, 4, 8])
+@pytest.mark.parametrize("width", [None, 16])
+def test_consistency_models_are_sampled_as_by_their_pipelines(width, steps):
+    """LCM: its own times, noise anew at each step, and a guidance that the network may be told."""
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler, UNet2DConditionModel
+
+    pipe = tiny_sd()
+    scheduler = LCMScheduler.from_config(pipe.scheduler.config)
+    if width is None:
+        pipe.scheduler = scheduler
+    else:
+        torch.manual_seed(0)
+        config = {k: v for k, v in pipe.unet.config.items() if not k.startswith("_")}
+        unet = UNet2DConditionModel(**{**config, "time_cond_proj_dim": width})
+        parts = {name: part for name, part in pipe.components.items() if name != "image_encoder"}
+        pipe = LatentConsistencyModelPipeline(
+            **{**parts, "unet": unet, "scheduler": scheduler}, requires_safety_checker=False
+        )
+        pipe.set_progress_bar_config(disable=True)
+    double(pipe)
+    model = ns.from_pipeline(pipe)
+    assert model.has_null == (width is None)
+    options = {"num_inference_steps": steps, "guidance_scale": 3.0, "output_type": "latent"}
+    drawn = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    theirs = pipe(PROMPTS, generator=drawn, height=32, width=32, **options).images
+    got = ns.sample(model, PROMPTS, steps=steps, guidance=3.0, seed=SEEDS).latents
+    torch.testing.assert_close(got, theirs, atol=1e-5, rtol=1e-5)
+    with pytest.raises(InputError, match="eta"):
+        ns.sample(model, PROMPTS, eta=0.5)
+    code = ns.invert(model, PICTURE, PROMPTS[0], ns.EditFriendly(skip=0), steps=max(steps, 2))
+    away = (ns.reconstruct(model, code).latents - code.path[-1]).abs().max()
+    assert away < 1e-8
+
+
 # ---- what the network does inside
 
 KINDS = ["sd", "sdxl", "sd3", "sd3-no-t5", "flux"]

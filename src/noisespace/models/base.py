@@ -23,10 +23,12 @@ class Model(Backbone, Protocol):
     be multiples of; ``channels`` and ``factor``: latents are (b, channels, h/factor, w/factor);
     ``has_text``: whether prompts mean anything, ``has_null``: whether a null text does, which a
     network knows nothing of that is told its guidance, ``has_guidance``: whether there is any;
+    ``renoises``: whether its samples are noised anew at each step (consistency models);
     ``defaults``: settings of its own;
     ``state_dtype``: the dtype of states, float32 or wider; ``dtype`` of the weights and
     ``compute_dtype`` of the network's arithmetic; ``device`` where it runs; ``speed``:
-    what a record says of its speed-ups; ``alignment_folder``: of the alignment model it brings.
+    what a record says of its speed-ups, ``additions`` of what was added to it (LoRAs ...);
+    ``alignment_folder``: of the alignment model it brings.
     """
 
     name: str
@@ -38,12 +40,14 @@ class Model(Backbone, Protocol):
     has_text: bool
     has_null: bool
     has_guidance: bool
+    renoises: bool
     defaults: Mapping[str, Any]
     state_dtype: torch.dtype
     dtype: torch.dtype
     compute_dtype: torch.dtype
     device: torch.device
     speed: Mapping[str, Any]
+    additions: Mapping[str, Any]
     alignment_folder: Path | None
 
     def without_compilation(self) -> Any:

@@ -38,7 +38,7 @@ class DiffusionModel:
     ``vae`` is None for a network in pixel space; ``call``: what is called in the place of the
     network where nobody looks inside it or differentiates (compiled code); ``mixed``: the dtype of
     autocast; ``place``: the device that its parts visit, where they rest on another one; ``speed``:
-    what a record says of these.
+    what a record says of these, ``additions`` of LoRAs, embeddings or another autoencoder.
     """
 
     network: Any
@@ -53,6 +53,7 @@ class DiffusionModel:
     mixed: torch.dtype | None = None
     place: torch.device | None = None
     speed: Mapping[str, Any] = field(default_factory=dict)
+    additions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_text(self) -> bool:
@@ -65,6 +66,10 @@ class DiffusionModel:
     @property
     def has_guidance(self) -> bool:
         return self.family.has_guidance
+
+    @property
+    def renoises(self) -> bool:
+        return self.schedule.renoises
 
     @property
     def device(self) -> torch.device:

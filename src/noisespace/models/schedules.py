@@ -70,8 +70,8 @@ class Schedule:
             return flow_grid(self.config, steps, tokens, own_spacing)
         bars = self.config.get("final_sigmas_type") == "sigma_min"
         ending = {"set_alpha_to_one": False} if bars else {}
-        spacing = {"timestep_spacing": "lcm"} if self.renoises else {}
-        config = {**self.config, **ending, **spacing}
+        own = {"timestep_spacing": "lcm", "set_alpha_to_one": True} if self.renoises else {}
+        config = {**self.config, **ending, **own}
         return Grid.from_config(config, steps, ddpm=self.name == "DDPMScheduler")
 
 

@@ -14,7 +14,7 @@ from noisespace.core.condition import Condition
 from noisespace.core.controls import Controls
 from noisespace.core.replay import EditPlan
 from noisespace.core.rows import Rows, fresh_noise
-from noisespace.core.steps import Ancestral
+from noisespace.core.steps import Ancestral, Consistency
 from noisespace.core.transition import check_eta
 from noisespace.editing import EditContext, Editor, keep_outside, latent_masks
 from noisespace.editing.masks import mask_word
@@ -120,7 +120,13 @@ def plan_sample(
     drawn = generators(seeds, "sample")
     start = torch.stack([torch.randn(shape, generator=g, dtype=model.state_dtype) for g in drawn])
     path = start.to(model.device)[None].expand(len(grid) + 1, *start.shape)
-    code = Code(grid, path, Ancestral(eta), info=Info(guidance=w, prompts=tuple(prompts)))
+    if model.renoises and eta:
+        raise InputError(
+            f"samples of {model.name} are noised anew at each step, which leaves eta nothing to "
+            f"say: leave it out, got {eta!r}"
+        )
+    step = Consistency() if model.renoises else Ancestral(eta)
+    code = Code(grid, path, step, info=Info(guidance=w, prompts=tuple(prompts)))
     negatives = negative_prompts(model, negative, len(prompts))
     text, null = embed(model, prompts), embed(model, negatives or [None] * len(prompts))
     record = {

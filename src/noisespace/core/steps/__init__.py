@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from noisespace.core.steps.ancestral import Ancestral as Ancestral
     from noisespace.core.steps.belm import Belm as Belm
+    from noisespace.core.steps.consistency import Consistency as Consistency
     from noisespace.core.steps.edict import Edict as Edict
 
 STEPS = Listing(__name__, "STEPS")

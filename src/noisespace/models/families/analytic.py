@@ -39,11 +39,13 @@ class Mixture:
     factor: ClassVar[int] = 1
     has_text: ClassVar[bool] = True
     has_guidance: ClassVar[bool] = True
+    renoises: ClassVar[bool] = False
     has_null: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {}
     state_dtype: ClassVar[torch.dtype] = torch.float64
     network: ClassVar[None] = None
     speed: ClassVar[Mapping[str, Any]] = {}
+    additions: ClassVar[Mapping[str, Any]] = {}
     alignment_folder: ClassVar[None] = None
     dtype: ClassVar[torch.dtype] = torch.float64
     compute_dtype: ClassVar[torch.dtype] = torch.float64
