@@ -491,3 +491,50 @@ def test_what_does_not_go_together_is_one_sentence():
     pipe.vae = made("sd").vae
     with pytest.raises(InputError, match="16 channels"):
         ns.from_pipeline(pipe)
+
+
+def test_unets_that_want_more_are_refused_by_what_they_want():
+    for option, word in (
+        ({"num_class_embeds": 3}, "class labels"),
+        ({"encoder_hid_dim_type": "ip_image_proj"}, "IP-Adapter"),
+        ({"encoder_hid_dim_type": "text_image_proj"}, "text_image_proj"),
+        ({"addition_embed_type": "image"}, "'image'"),
+    ):
+        pipe = made("sd")
+        pipe.unet.register_to_config(**option)
+        with pytest.raises(InputError, match=word):
+            ns.from_pipeline(pipe)
+    pipe = made("sd")
+    pipe.controlnet = pipe.unet
+    with pytest.raises(InputError, match="ControlNet"):
+        ns.from_pipeline(pipe)
+    pipe = made("flux")
+    pipe.transformer = pipe.vae
+    with pytest.raises(InputError, match="AutoencoderKL"):
+        ns.from_pipeline(pipe)
+    pipe = made("sd3")
+    pipe.text_encoder_3.to("meta")
+    with pytest.raises(InputError, match="on no device"):
+        ns.from_pipeline(pipe)
+    pipe = made("sd3")
+    pipe.text_encoder_2 = None
+    with pytest.raises(InputError, match="text_encoder_2"):
+        ns.from_pipeline(pipe)
+
+
+def test_added_tokens_are_words_and_several_vectors_are_all_read():
+    pipe = made("sd")
+    pipe.load_textual_inversion({"<toy>": torch.randn(1, 32)}, token="<toy>")
+    pipe.load_textual_inversion({"<pair>": torch.randn(2, 32)}, token="<pair>")
+    model = ns.from_pipeline(pipe)
+    for prompt, positions in (("a <toy> on grass", 1), ("a <pair> on grass", 2)):
+        text = model.embed([prompt])
+        words = [word.text for word in words_of(text.tokens[0])]
+        assert words[:2] == ["a", prompt.split()[1]]
+        assert words[-2:] == ["on", "grass"]
+        assert len(words) == 3 + positions
+        expected, _ = pipe.encode_prompt(prompt, "cpu", 1, False)
+        torch.testing.assert_close(text.embedding, expected)
+    code = ns.invert(model, PICTURE, "a <toy> on grass", steps=4, **SIZE)
+    editor = ns.PromptToPrompt(blend=("<toy>", "cat"))
+    assert ns.edit(model, code, "a cat on grass", editor=editor).images

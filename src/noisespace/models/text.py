@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noisespace.core.condition import END, PADDING, START, T5_END, WORD_END
+from noisespace.errors import InputError
 from noisespace.models.exclusive import exclusive
 from noisespace.models.running import in_use
 
@@ -95,6 +96,21 @@ class Encoded(NamedTuple):
     embedding: Tensor
     pooled: Any  # a tensor, None of an encoder that makes none
     read: Tokenized
+
+
+def text_encoder(pipe: Any, number: int = 1, length: int | None = None, layer: int = 1) -> Any:
+    """The first, second or third text encoder of a pipeline, with its tokenizer.
+
+    Raises InputError where the pipeline lacks it.
+    """
+    suffix = "" if number == 1 else f"_{number}"
+    parts = [getattr(pipe, name + suffix, None) for name in ("text_encoder", "tokenizer")]
+    if None in parts:
+        raise InputError(
+            f"the pipeline has no text_encoder{suffix} with its tokenizer, without which its "
+            "prompts are not those it was trained on: load it whole"
+        )
+    return TextEncoder(*parts, length, layer)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from noisespace.core.condition import TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.autoencoder import factor_of
 from noisespace.models.families.unet import check_unet, find_sites, sample_side
-from noisespace.models.text import TextEncoder
+from noisespace.models.text import TextEncoder, text_encoder
 
 POOLED = "pooled"
 
@@ -40,10 +40,7 @@ class StableDiffusionXL:
     @classmethod
     def of(cls, pipe: Any) -> StableDiffusionXL:
         check_unet(pipe.unet)
-        texts = (
-            TextEncoder(pipe.text_encoder, pipe.tokenizer, layer=2),
-            TextEncoder(pipe.text_encoder_2, pipe.tokenizer_2, layer=2),
-        )
+        texts = text_encoder(pipe, layer=2), text_encoder(pipe, 2, layer=2)
         return cls(
             texts, bool(pipe.config.get("force_zeros_for_empty_prompt", True)), factor_of(pipe.vae)
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from noisespace.core.condition import GUIDANCE, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.families.unet import check_unet, find_sites, sample_side
-from noisespace.models.text import TextEncoder
+from noisespace.models.text import TextEncoder, text_encoder
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class StableDiffusion:
     def of(cls, pipe: Any) -> StableDiffusion:
         check_unet(pipe.unet)
         width = pipe.unet.config.time_cond_proj_dim
-        return cls(TextEncoder(pipe.text_encoder, pipe.tokenizer), width)
+        return cls(text_encoder(pipe), width)
 
     @property
     def has_null(self) -> bool:
