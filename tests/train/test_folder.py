@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from noisespace.errors import InputError
-from noisespace.models.loading import MAX_JSON
+from noisespace.models.pipeline_folder import MAX_JSON
 from noisespace.train.folder import read_folder
 from noisespace.train.pixels import square
 from noisespace.train.tables import records

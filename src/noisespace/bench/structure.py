@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from noisespace.bench.lpips import LPIPS
 from noisespace.errors import InputError
-from noisespace.models.loading import check_part, quietly, read_json, where
+from noisespace.models.loading import where
+from noisespace.models.pipeline_folder import check_part, quietly, read_json
 
 SHORTER = 224  # px, the side at which both networks look; the paper's code does so for DINO
 RELU4_3 = 3  # the number of VGG16's relu4_3 among the layers that LPIPS compares

@@ -113,7 +113,7 @@ def models(as_json: o.Json = False) -> None:
 
 def describe(name: str, folder: Path) -> dict[str, Any]:
     """What is known of an embedded model without loading it."""
-    from noisespace.models.loading import read_json
+    from noisespace.models.pipeline_folder import read_json
 
     notes = read_json(folder / "noisespace.json") if (folder / "noisespace.json").is_file() else {}
     bytes_ = sum(f.stat().st_size for f in folder.rglob("*.safetensors"))

@@ -34,8 +34,10 @@ def new_adapter(network: nn.Module | None, rank: int, generator: Generator) -> d
     """
     out = {}
     for name, module in network.named_modules() if network is not None else ():
-        if isinstance(module, nn.Linear) and name.endswith(PROJECTIONS):
-            weight = module.weight
+        # a layer with a LoRA of PEFT is around the one that it had been
+        layer = getattr(module, "base_layer", module)
+        if isinstance(layer, nn.Linear) and name.endswith(PROJECTIONS):
+            weight = layer.weight
             down = torch.randn(rank, weight.shape[1], generator=generator) / rank
             out[f"{name}.down"] = down.to(weight)
             out[f"{name}.up"] = torch.zeros(weight.shape[0], rank).to(weight)

@@ -21,13 +21,12 @@ def clip_tokenizer(padding: str = END) -> Any:
     from transformers import CLIPTokenizer
 
     vocabulary, merges = vocabulary_of_clip()
-    return CLIPTokenizer(
-        vocab=dict(vocabulary), merges=list(merges), pad_token=padding, model_max_length=LENGTH
-    )
+    options: dict[str, Any] = {"pad_token": padding, "model_max_length": LENGTH}
+    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), **options)
 
 
 @cache
-def vocabulary_of_clip() -> tuple[dict[str, int], list[tuple[str, str]]]:
+def vocabulary_of_clip() -> tuple[dict[str, int], list[Any]]:
     """Ids by token: bytes, bytes that end a word, the merged pairs, start and end."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 

@@ -1,11 +1,10 @@
-"""Loading a model folder or Hub id safely: safetensors only, known classes only, no remote code."""
+"""Loading a model by name: embedded, a folder, a single file or a Hub id."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +13,16 @@ from typing import Any
 import torch
 
 from noisespace.errors import InputError
-from noisespace.models.schedules import check_scheduler
+from noisespace.models.additions import Additions, Names
+from noisespace.models.pipeline_folder import (
+    check_folder,
+    load_part,
+    read_json,
+)
+from noisespace.models.weight_file import PICKLES, check_weight_file
 
 EMBEDDED = {name: Path(__file__).parent / "embedded" / name for name in ("scenes", "photos")}
+PREDICTIONS = ("epsilon", "v_prediction")
 DTYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
@@ -35,14 +41,25 @@ def load(
     offload: str | None = None,
     cache: int | None = None,
     tiling: bool = False,
+    lora: Names = (),
+    embedding: Names = (),
+    vae: str | os.PathLike | None = None,
+    prediction: str | None = None,
 ) -> Any:
-    """A model by name ("scenes", "photos"), folder (a diffusers pipeline) or Hub id ("owner/name").
+    """A model by name ("scenes", "photos"), folder (a diffusers pipeline), file or Hub id.
+
+    A file is a .safetensors checkpoint of Stable Diffusion 1.x, 2.x or XL; a Hub id "owner/name".
 
     ``dtype``: "float32" (or what the preset takes), "float64", "bfloat16", "float16" (not on a
     CPU), or "mixed", float32 weights under the device's autocast; ``device``: "auto", "cpu",
     "cuda", "cuda:1", "mps". Speed and memory (docs/performance.md): ``preset`` "fast" or "exact";
     ``compile`` by torch.compile, with CUDA graphs on CUDA; ``offload`` "parts" or "layers" to the
     CPU; ``cache``, deep features kept for so many steps; ``tiling`` of the autoencoder.
+
+    Added to it: ``lora``, files as "FILE" or "FILE:SCALE", fused into the weights; ``embedding``,
+    files of textual inversions, whose tokens prompts may use then ("<file's name>", or as the file
+    names it); ``vae``, an autoencoder's folder, file or Hub id in the place of its own.
+    ``prediction``: "epsilon" or "v_prediction", in the place of what is known of the model.
 
     Raises InputError, in one sentence, for anything that is not a supported pipeline in
     safetensors; no pickle is opened and no code of the folder is run.
@@ -56,26 +73,60 @@ def load(
         raise InputError("float16 does not run on a CPU: use float32 or bfloat16")
     if kind == torch.float64 and place.type == "mps":
         raise InputError("float64 does not run on MPS: use float32, or device cpu")
-    folder = find(str(name))
-    parts = check_folder(folder)
+    added = Additions.of(lora, embedding, vae)
+    if prediction not in (None, *PREDICTIONS):
+        raise InputError(f"prediction must be {' or '.join(PREDICTIONS)}, got {prediction!r}")
+    source = find(str(name), half=kind.itemsize == 2)
+    read = load_file if source.is_file() else load_folder
+    index, loaded = read(source, kind, added.vae, prediction)
+    added.add(index["_class_name"], loaded)
     from noisespace.models.pipeline import from_pipeline
 
-    loaded = {k: load_part(folder, k, named, kind) for k, named in parts.items()}
     for part in loaded.values():
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
     speed.place(loaded, place)
-    notes, alignment = folder / "noisespace.json", folder / "alignment"
+    notes, alignment = source / "noisespace.json", source / "alignment"
     own = read_json(notes).get("defaults", {}) if notes.exists() else {}
-    pipe = SimpleNamespace(config=read_json(folder / "model_index.json"), **loaded)
+    pipe = SimpleNamespace(config=index, **loaded)
     model = from_pipeline(pipe, public_name(str(name)), own)
-    model = replace(model, alignment_folder=alignment if alignment.is_dir() else None)
+    model = replace(
+        model,
+        alignment_folder=alignment if alignment.is_dir() else None,
+        additions=added.record(),
+    )
     return speed.apply(model, place)
 
 
+Read = tuple[Mapping[str, Any], dict[str, Any]]  # a model_index, and the parts by name
+
+
+def load_file(path: Path, dtype: torch.dtype, vae: str | None, prediction: str | None) -> Read:
+    from noisespace.models.single_file import load_single_file
+
+    return load_single_file(path, dtype, vae, prediction)
+
+
+def load_folder(folder: Path, dtype: torch.dtype, vae: str | None, prediction: str | None) -> Read:
+    named = check_folder(folder)
+    own: dict[str, Any] = {}
+    if vae is not None:
+        from noisespace.models.autoencoder_file import load_autoencoder
+
+        if "vae" not in named:
+            raise InputError(f"{folder}: has no autoencoder that vae could stand in for")
+        own["vae"] = load_autoencoder(vae, read_json(folder / "vae" / "config.json"), dtype)
+    parts = {k: own.get(k) or load_part(folder, k, cls, dtype) for k, cls in named.items()}
+    if prediction is not None:
+        if "prediction_type" not in parts["scheduler"].config:
+            raise InputError(f"{folder}: is a flow, for which prediction says nothing")
+        parts["scheduler"].register_to_config(prediction_type=prediction)
+    return read_json(folder / "model_index.json"), parts
+
+
 def public_name(name: str) -> str:
-    """What a record says of a model: a name or Hub id as it is, a folder without its path."""
-    return Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
+    """What a record says of a model: a name or Hub id as it is, a path's last part."""
+    return Path(name).expanduser().resolve().name if Path(name).expanduser().exists() else name
 
 
 def where(device: str) -> torch.device:
@@ -102,27 +153,24 @@ def precision(dtype: str | torch.dtype) -> torch.dtype:
     return kind
 
 
-def find(name: str) -> Path:
-    """The folder of a model, downloaded where it is a Hub id (no pickles, no code)."""
+def find(name: str, half: bool = False) -> Path:
+    """The folder or file of a model, downloaded where it is a Hub id (no pickles, no code).
+
+    ``half``: whether weights in 16 bits will do.
+    """
     if name in EMBEDDED:
         return EMBEDDED[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise InputError(f"{name}: is a file; expected the folder of a diffusers pipeline")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or path.suffix.lower() in (".safetensors", ".gguf", *PICKLES):
+        return check_weight_file(path)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         known = ", ".join(EMBEDDED)
         raise InputError(
             f"model {name!r} is not known: expected {known}, a folder with a diffusers pipeline, "
-            "or a Hub id such as owner/name"
+            "a .safetensors file, or a Hub id such as owner/name"
         )
-    from huggingface_hub import snapshot_download
+    from noisespace.models.hub import fetch
 
-    try:
-        return Path(snapshot_download(name, allow_patterns=FILES))
-    except Exception as error:  # the Hub's client raises a dozen kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"model {name!r} is no folder here and could not be fetched from the Hub: {reason}"
-        ) from None
+    return fetch(name, half)

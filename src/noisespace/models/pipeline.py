@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from noisespace.core.condition import START
 from noisespace.errors import InputError
 from noisespace.models.diffusion import DiffusionModel
 from noisespace.models.families import family_of, network_part
@@ -19,10 +20,15 @@ SAMPLED = 4096  # values a tensor that a fingerprint looks at
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
-def fingerprint(parts: Mapping[str, nn.Module], scheduler: Mapping[str, Any]) -> str:
+def fingerprint(
+    parts: Mapping[str, nn.Module],
+    scheduler: Mapping[str, Any],
+    tokens: Mapping[str, torch.Tensor] | None = None,
+) -> str:
     """A hash of configurations and weights that does not depend on the dtype they were loaded in.
 
     Values are rounded to bfloat16 and sampled with a stride: changing a layer changes it.
+    ``tokens``: the vectors of tokens that were added, which are too few to be sampled.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps(scheduler, sort_keys=True, default=str).encode())
@@ -35,7 +41,25 @@ def fingerprint(parts: Mapping[str, nn.Module], scheduler: Mapping[str, Any]) ->
         for key, layer in module.named_modules():
             if hasattr(layer, "lora_A"):
                 digest.update(f"{name}.{key} {adapters_of(layer)}".encode())
+    for token, vector in sorted((tokens or {}).items()):
+        digest.update(token.encode())
+        digest.update(vector.detach().to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
+
+
+def added_tokens(pipe: Any) -> dict[str, torch.Tensor]:
+    """The vectors of tokens that CLIP's tokenizers were given later (textual inversions)."""
+    out = {}
+    for part in ENCODERS:
+        encoder = getattr(pipe, part, None)
+        tokenizer = getattr(pipe, part.replace("text_encoder", "tokenizer"), None)
+        if encoder is None or getattr(tokenizer, "bos_token", None) != START:
+            continue
+        table = encoder.get_input_embeddings().weight
+        for token, number in tokenizer.added_tokens_encoder.items():
+            if token not in tokenizer.all_special_tokens:
+                out[f"{part} {token}"] = table[number]
+    return out
 
 
 def adapters_of(layer: Any) -> dict[str, float]:
@@ -83,7 +107,7 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
         schedule,
         name=name,
         defaults={**family.defaults, **(defaults or {})},
-        fingerprint=fingerprint(parts, schedule.config),
+        fingerprint=fingerprint(parts, schedule.config, added_tokens(pipe)),
     )
     if model.vae is not None and model.channels != model.vae.config.latent_channels:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Files of weights, looked at before anything opens them: their suffix, their header, their kind."""
+"""Files of weights, looked at before anything opens them: suffix, header, and what they hold."""
 
 from __future__ import annotations
 

@@ -136,12 +136,13 @@ def source_record(code: Code) -> dict[str, Any]:
 
 
 def model_record(model: Model) -> dict[str, Any]:
-    """Which model, and what of its speed-ups can move a result."""
+    """Which model, what was added to it, and what of its speed-ups can move a result."""
     return {
         "name": model.name,
         "fingerprint": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
         **model.speed,
+        **model.additions,
     }
 
 

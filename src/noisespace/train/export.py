@@ -15,8 +15,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from noisespace.models.loading import hush
 from noisespace.models.pipeline import networks_of
+from noisespace.models.pipeline_folder import hush
 from noisespace.train.diffusion import SCHEDULE
 
 Tell = Callable[[int], None]  # so many pictures more

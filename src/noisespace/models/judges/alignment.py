@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from noisespace.errors import InputError
-from noisespace.models.loading import EMBEDDED, check_part, find, quietly, read_json, where
+from noisespace.models.loading import EMBEDDED, find, where
+from noisespace.models.pipeline_folder import check_part, quietly, read_json
 from noisespace.models.text import tokenize
 
 CLASSES = ("CLIPModel", "VisionTextDualEncoderModel")

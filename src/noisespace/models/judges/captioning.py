@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from noisespace.errors import InputError
 from noisespace.models.judges.alignment import CLIP_MEAN, CLIP_STD, Alignment, alignment_of
-from noisespace.models.loading import check_part, find, quietly, read_json, where
+from noisespace.models.loading import find, where
+from noisespace.models.pipeline_folder import check_part, quietly, read_json
 from noisespace.pictures.describe import describe
 
 Captioner = Callable[[Tensor], list[str]]  # pixels (b, 3, h, w) in [-1, 1] -> captions
