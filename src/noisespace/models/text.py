@@ -104,13 +104,15 @@ def text_encoder(pipe: Any, number: int = 1, length: int | None = None, layer: i
     Raises InputError where the pipeline lacks it.
     """
     suffix = "" if number == 1 else f"_{number}"
-    parts = [getattr(pipe, name + suffix, None) for name in ("text_encoder", "tokenizer")]
-    if None in parts:
+    encoder, tokenizer = (
+        getattr(pipe, name + suffix, None) for name in ("text_encoder", "tokenizer")
+    )
+    if encoder is None or tokenizer is None:
         raise InputError(
             f"the pipeline has no text_encoder{suffix} with its tokenizer, without which its "
             "prompts are not those it was trained on: load it whole"
         )
-    return TextEncoder(*parts, length, layer)
+    return TextEncoder(encoder, tokenizer, length, layer)
 
 
 @dataclass(frozen=True)

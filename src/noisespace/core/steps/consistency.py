@@ -21,9 +21,15 @@ class Consistency:
     every level that such a model is told it is its x0, to 7e-6 of x.
     """
 
-    eta: ClassVar[float] = 1.0
-    correct: ClassVar[Correct] = "none"
     keeps: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def eta(self) -> float:
+        return 1.0
+
+    @property
+    def correct(self) -> Correct:
+        return "none"
 
     def start(self, code: Code, rows: Rows) -> State:
         return first_state(code, rows)

@@ -13,7 +13,7 @@ from noisespace.core.condition import GUIDANCE, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.families.joint_attention import sites_of
 from noisespace.models.families.sd3 import POOLED, length_of
-from noisespace.models.text import TextEncoder
+from noisespace.models.text import TextEncoder, text_encoder
 
 LENGTH = 512  # tokens of T5 that its pipeline reads
 SIDE = 128  # latents of a picture, which its configuration does not say
@@ -35,8 +35,8 @@ class Flux:
     @classmethod
     def of(cls, pipe: Any) -> Flux:
         return cls(
-            TextEncoder(pipe.text_encoder, pipe.tokenizer),
-            TextEncoder(pipe.text_encoder_2, pipe.tokenizer_2, length_of(pipe.tokenizer_2, LENGTH)),
+            text_encoder(pipe),
+            text_encoder(pipe, 2, length_of(pipe.tokenizer_2, LENGTH)),
             bool(pipe.transformer.config.guidance_embeds),
         )
 

@@ -14,7 +14,7 @@ from noisespace.core.condition import PADDING, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.errors import InputError
 from noisespace.models.families.joint_attention import sites_of
-from noisespace.models.text import TextEncoder
+from noisespace.models.text import TextEncoder, text_encoder
 
 POOLED = "pooled"
 LENGTH = 256  # tokens of T5 that its pipeline reads
@@ -40,15 +40,11 @@ class StableDiffusion3:
 
     @classmethod
     def of(cls, pipe: Any) -> StableDiffusion3:
-        clips = (
-            TextEncoder(pipe.text_encoder, pipe.tokenizer, layer=2),
-            TextEncoder(pipe.text_encoder_2, pipe.tokenizer_2, pipe.tokenizer.model_max_length, 2),
-        )
+        first = text_encoder(pipe, layer=2)
+        clips = first, text_encoder(pipe, 2, first.tokenizer.model_max_length, layer=2)
         t5 = None
         if pipe.text_encoder_3 is not None:
-            t5 = TextEncoder(
-                pipe.text_encoder_3, pipe.tokenizer_3, length_of(pipe.tokenizer_3, LENGTH)
-            )
+            t5 = text_encoder(pipe, 3, length_of(pipe.tokenizer_3, LENGTH))
         return cls(clips, t5, pipe.transformer.config.joint_attention_dim)
 
     def channels(self, network: Any) -> int:
