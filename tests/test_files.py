@@ -12,7 +12,7 @@ import noisespace as ns
 from noisespace.errors import InputError
 from noisespace.models.clip_tokenizer import clip_tokenizer
 from single_files import autoencoder, original_layout, original_vae, twin
-from tiny import tiny_pixels, tiny_sd
+from tiny import tiny_flux, tiny_pixels, tiny_sd
 
 FAMILIES = ("sd15", "sd2", "sdxl")
 
@@ -484,3 +484,188 @@ def test_an_embedding_of_another_model_is_one_sentence(folder, tmp_path):
         save_file(tensors, tmp_path / f"{name}.safetensors")
         with pytest.raises(InputError, match=word):
             ns.load(folder, embedding=tmp_path / f"{name}.safetensors")
+
+
+# folders and repositories
+
+
+@pytest.mark.parametrize("kind", ["Flux2Pipeline", "QwenImagePipeline", "ZImagePipeline"])
+def test_pipelines_that_are_known_but_not_supported_yet(kind, folder, tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    with pytest.raises(InputError, match=f"{kind} is known, but not supported yet: "):
+        ns.load(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["text_encoder_2", "tokenizer_2", "vae"])
+def test_a_pipeline_without_a_part_says_which(part, tmp_path):
+    tiny_flux().save_pretrained(tmp_path, safe_serialization=True)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, part: [None, None]}))
+    with pytest.raises(InputError, match=f"{part} is missing"):
+        ns.load(tmp_path)
+
+
+class Hub:
+    """The Hub's client over a folder: what was fetched, and what it raises."""
+
+    def __init__(self, monkeypatch, root, more=(), refused=None):
+        self.root, self.more, self.refused, self.fetched = root, more, refused, []
+        for name in ("list_repo_files", "hf_hub_download", "snapshot_download"):
+            monkeypatch.setattr(f"huggingface_hub.{name}", getattr(self, name))
+
+    def list_repo_files(self, name):
+        if self.refused:
+            raise self.refused
+        files = [f.relative_to(self.root).as_posix() for f in self.root.rglob("*") if f.is_file()]
+        return [*sorted(files), *self.more]
+
+    def hf_hub_download(self, name, file):
+        return str(self.root / file)
+
+    def snapshot_download(self, name, allow_patterns=None, local_files_only=False):
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        if local_files_only and self.root is None:
+            raise LocalEntryNotFoundError("nothing in the cache")
+        self.fetched = allow_patterns
+        return str(self.root)
+
+
+MORE = [
+    "README.md",
+    "v1-5-pruned.safetensors",
+    "safety_checker/model.safetensors",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+    "text_encoder/model.fp16.safetensors",
+    "text_encoder/pytorch_model.bin",
+    "text_encoder_2/model.safetensors",
+    "vae/custom.py",
+]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_of_a_repository_only_what_is_needed_is_fetched(half, folder, monkeypatch):
+    from noisespace.models.loading import find
+
+    hub = Hub(monkeypatch, folder, MORE)
+    assert find("owner/name", half) == folder
+    fetched = [file for file in hub.fetched if file.endswith(".safetensors")]
+    variant = ".fp16" if half else ""
+    assert sorted(fetched) == [
+        f"text_encoder/model{variant}.safetensors",
+        f"unet/diffusion_pytorch_model{variant}.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    ]
+    configs = {"model_index.json", "unet/config.json", "scheduler/scheduler_config.json"}
+    assert configs < set(hub.fetched)
+    assert all(file.endswith((".json", ".txt", ".safetensors")) for file in hub.fetched)
+
+
+def test_of_a_repository_of_one_model_the_top_is_fetched(tmp_path, monkeypatch):
+    from noisespace.models.loading import find
+
+    more = [
+        "config.json",
+        "vocab.txt",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "a/model.safetensors",
+    ]
+    hub = Hub(monkeypatch, tmp_path, more)
+    find("owner/name")
+    assert hub.fetched == ["config.json", "vocab.txt", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        (["sd.safetensors", "sd.ckpt"], r"download one \(sd.safetensors\)"),
+        (["pytorch_model.bin"], "only as pickles"),
+        (["README.md"], "no weights"),
+    ],
+)
+def test_a_repository_without_weights_to_fetch_says_why(more, word, tmp_path, monkeypatch):
+    Hub(monkeypatch, tmp_path, more)
+    with pytest.raises(InputError, match=word):
+        ns.load("owner/name")
+
+
+def test_an_unsupported_pipeline_is_refused_before_its_weights_are_fetched(tmp_path, monkeypatch):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "WanPipeline"}))
+    hub = Hub(monkeypatch, tmp_path, ["transformer/diffusion_pytorch_model.safetensors"])
+    with pytest.raises(InputError, match="videos"):
+        ns.load("owner/name")
+    assert hub.fetched == []
+
+
+def test_without_the_hub_the_cache_is_used(folder, monkeypatch):
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    hub = Hub(monkeypatch, folder, refused=OfflineModeIsEnabled("HF_HUB_OFFLINE is set"))
+    assert ns.load("owner/name").name == "owner/name"
+    hub.root = None
+    with pytest.raises(InputError, match="could not be fetched from the Hub: HF_HUB_OFFLINE"):
+        ns.load("owner/name")
+
+
+def refusal(kind, status):
+    import httpx
+
+    request = httpx.Request("GET", "https://huggingface.co")
+    return kind("refused", response=httpx.Response(status, request=request))
+
+
+def test_gated_and_unknown_repositories_say_what_to_do(folder, monkeypatch):
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    for error, word in (
+        (refusal(GatedRepoError, 403), "accept its licence"),
+        (refusal(HfHubHTTPError, 401), "HF_TOKEN"),
+        (refusal(HfHubHTTPError, 403), "hf auth login"),
+        (refusal(RepositoryNotFoundError, 401), "check the name"),
+    ):
+        Hub(monkeypatch, folder, refused=error)
+        with pytest.raises(InputError, match=word) as caught:
+            ns.load("owner/name")
+        assert "\n" not in str(caught.value)
+
+
+# the command line
+
+
+def test_the_command_line_takes_them(folder, tmp_path):
+    from typer.testing import CliRunner
+
+    from noisespace.cli import app
+
+    lora, token = tmp_path / "style.safetensors", tmp_path / "odd.safetensors"
+    save_file(lora_of(tiny_sd()), lora)
+    embedding("three vectors", token)
+    tiny_sd(seed=3).vae.save_pretrained(tmp_path / "sharp", safe_serialization=True)
+    given = ["--lora", f"{lora}:0.5", "--embedding", str(token), "--vae", str(tmp_path / "sharp")]
+    out = tmp_path / "out.png"
+    command = ["sample", "a <odd> cat", "--out", str(out), "--model", str(folder), "--steps", "2"]
+    done = CliRunner().invoke(app, [*command, *given, "--prediction", "v_prediction"])
+    assert done.exit_code == 0, done.output
+    used = json.loads(out.with_suffix(".json").read_text())["pictures"][0]["record"]["model"]
+    assert used["lora"] == ["style.safetensors:0.5"]
+    assert (used["embedding"], used["vae"]) == (["odd.safetensors"], "sharp")
+    assert "lora style.safetensors:0.5; embedding odd.safetensors; vae sharp" in done.output
+    done = CliRunner().invoke(app, [*command, "--force", "--lora", "style.ckpt"])
+    assert done.exit_code == 2
+    assert "pickles" in done.output
+
+
+def test_nothing_new_is_imported_before_it_is_needed():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, noisespace.cli; noisespace.cli.app; print([m for m in %r if m in sys.modules])"
+    )
+    names = ["peft", "diffusers", "huggingface_hub", "noisespace.models.lora"]
+    done = subprocess.run([sys.executable, "-c", code % names], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

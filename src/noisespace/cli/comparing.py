@@ -47,6 +47,10 @@ def compare(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    lora: o.Lora = None,
+    embedding: o.Embedding = None,
+    vae: o.Vae = None,
+    prediction: o.Prediction = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -66,7 +70,10 @@ def compare(
     for _, how in methods:
         o.check_early(how, steps, (guidance, source_guidance), [seed])
     speed = {"preset": preset, "compile": compiled, "offload": offload}
-    loaded = o.load_model(model, dtype, device, **speed, cache=cache, tiling=tiling)
+    speed |= {"cache": cache, "tiling": tiling}
+    added = {"lora": lora or (), "embedding": embedding or ()}
+    added |= {"vae": vae, "prediction": prediction}
+    loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     for _, how in methods:
         check_method(how, loaded.grid(steps or method_defaults(loaded, how).steps))

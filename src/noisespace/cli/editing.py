@@ -73,6 +73,10 @@ def edit(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    lora: o.Lora = None,
+    embedding: o.Embedding = None,
+    vae: o.Vae = None,
+    prediction: o.Prediction = None,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Also write a labelled contact sheet (PNG).")
     ] = None,
@@ -115,7 +119,9 @@ def edit(
     o.check_early(how, steps, (guidance, source_guidance), numbers)
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    loaded = o.load_model(model, dtype, device, **speed)
+    added = {"lora": lora or (), "embedding": embedding or ()}
+    added |= {"vae": vae, "prediction": prediction}
+    loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     from noisespace.planning.settings import negative_prompts
 

@@ -42,6 +42,10 @@ def invert(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    lora: o.Lora = None,
+    embedding: o.Embedding = None,
+    vae: o.Vae = None,
+    prediction: o.Prediction = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -56,7 +60,9 @@ def invert(
     o.check_early(how, steps, (source_guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    loaded = o.load_model(model, dtype, device, **speed)
+    added = {"lora": lora or (), "embedding": embedding or ()}
+    added |= {"vae": vae, "prediction": prediction}
+    loaded = o.load_model(model, dtype, device, **speed, **added)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     settings["checkpoint"] = checkpoint
     words = words_of(loaded, pixels, source, captioner, working)
@@ -100,6 +106,10 @@ def reconstruct(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    lora: o.Lora = None,
+    embedding: o.Embedding = None,
+    vae: o.Vae = None,
+    prediction: o.Prediction = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -127,7 +137,9 @@ def reconstruct(
     o.check_early(how, steps, (guidance, source_guidance), [seed])
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    loaded = o.load_model(model, dtype, device, **speed)
+    added = {"lora": lora or (), "embedding": embedding or ()}
+    added |= {"vae": vae, "prediction": prediction}
+    loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:
         settings = {"steps": steps, "guidance": source_guidance, "size": working}

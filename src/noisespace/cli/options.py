@@ -32,7 +32,11 @@ Method = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", help='"scenes" (embedded), a pipeline folder or a Hub id.')
+    str,
+    typer.Option(
+        "--model",
+        help='"scenes" (embedded), a pipeline folder, a .safetensors checkpoint or a Hub id.',
+    ),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the whole grid.")]
 Guidance = Annotated[float | None, typer.Option("--guidance", help="w of the edit.")]
@@ -76,6 +80,25 @@ Cache = Annotated[
 Tiling = Annotated[
     bool, typer.Option("--tiling", help="The autoencoder in tiles: large pictures in less memory.")
 ]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option("--lora", help="A LoRA's FILE or FILE:SCALE (.safetensors), fused; repeat."),
+]
+Embedding = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding",
+        help="A textual inversion's FILE (.safetensors), in prompts as <FILE's name>; repeat.",
+    ),
+]
+Vae = Annotated[
+    str | None,
+    typer.Option("--vae", help="Another autoencoder: a folder, a .safetensors file or a Hub id."),
+]
+Prediction = Annotated[
+    str | None,
+    typer.Option("--prediction", help="What the network predicts: epsilon or v_prediction."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 Editor = Annotated[
@@ -109,17 +132,22 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     return numbers[0] if len(numbers) == 1 else (numbers[1], numbers[0])
 
 
-def load_model(name: str, dtype: str, device: str, **speed: Any) -> Any:
-    """The model, and a line that names it. ``speed``: what docs/performance.md has of ``load``."""
+def load_model(name: str, dtype: str, device: str, **options: Any) -> Any:
+    """The model, and a line that names it. ``options``: what else ``load`` takes."""
     from noisespace.models.loading import load
 
-    model = load(name, dtype, device, **speed)
+    model = load(name, dtype, device, **options)
     begun()
     kind = str(model.dtype).removeprefix("torch.") + " in autocast" * (dtype == "mixed")
-    asked = [name if v is True else f"{name} {v}" for name, v in speed.items() if v]
+    given = {**options, **model.additions}
+    asked = [name if v is True else f"{name} {words(v)}" for name, v in given.items() if v]
     told = f"model: {model.name} ({model.fingerprint[:12]}), {kind} on {model.device}"
     say("; ".join([told, *asked]))
     return model
+
+
+def words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def read_image(path: Path) -> Any:

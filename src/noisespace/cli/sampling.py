@@ -31,6 +31,10 @@ def sample(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    lora: o.Lora = None,
+    embedding: o.Embedding = None,
+    vae: o.Vae = None,
+    prediction: o.Prediction = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -53,7 +57,9 @@ def sample(
     o.check_early(DDIM(), steps, (guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    loaded = o.load_model(model, dtype, device, **speed)
+    added = {"lora": lora or (), "embedding": embedding or ()}
+    added |= {"vae": vae, "prediction": prediction}
+    loaded = o.load_model(model, dtype, device, **speed, **added)
     prompts = prompt * seeds
     numbers = [seed + i for i in range(seeds) for _ in prompt]
     settings = {"steps": steps, "guidance": guidance, "eta": eta, "size": working}
