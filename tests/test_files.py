@@ -3,14 +3,20 @@
 import json
 import socket
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
+import diffusers
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 import noisespace as ns
+from noisespace.core.condition import END
 from noisespace.errors import InputError
 from noisespace.models.clip_tokenizer import clip_tokenizer
+from noisespace.models.single_file import CONFIGS, family_of_file, sized
 from single_files import autoencoder, original_layout, original_vae, twin
 from tiny import tiny_flux, tiny_pixels, tiny_sd
 
@@ -36,8 +42,15 @@ def twins():
 @pytest.fixture(scope="module")
 def files(twins, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
+    beside = {  # what real files have that nobody reads
+        "sd15": "cond_stage_model.transformer.text_model.embeddings.position_ids",
+        "sd2": "cond_stage_model.model.logit_scale",
+        "sdxl": "conditioner.embedders.1.model.logit_scale",
+    }
     for family, pipe in twins.items():
-        save_file(original_layout(pipe), folder / f"{family}.safetensors")
+        idle = {"alphas_cumprod": torch.ones(9), "model_ema.decay": torch.ones(1)}
+        idle[beside[family]] = torch.arange(77)
+        save_file({**original_layout(pipe), **idle}, folder / f"{family}.safetensors")
     return folder
 
 
@@ -93,20 +106,37 @@ def test_a_single_file_is_its_pipeline(family, files, twins):
     assert torch.equal(model.grid(10).timesteps, expected.grid(10).timesteps)
 
 
-def test_the_configs_are_those_of_the_real_models():
-    from accelerate import init_empty_weights
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+PARAMETERS = {  # published: network, autoencoder, text encoders
+    "sd15": [859_520_964, 83_653_863, 123_060_480],
+    "sd2": [865_910_724, 83_653_863, 340_387_840],
+    "sdxl": [2_567_463_684, 83_653_863, 123_060_480, 694_659_840],
+}
 
-    from noisespace.models.single_file import CONFIGS
 
-    weights = {"sd15": 859_520_964, "sd2": 865_910_724, "sdxl": 2_567_463_684}
-    for family, count in weights.items():
-        settings = json.loads((CONFIGS / f"{family}.json").read_text())
-        with init_empty_weights():
-            unet = UNet2DConditionModel.from_config(settings["unet"])
-            vae = AutoencoderKL.from_config(settings["vae"])
-        assert sum(p.numel() for p in unet.parameters()) == count
-        assert sum(p.numel() for p in vae.parameters()) == 83_653_863
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_real_models_are_read_from_their_shapes(family):
+    """On no device: the names and shapes of a real file lead to the published config."""
+    settings = json.loads((CONFIGS / f"{family}.json").read_text())
+    parts = {}
+    with torch.device("meta"):
+        for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+            if part in settings:
+                library, name = settings["model_index"][part]
+                cls = getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
+                config = settings[part]
+                if library == "transformers":
+                    config = cls.config_class.from_dict(config)
+                parts[part] = cls(config) if library == "transformers" else cls.from_config(config)
+    assert [sum(p.numel() for p in m.parameters()) for m in parts.values()] == PARAMETERS[family]
+    pipe = SimpleNamespace(**parts, tokenizer=clip_tokenizer("!" if family == "sd2" else END))
+    shapes = {key: tuple(tensor.shape) for key, tensor in original_layout(pipe).items()}
+    if family == "sd2":  # the file's last layer is never read
+        last = "cond_stage_model.model.transformer.resblocks.22."
+        more = {k.replace(".22.", ".23."): v for k, v in shapes.items() if k.startswith(last)}
+        shapes |= {**more, "cond_stage_model.model.text_projection": (1024, 512)}
+    assert family_of_file(Path("a.safetensors"), shapes) == family
+    for part, config in sized(settings, family, shapes, "a.safetensors").items():
+        assert config == settings[part], part
 
 
 def test_stable_diffusion_2_does_not_tell_its_prediction(files, tmp_path):
@@ -120,6 +150,14 @@ def test_stable_diffusion_2_does_not_tell_its_prediction(files, tmp_path):
     told = tmp_path / "told.safetensors"
     save_file(load_file(path), told, metadata={"modelspec.prediction_type": "epsilon"})
     assert ns.load(told).schedule.kind == "epsilon"
+
+
+def test_a_file_of_sdxl_that_tells_its_prediction(files, tmp_path):
+    weights = load_file(files / "sdxl.safetensors")
+    told = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    save_file({**weights, **told}, tmp_path / "v.safetensors")
+    schedule = ns.load(tmp_path / "v.safetensors").schedule
+    assert (schedule.kind, schedule.config["rescale_betas_zero_snr"]) == ("v_prediction", True)
 
 
 def test_prediction_is_an_option_of_every_model(folder):

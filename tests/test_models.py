@@ -148,16 +148,3 @@ def test_the_scheduler_is_read_not_run(folder):
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     scheduler.set_timesteps(10)
     assert model.grid(10).timesteps[:-1].long().tolist() == scheduler.timesteps.tolist()
-
-
-def test_a_repository_is_fetched_once_whether_pipeline_or_single_model():
-    from huggingface_hub.utils import filter_repo_objects
-
-    from noisespace.models.loading import FILES
-
-    parts = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
-    parts += ["tokenizer/merges.txt", "text_encoder/model-00001-of-00002.safetensors"]
-    single = ["config.json", "preprocessor_config.json", "vocab.txt", "model.safetensors"]
-    never = ["v1-5-pruned-emaonly.safetensors", "pytorch_model.bin", "unet/model.ckpt", "run.py"]
-    kept = list(filter_repo_objects([*parts, *single, *never], allow_patterns=FILES))
-    assert kept == [*parts, *single]

@@ -36,6 +36,8 @@ def load_autoencoder(name: str, own: Mapping[str, Any], dtype: torch.dtype) -> A
     from noisespace.models.loading import find
 
     place = find(name)
+    if (place / "vae").is_dir():  # a whole pipeline's
+        place = place / "vae"
     if place.is_file():
         shapes, _ = header_of(check_weight_file(place))
         widths = autoencoder_widths(shapes)

@@ -55,6 +55,8 @@ def load_single_file(
     settings = read_json(CONFIGS / f"{family}.json")
     settings |= sized(settings, family, shapes, path.name)
     choose_prediction(settings, family, prediction or told_prediction(shapes, notes), path.name)
+    if "ztsnr" in shapes:  # an empty tensor, as "v_pred": its last level holds no signal
+        settings["scheduler"]["rescale_betas_zero_snr"] = True
     if not vae and f"{VAE}decoder.conv_in.weight" not in shapes:
         raise InputError(f"{path.name}: has no autoencoder; give one with vae (--vae)")
     index = settings["model_index"]
