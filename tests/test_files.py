@@ -173,7 +173,9 @@ def test_a_file_in_half_precision_loads_as_asked(files, tmp_path):
     assert ns.load(tmp_path / "half.safetensors").dtype == torch.float32
 
 
-@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".pth", ".bin", ".pkl", ".gguf", ".zip", ""])
+@pytest.mark.parametrize(
+    "suffix", [".ckpt", ".pt", ".pth", ".bin", ".pkl", ".gguf", ".SAFETENSORS", ""]
+)
 def test_other_files_are_refused_unopened(suffix, tmp_path, monkeypatch):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(b"anything")
@@ -409,6 +411,12 @@ def test_a_lora_of_another_model_is_one_sentence(folder, tmp_path):
     save_file({"emb_params": torch.zeros(1, 32)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="holds no LoRA, but an embedding"):
         ns.load(folder, lora=tmp_path / "other.safetensors")
+    hada = {"lora_unet_mid_block_attentions_0_proj_in.hada_w1_a": torch.zeros(2, 2)}
+    dora = {"unet.mid_block.attentions.0.proj_in.dora_scale": torch.zeros(2), **lora}
+    for word, tensors in {"a LyCORIS": hada, "a DoRA": dora}.items():
+        save_file(tensors, tmp_path / "other.safetensors")
+        with pytest.raises(InputError, match=f"holds no LoRA, but {word}"):
+            ns.load(folder, lora=tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="finite"):
         ns.load(folder, lora=f"{path}:nan")
     tiny_pixels().save_pretrained(tmp_path / "pixels", safe_serialization=True)
@@ -513,7 +521,11 @@ def test_an_embedding_changes_the_fingerprint_by_its_numbers(folder, tmp_path):
 def test_an_embedding_of_another_model_is_one_sentence(folder, tmp_path):
     bad = {
         "wide": ({"emb_params": torch.zeros(1, 768)}, "768 numbers"),
-        "two": ({"clip_l": torch.zeros(1, 32), "clip_g": torch.zeros(1, 32)}, "2 CLIP"),
+        "two": (
+            {"clip_l": torch.zeros(1, 32), "clip_g": torch.zeros(1, 32)},
+            "vectors for text_encoder and text_encoder_2, this",
+        ),
+        "second": ({"clip_g": torch.zeros(1, 32)}, "vectors for text_encoder_2, this"),
         "flat": ({"emb_params": torch.zeros(1, 2, 32)}, "another shape"),
         "none": ({"a": torch.zeros(2), "lora_b": torch.zeros(2)}, "but a LoRA"),
         "known": ({"cat</w>": torch.zeros(32)}, "already"),

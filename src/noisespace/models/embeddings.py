@@ -27,8 +27,9 @@ def add_embedding(parts: Mapping[str, Any], path: Path) -> str:
     readers = [name for name in ENCODERS.values() if is_clip(parts, name)]
     if sorted(vectors) != sorted(readers):
         raise InputError(
-            f"{path.name}: is made for {len(vectors)} CLIP text encoder(s), this model has "
-            f"{len(readers)}; an embedding goes with the base model that it was made for"
+            f"{path.name}: has vectors for {' and '.join(vectors)}, this model's CLIPs are "
+            f"{' and '.join(readers) or 'none'}; an embedding goes with the base model that it was "
+            "made for"
         )
     for name, rows in vectors.items():
         width = parts[name].get_input_embeddings().weight.shape[1]
@@ -65,7 +66,7 @@ def read_embedding(path: Path) -> tuple[str, dict[str, Tensor]]:
 
     shapes, _ = header_of(check_weight_file(path))
     token, names = f"<{'-'.join(path.stem.split())}>", list(shapes)
-    if set(names) == set(ENCODERS):
+    if names and set(names) <= set(ENCODERS):
         where = {key: ENCODERS[key] for key in names}
     elif len(names) == 1:
         where = {names[0]: "text_encoder"}

@@ -48,7 +48,7 @@ def load_one(pipe: Any, path: Path) -> None:
 
     shapes, _ = header_of(path)
     pairs = sum(bool(DOWN.search(key)) for key in shapes)
-    if not pairs:
+    if not pairs or any("dora_scale" in key for key in shapes):
         raise InputError(f"{path.name}: holds no LoRA, but {kind_of_file(shapes)}")
     weights = load_file(path)
     try:

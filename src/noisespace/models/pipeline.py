@@ -52,7 +52,7 @@ def added_tokens(pipe: Any) -> dict[str, torch.Tensor]:
     out = {}
     for part in ENCODERS:
         encoder = getattr(pipe, part, None)
-        tokenizer = getattr(pipe, part.replace("text_encoder", "tokenizer"), None)
+        tokenizer: Any = getattr(pipe, part.replace("text_encoder", "tokenizer"), None)
         if encoder is None or getattr(tokenizer, "bos_token", None) != START:
             continue
         table = encoder.get_input_embeddings().weight

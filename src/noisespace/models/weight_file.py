@@ -12,7 +12,9 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 Shapes = Mapping[str, tuple[int, ...]]
 # What a file holds, by names of tensors that only it has; the first that fits is it
 KINDS = {
-    r"lora_|\.lora\.|\.lora_[AB]\.|hada_w|lokr_w": "a LoRA: add it to a model with lora (--lora)",
+    r"hada_w|lokr_w": "a LyCORIS (LoHa or LoKr), which is not supported",
+    r"dora_scale": "a DoRA, whose scales diffusers leaves out, and which is not supported",
+    r"lora_|\.lora\.|\.lora_[AB]\.": "a LoRA: add it to a model with lora (--lora)",
     r"^(emb_params|clip_[lg])$": "an embedding: add it to a model with embedding (--embedding)",
     r"double_stream_modulation": "a FLUX.2 network, which is not supported yet",
     r"double_blocks\.": "a Flux network: use the folder of its diffusers pipeline",
@@ -41,8 +43,10 @@ def check_weight_file(path: Path) -> Path:
         )
     if suffix == ".gguf":
         raise InputError(f"{path.name}: .gguf is not supported; use the model as .safetensors")
-    if suffix != ".safetensors":
-        raise InputError(f"{path.name}: expected a .safetensors file, got the suffix {suffix!r}")
+    if path.suffix != ".safetensors":
+        raise InputError(
+            f"{path.name}: expected a .safetensors file, got the suffix {path.suffix!r}"
+        )
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     return path
