@@ -27,7 +27,7 @@ def add_embedding(parts: Mapping[str, Any], path: Path) -> str:
     readers = [name for name in ENCODERS.values() if is_clip(parts, name)]
     if sorted(vectors) != sorted(readers):
         raise InputError(
-            f"{path.name}: has vectors for {' and '.join(vectors)}, this model's CLIPs are "
+            f"{path.name}: has vectors for {' and '.join(sorted(vectors))}, this model's CLIPs are "
             f"{' and '.join(readers) or 'none'}; an embedding goes with the base model that it was "
             "made for"
         )
