@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from noisespace.errors import InputError
-from noisespace.models.pipeline_folder import quietly
+from noisespace.models.pipeline_folder import hush, quietly
 from noisespace.models.weight_file import header_of, kind_of_file
 
 DOWN = re.compile(r"\.(lora_down|lora_A|lora\.down|down)(\.\w+)?\.weight$")
@@ -28,6 +28,7 @@ def fuse(kind: str, parts: Mapping[str, Any], files: Sequence[tuple[Path, float]
 
     Raises InputError for a file that is made for another network, in whole or in part.
     """
+    hush()
     import diffusers
 
     cls = getattr(diffusers, kind)

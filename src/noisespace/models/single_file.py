@@ -21,7 +21,7 @@ from noisespace.core.condition import END
 from noisespace.errors import InputError
 from noisespace.models.autoencoder_file import autoencoder_widths, load_autoencoder
 from noisespace.models.clip_tokenizer import clip_tokenizer
-from noisespace.models.pipeline_folder import PIPELINES, quietly, read_json
+from noisespace.models.pipeline_folder import PIPELINES, hush, quietly, read_json
 from noisespace.models.weight_file import Shapes, check_weight_file, header_of, kind_of_file
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -66,6 +66,7 @@ def load_single_file(
     }
     if vae:
         own["vae"] = load_autoencoder(vae, settings["vae"], dtype)
+    hush()
     import diffusers
 
     cls = getattr(diffusers, index["_class_name"])

@@ -22,6 +22,7 @@ KINDS = {
     r"^control_model\.|controlnet_": "a ControlNet, which is not supported",
     r"^conditioner\.embedders\.0\.model\.": "the refiner of SDXL, which is not supported",
     r"^edm_mean$": "Playground 2.5, whose noise levels are not supported",
+    r"^(cond_stage_model|conditioner)\.": "tensors of a checkpoint: use it as a model (--model)",
     r"^model\.diffusion_model\.": "a network without the text encoder that it goes with",
     r"^(first_stage_model\.)?decoder\.conv_out\.": "an autoencoder: use it with vae (--vae)",
     r"^text_model\.|^transformer\.resblocks\.": "a text encoder alone",
