@@ -1,12 +1,17 @@
 """Every family of networks against its own pipeline of diffusers, and what all of them can do."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from PIL import Image
+from typer.testing import CliRunner
 
 import noisespace as ns
 from choices import EVERY_EDITOR, EVERY_INVERSION
+from noisespace.cli import app
 from noisespace.core.controls import Controls, HookContext
 from noisespace.editing.attention.token_alignment import align, find_word, words_of
 from noisespace.errors import InputError
@@ -49,6 +54,10 @@ FAMILIES = {
     "flux": flows(tiny_flux),
     "flux-schnell": flows(tiny_flux, told=False),
 }
+
+
+def call(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
 def made(name):
@@ -496,7 +505,7 @@ def test_what_does_not_go_together_is_one_sentence():
 def test_unets_that_want_more_are_refused_by_what_they_want():
     for option, word in (
         ({"num_class_embeds": 3}, "class labels"),
-        ({"encoder_hid_dim_type": "ip_image_proj"}, "IP-Adapter"),
+        ({"encoder_hid_dim_type": "ip_image_proj"}, "ip_image_proj"),
         ({"encoder_hid_dim_type": "text_image_proj"}, "text_image_proj"),
         ({"addition_embed_type": "image"}, "'image'"),
     ):
@@ -520,6 +529,48 @@ def test_unets_that_want_more_are_refused_by_what_they_want():
     pipe.text_encoder_2 = None
     with pytest.raises(InputError, match="text_encoder_2"):
         ns.from_pipeline(pipe)
+
+
+def test_ip_adapters_and_weights_in_8_bits_are_refused():
+    from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+    from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+
+    pipe = made("sdxl")
+    own = pipe.unet.attn_processors
+    name = next(name for name in own if "attn2" in name)
+    pipe.unet.set_attn_processor({**own, name: IPAdapterAttnProcessor2_0(16, 64)})
+    with pytest.raises(InputError, match="IP-Adapter"):
+        ns.from_pipeline(pipe)
+    pipe = made("flux")
+    pipe.transformer.set_attn_processor(FluxIPAdapterAttnProcessor(32, 32))
+    with pytest.raises(InputError, match="IP-Adapter"):
+        ns.from_pipeline(pipe)
+    pipe = made("sd3")
+    pipe.transformer.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32)
+    with pytest.raises(InputError, match="8 bits"):
+        ns.from_pipeline(pipe)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "sd3-no-t5", "flux"])
+def test_the_same_command_runs_on_the_folder_of_every_family(name, tmp_path):
+    pipe = made(name)
+    pipe.save_pretrained(tmp_path / "model", safe_serialization=True)
+    Image.fromarray(PICTURE).save(tmp_path / "photo.png")
+    said = ["--source", SOURCE, "--target", TARGET, "--steps", "4", "--size", "32"]
+    place = ["--model", tmp_path / "model", "-o", tmp_path / "dog.png", "--device", "cpu"]
+    done = call("edit", tmp_path / "photo.png", *said, *place)
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "dog.json").read_text())["pictures"][0]["record"]
+    assert record["model"]["fingerprint"] == ns.from_pipeline(pipe).fingerprint
+    with Image.open(tmp_path / "dog.png") as picture:
+        assert picture.size == (32, 32)
+    if name == "flux":
+        assert record["guidance"] == 3.5
+        loud = call("edit", tmp_path / "photo.png", *said, *place, "--force", "--guidance", "15")
+        assert loud.exit_code == 0
+        assert loud.stderr.count("trained on about 1 to 5") == 1
+        refused = call("edit", tmp_path / "photo.png", *said, *place, "--negative", "a cat")
+        assert refused.exit_code == 2
 
 
 def test_added_tokens_are_words_and_several_vectors_are_all_read():

@@ -2,8 +2,10 @@
 
 import dataclasses
 import typing
+from typing import Annotated
 
 import pytest
+from annotated_types import Interval
 
 from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.errors import InputError
@@ -100,3 +102,25 @@ def test_what_a_slider_lacks_stays_in_the_spec():
 def test_a_record_is_parsed_and_never_run(text):
     with pytest.raises(InputError):
         parse_repr(text, "method", METHODS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval", "default", "span"),
+    [
+        (int, Interval(ge=1, le=5), 2, (1, 5, 1)),
+        (int, Interval(ge=4, le=20), 8, (4, 20, 1)),
+        (int, Interval(gt=0, lt=20), 2, (1, 19, 1)),
+        (int, Interval(ge=1, le=3), 2, (1, 3, 1)),
+        (int, Interval(ge=1), 5, (1, 20, 1)),
+        (int, Interval(ge=4, le=1000), 400, (4, 1000, 1)),
+        (float, Interval(ge=0, le=3), 1.5, (0, 3, 0.015)),
+        (float, Interval(ge=-5, le=5), 0.0, (-5, 5, 0.05)),
+        (float, Interval(gt=0, lt=1), 0.5, (0.01, 0.99, 0.01)),
+        (float, Interval(ge=0.5), 1.5, (0.5, 6.0, 0.075)),
+    ],
+)
+def test_sliders_offer_the_values_that_are_valid(kind, interval, default, span):
+    cls = dataclasses.make_dataclass("Method", [("field", Annotated[kind, interval], default)])
+    cls.__doc__ = "Something (arXiv 2010.02502).\n\n``field``: a number."
+    (field,) = fields_of("method", {"method": cls})
+    assert field.span == pytest.approx(span)

@@ -71,8 +71,7 @@ def compare(
         o.check_early(how, steps, (guidance, source_guidance), [seed])
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    added = {"lora": lora or (), "embedding": embedding or ()}
-    added |= {"vae": vae, "prediction": prediction}
+    added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     for _, how in methods:

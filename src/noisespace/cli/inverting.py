@@ -60,8 +60,7 @@ def invert(
     o.check_early(how, steps, (source_guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    added = {"lora": lora or (), "embedding": embedding or ()}
-    added |= {"vae": vae, "prediction": prediction}
+    added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     loaded = o.load_model(model, dtype, device, **speed, **added)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     settings["checkpoint"] = checkpoint
@@ -137,8 +136,7 @@ def reconstruct(
     o.check_early(how, steps, (guidance, source_guidance), [seed])
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    added = {"lora": lora or (), "embedding": embedding or ()}
-    added |= {"vae": vae, "prediction": prediction}
+    added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:

@@ -57,8 +57,7 @@ def sample(
     o.check_early(DDIM(), steps, (guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
-    added = {"lora": lora or (), "embedding": embedding or ()}
-    added |= {"vae": vae, "prediction": prediction}
+    added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     loaded = o.load_model(model, dtype, device, **speed, **added)
     prompts = prompt * seeds
     numbers = [seed + i for i in range(seeds) for _ in prompt]

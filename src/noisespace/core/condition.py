@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-TEXT, GUIDANCE = "text", "guidance"
+TEXT, POOLED, GUIDANCE = "text", "pooled", "guidance"
 # Of the tokens of a row, as CLIP writes them
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 T5_END, PADDING = "</s>", "<pad>"

@@ -21,7 +21,7 @@ class NegativePrompt:
 
     told: Told = "lower"
 
-    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null=True)
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null="makes")
 
     def check(self, grid: Grid) -> None:
         """Every setting fits every grid."""

@@ -54,7 +54,7 @@ class NullText:
     told: Told = "lower"
     recompute: bool | None = None
 
-    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null=True)
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null="makes")
 
     @property
     def resumes(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from annotated_types import Interval
@@ -38,13 +38,14 @@ Rank = Annotated[
 class Defaults:
     """The published settings of a method: steps, w inverting, w editing.
 
-    ``null``: whether it works on the null text, so that a model must have one.
+    ``null``: whether it "reads" the null text, so that a model must have one, or "makes" one of its
+    own, whose place no other can take.
     """
 
     steps: int
     invert: float
     edit: float
-    null: bool = False
+    null: Literal["", "reads", "makes"] = ""
 
 
 class Checkpointing(Protocol):

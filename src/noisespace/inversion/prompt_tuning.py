@@ -38,7 +38,7 @@ class PromptTuning:
     told: Told = "lower"
     recompute: bool | None = None
 
-    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=0.0, edit=7.5, null=True)
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=0.0, edit=7.5, null="reads")
     resumes: ClassVar[bool] = True
 
     def check(self, grid: Grid) -> None:

@@ -33,7 +33,7 @@ class ProxNPI:
     below: Annotated[int, Interval(ge=0), Slider(0, 1000, 10)] = 400
     told: Told = "lower"
 
-    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null=True)
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null="makes")
 
     def check(self, grid: Grid) -> None:
         """Every setting fits every grid."""

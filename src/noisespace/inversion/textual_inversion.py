@@ -43,7 +43,7 @@ class TextualInversion:
     told: Told = "lower"
     recompute: bool | None = None
 
-    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null=True)
+    defaults: ClassVar[Defaults] = Defaults(steps=50, invert=1.0, edit=7.5, null="reads")
 
     def check(self, grid: Grid) -> None:
         if self.pivot and self.guidance == 0:

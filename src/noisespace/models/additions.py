@@ -12,7 +12,7 @@ from typing import Any
 from noisespace.errors import InputError
 from noisespace.models.weight_file import check_weight_file
 
-Names = str | os.PathLike | Sequence[str | os.PathLike]
+Names = str | os.PathLike | Sequence[str | os.PathLike] | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Additions:
 
 
 def listed(names: Names) -> list[str]:
-    """One name or several, as a list."""
+    """One name or several, or none, as a list."""
+    if names is None:
+        return []
     return [str(names)] if isinstance(names, str | os.PathLike) else [str(name) for name in names]
 
 

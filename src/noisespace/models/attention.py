@@ -2,11 +2,12 @@
 
 Every attention processor of diffusers ends in torch's ``scaled_dot_product_attention``. A control
 stands in the place of that one function while a layer is evaluated, so that the layer's processor,
-its norms, its rotary embeddings and an IP-Adapter beside it stay what they are.
+its norms and its rotary embeddings stay what they are.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -21,7 +22,6 @@ from torch.overrides import TorchFunctionMode
 
 from noisespace.core.controls import HookContext, Site
 from noisespace.errors import InputError
-from noisespace.models.exclusive import exclusive
 
 # Processors of diffusers that compute the same without that function.
 PLAIN = ("AttnProcessor", "SlicedAttnProcessor", "XFormersAttnProcessor")
@@ -29,8 +29,7 @@ PLAIN = ("AttnProcessor", "SlicedAttnProcessor", "XFormersAttnProcessor")
 
 def numbered(found: Sequence[Site]) -> tuple[Site, ...]:
     """Sites in the order of evaluation, each counted among those of its kind."""
-    counts = {kind: sum(s.kind == kind for s in found) for kind in ("self", "cross", "feature")}
-    seen = dict.fromkeys(counts, 0)
+    counts, seen = Counter(site.kind for site in found), Counter[str]()
     out = []
     for site in found:
         out.append(replace(site, index=seen[site.kind], count=counts[site.kind]))
@@ -47,6 +46,7 @@ def controls_in(
 ) -> Iterator[None]:
     """Installs the controls of one network call, and takes them out whatever happens.
 
+    Whoever calls holds the network's lock (``exclusive``): another call must not meet them.
     ``latent``: height and width of the states. Raises InputError where the controls want a layer
     that the network has not, and where a processor keeps its attention to itself.
     """
@@ -60,7 +60,7 @@ def controls_in(
     if not chosen:
         raise InputError("the network has no layer that this editor could change")
     modules = dict(network.named_modules())
-    with exclusive(network), ExitStack() as undo:
+    with ExitStack() as undo:
         for name, group in groupby(chosen, lambda site: site.name):
             here, module = tuple(group), modules[name]
             if here[0].kind == "feature":
@@ -152,7 +152,7 @@ class AttentionControl(TorchFunctionMode):
         self.seen = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # The first: what comes after it in a layer is an IP-Adapter's.
+        # The first: what a processor attends to after it is not the layer's own.
         if func is functional.scaled_dot_product_attention and not self.seen:
             self.seen = True
             return self.attend(*args, **(kwargs or {}))

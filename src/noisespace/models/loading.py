@@ -41,8 +41,8 @@ def load(
     offload: str | None = None,
     cache: int | None = None,
     tiling: bool = False,
-    lora: Names = (),
-    embedding: Names = (),
+    lora: Names = None,
+    embedding: Names = None,
     vae: str | os.PathLike | None = None,
     prediction: str | None = None,
 ) -> Any:

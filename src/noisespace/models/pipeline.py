@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -78,7 +78,7 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
     """A model from a diffusers pipeline in memory, which it leaves as it is.
 
     Of Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, of Flux, and of unconditional U-Nets in pixel space
-    (DDPMPipeline ...), with the LoRAs, offloading or quantised parts that it was set up with.
+    (DDPMPipeline ...), with the LoRAs that it was set up with.
     ``defaults``: settings in the place of its family's.
 
     Raises InputError, in one sentence, for what is none of these.
@@ -88,15 +88,19 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
             f"{name}: a ControlNet is told a picture at each step, which is not supported; "
             "expected the pipeline without it"
         )
+    if any("IPAdapter" in type(one).__name__ for one in processors_of(pipe)):
+        raise InputError(
+            f"{name}: an IP-Adapter is told a picture at each step, which is not supported; call "
+            "pipe.unload_ip_adapter() first"
+        )
     schedule = Schedule.of(pipe.scheduler)
     family = family_of(pipe)
     parts = networks_of(pipe)
     network = parts[network_part(pipe)]
     for part, module in parts.items():
         check_weights(f"{name}: the weights of {part}", module)
-    flow = type(network).__name__ in ("SD3Transformer2DModel", "FluxTransformer2DModel")
-    if schedule.flows != flow:
-        expected = "a flow-matching scheduler" if flow else "a scheduler with betas"
+    if schedule.flows != family.flows:
+        expected = "a flow-matching scheduler" if family.flows else "a scheduler with betas"
         raise InputError(
             f"{name}: {type(network).__name__} goes with {expected}, got {schedule.name}"
         )
@@ -118,13 +122,24 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
     return model
 
 
+def processors_of(pipe: Any) -> Iterable[Any]:
+    """The attention processors of a pipeline's network."""
+    return getattr(getattr(pipe, network_part(pipe), None), "attn_processors", {}).values()
+
+
 def check_weights(what: str, module: nn.Module) -> None:
     """Raises InputError for weights that are elsewhere, or no numbers."""
     for key, tensor in module.state_dict().items():
         if tensor.is_meta:
             raise InputError(
                 f"{what} are on no device (sequential offloading keeps them elsewhere): use "
-                "enable_model_cpu_offload, or noisespace.load with offload"
+                "noisespace.load with offload"
             )
         if tensor.is_floating_point() and tensor.itemsize > 1 and not bool(tensor.isfinite().all()):
             raise InputError(f"{what} hold NaN or infinity ({key})")
+    kinds = {weight.dtype for weight in module.parameters() if weight.dtype.itemsize == 1}
+    if kinds:
+        raise InputError(
+            f"{what} are in 8 bits or fewer ({kinds.pop()}), quantised or cast layer by layer, "
+            "which is not supported; expected 16 bits or more"
+        )

@@ -35,12 +35,9 @@ class Schedule:
     @classmethod
     def of(cls, scheduler: Any) -> Schedule:
         """Of a scheduler in memory. Raises InputError for one whose levels are not known here."""
-        return cls.named(type(scheduler).__name__, scheduler.config)
-
-    @classmethod
-    def named(cls, name: str, config: Mapping[str, Any]) -> Schedule:
+        name = type(scheduler).__name__
         check_scheduler(name)
-        kept = {k: v for k, v in config.items() if not k.startswith("_")}
+        kept = {k: v for k, v in scheduler.config.items() if not k.startswith("_")}
         if not (FLOWS.match(name) or "beta_schedule" in kept):
             raise InputError(f"the scheduler {name} has no betas: it is not supported")
         if kept.get("use_flow_sigmas"):

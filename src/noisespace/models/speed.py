@@ -10,11 +10,11 @@ import torch
 
 from noisespace.errors import InputError, RunError
 from noisespace.models.caching import Cached
+from noisespace.models.families import NETWORKS
 from noisespace.models.packed import pack_convolutions
 
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
-NETWORKS = ("unet", "transformer")
 PRESETS = ("fast", "exact")
 # at most: faster than more steps with cached features, with an error that is not told apart
 FAST_STEPS = 25

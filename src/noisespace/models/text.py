@@ -51,11 +51,11 @@ def in_full(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
 
     (The vectors of a textual inversion, named as diffusers names them when it loads one.)
     """
-    from diffusers.loaders import TextualInversionLoaderMixin
-
     texts = list(prompts)
     if not any(token.endswith("_1") for token in tokenizer.added_tokens_encoder):
         return texts
+    from diffusers.loaders import TextualInversionLoaderMixin
+
     mixin = TextualInversionLoaderMixin()
     return [str(mixin.maybe_convert_prompt(text, tokenizer)) for text in texts]
 
@@ -128,27 +128,17 @@ class TextEncoder:
     tokenizer: Any
     length: int | None = None
     layer: int = 1
-    skip: int = 0
 
     def __call__(
         self, prompts: Sequence[str], device: torch.device, place: torch.device | None
     ) -> Encoded:
         """``place``: the device that the encoder visits, where it rests on another one."""
         read = tokenize(self.tokenizer, prompts, self.length)
-        layer = self.layer + self.skip
-        options = {"output_hidden_states": True} if layer > 1 else {}
+        options = {"output_hidden_states": True} if self.layer > 1 else {}
         with in_use(self.encoder, place):
             out = self.encoder(read.ids.to(device), **options)
-            if layer == 1:
-                embedding = out.last_hidden_state
-            else:
-                embedding = out.hidden_states[-layer]
-                if self.layer == 1:
-                    embedding = self.final_norm(embedding)
-        pooled = getattr(out, "text_embeds", None)
-        return Encoded(
-            embedding, getattr(out, "pooler_output", None) if pooled is None else pooled, read
-        )
-
-    def final_norm(self, embedding: Tensor) -> Tensor:
-        return getattr(self.encoder, "text_model", self.encoder).final_layer_norm(embedding)
+        embedding = out.last_hidden_state if self.layer == 1 else out.hidden_states[-self.layer]
+        pooled = getattr(out, "text_embeds", None)  # CLIP's projected, where it has one
+        if pooled is None:
+            pooled = getattr(out, "pooler_output", None)
+        return Encoded(embedding, pooled, read)

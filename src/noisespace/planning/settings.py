@@ -23,8 +23,6 @@ from noisespace.models.base import Model
 from noisespace.pictures.describe import describe
 from noisespace.system.fields import check_fields
 
-# Methods whose codes bring a null text of their own
-OWN_NULL = ("null-text", "negative-prompt", "prox-npi")
 # More than a network whose guidance is an input was told in its training: other methods' 15 is
 # another thing.
 LARGEST_TOLD = 10.0
@@ -204,7 +202,7 @@ def negative_prompts(
             f"the model {model.name} has no null text, whose place a negative prompt takes: leave "
             "out negative"
         )
-    made = method is not None and method_name(method) in OWN_NULL
+    made = method is not None and method.defaults.null == "makes"
     if made if code is None else code.null is not None or code.info.negative:
         raise InputError(
             "this code brings its own null text (it is what its inversion found), whose place a "

@@ -16,7 +16,7 @@ from noisespace.web.written import text_of
 
 Kind = Literal["number", "whole", "switch", "choice", "text"]
 Range = tuple[float, float, float]  # lowest, highest, step
-SHORT, STEP = 2, 0.01  # a range that is a slider as it stands, and the slider's step
+SHORT, STEP = 100, 0.01  # a range that is a slider as it stands, and the slider's step
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,16 @@ def form_field(field: Setting, cls: type, table: Mapping[str, type]) -> Field:
 
 
 def span_of(field: Setting) -> Range:
-    """A slider's range: the class's own one, else the valid one where it is short, or a guess."""
+    """A slider's range: the class's own, else the valid one where it is short, or a guess in it."""
     if field.slider:
         return field.slider.low, field.slider.high, field.slider.step
-    if field.high - field.low > SHORT:
-        return derived(field.default)
-    left, right = (STEP * (end is not None) for end in (field.interval.gt, field.interval.lt))
-    return round(field.low + left, 6), round(field.high - right, 6), STEP
+    step = STEP if kind_of(field.hint, field.default) != "whole" else 1
+    left, right = (step * (end is not None) for end in (field.interval.gt, field.interval.lt))
+    low, high = round(field.low + left, 6), round(field.high - right, 6)
+    if high - low <= SHORT:
+        return low, high, max(step, round((high - low) / 200, 6))
+    guess = derived(field.default)
+    return max(guess[0], low), min(guess[1], high), guess[2]
 
 
 def kind_of(hint: Any, default: Any) -> Kind:

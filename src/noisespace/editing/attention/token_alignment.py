@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -35,9 +36,9 @@ def words_of(tokens: Sequence[str]) -> list[Word]:
     """
     found: dict[tuple[str, int], Word] = {}
     for span in spans_of(tokens):
-        seen: dict[str, int] = {}
+        seen = Counter[str]()
         for word in words_in(tokens, span):
-            key = word.text, seen.setdefault(word.text, 0)
+            key = word.text, seen[word.text]
             seen[word.text] += 1
             at = found[key].at if key in found else ()
             found[key] = Word(word.text, at + word.at)

@@ -17,9 +17,12 @@ FAMILIES = {
 }
 
 
+NETWORKS = ("transformer", "unet")  # as a pipeline calls its network
+
+
 def network_part(pipe: Any) -> str:
     """The name of a pipeline's network among its parts."""
-    return "transformer" if getattr(pipe, "transformer", None) is not None else "unet"
+    return next((name for name in NETWORKS if getattr(pipe, name, None) is not None), "unet")
 
 
 def family_of(pipe: Any) -> Any:

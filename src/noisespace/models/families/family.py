@@ -18,6 +18,7 @@ class Family(Protocol):
     It holds what reads prompts (text encoders and tokenizers); the network is given to it.
     ``has_text``: whether prompts mean anything; ``has_null``: whether a null text does, which
     a network does not know whose guidance is an input; ``has_guidance``: whether there is any;
+    ``flows``: whether its networks predict a flow;
     ``own_spacing``: whether a flow's times are spaced by the family's pipeline (1 to 1/n), not by
     its scheduler; ``defaults``: settings that its pipeline has for itself, as a model's
     ``defaults`` are written.
@@ -26,6 +27,7 @@ class Family(Protocol):
     has_text: bool
     has_null: bool
     has_guidance: bool
+    flows: bool
     own_spacing: bool
 
     @property

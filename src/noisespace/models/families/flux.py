@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from noisespace.core.condition import GUIDANCE, TEXT, Condition
+from noisespace.core.condition import GUIDANCE, POOLED, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.families.joint_attention import sites_of
-from noisespace.models.families.sd3 import POOLED, length_of
+from noisespace.models.families.sd3 import length_of
 from noisespace.models.text import TextEncoder, text_encoder
 
 LENGTH = 512  # tokens of T5 that its pipeline reads
@@ -30,6 +30,7 @@ class Flux:
 
     has_text: ClassVar[bool] = True
     has_null: ClassVar[bool] = False
+    flows: ClassVar[bool] = True
     own_spacing: ClassVar[bool] = True
 
     @classmethod

@@ -22,6 +22,7 @@ class Pixels:
     has_text: ClassVar[bool] = False
     has_guidance: ClassVar[bool] = False
     has_null: ClassVar[bool] = False
+    flows: ClassVar[bool] = False
     own_spacing: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {}
 

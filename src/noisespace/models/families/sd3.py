@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from noisespace.core.condition import PADDING, TEXT, Condition
+from noisespace.core.condition import PADDING, POOLED, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.errors import InputError
 from noisespace.models.families.joint_attention import sites_of
 from noisespace.models.text import TextEncoder, text_encoder
 
-POOLED = "pooled"
 LENGTH = 256  # tokens of T5 that its pipeline reads
 
 
@@ -35,6 +34,7 @@ class StableDiffusion3:
     has_text: ClassVar[bool] = True
     has_guidance: ClassVar[bool] = True
     has_null: ClassVar[bool] = True
+    flows: ClassVar[bool] = True
     own_spacing: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {"sample": {"steps": 28, "guidance": 7.0}}
 

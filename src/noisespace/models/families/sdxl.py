@@ -9,13 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from noisespace.core.condition import TEXT, Condition
+from noisespace.core.condition import POOLED, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.autoencoder import factor_of
 from noisespace.models.families.unet import check_unet, find_sites, sample_side
 from noisespace.models.text import TextEncoder, text_encoder
-
-POOLED = "pooled"
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class StableDiffusionXL:
     has_text: ClassVar[bool] = True
     has_guidance: ClassVar[bool] = True
     has_null: ClassVar[bool] = True
+    flows: ClassVar[bool] = False
     own_spacing: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {"sample": {"guidance": 5.0}}
 

@@ -27,6 +27,7 @@ class StableDiffusion:
 
     has_text: ClassVar[bool] = True
     has_guidance: ClassVar[bool] = True
+    flows: ClassVar[bool] = False
     own_spacing: ClassVar[bool] = False
 
     @classmethod

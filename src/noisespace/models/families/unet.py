@@ -45,11 +45,6 @@ def check_unet(unet: Any) -> None:
     config = unet.config
     if config.class_embed_type or config.num_class_embeds:
         raise InputError("its U-Net wants class labels, which no prompt gives: it is not supported")
-    if config.encoder_hid_dim_type == "ip_image_proj":
-        raise InputError(
-            "its U-Net has an IP-Adapter, which wants a picture at each step: it is not supported; "
-            "call pipe.unload_ip_adapter() first"
-        )
     known = config.addition_embed_type in (None, "text_time")
     if not known or config.encoder_hid_dim_type:
         kind = config.encoder_hid_dim_type if known else config.addition_embed_type
