@@ -42,8 +42,9 @@ FEW = settings(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def described(network):
+    # of one test: schemathesis ends the application, and with it the engine, after each
     with Engine({"tiny": network}, Limits(job_seconds=1)) as engine:
         yield schemathesis.openapi.from_asgi("/api/openapi.json", create_app(engine), headers=HERE)
 
@@ -74,6 +75,7 @@ def test_garbage_is_answered_as_described(described, mode):
             continue
         count += 1
     assert count >= 14
+    assert described["/healthz"]["GET"].Case().call(headers=HERE).status_code == 200  # it was open
 
 
 IMAGE = base64.b64encode(file_of(picture())).decode()
