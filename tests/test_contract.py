@@ -11,7 +11,7 @@ import noisespace as ns
 from tiny import tiny_sd
 
 SIGNATURES = {
-    "load": ["name", "dtype='float32'", "device='auto'"],
+    "load": ["name", "dtype='auto'", "device='auto'"],
     "invert": [
         "model",
         "image",

@@ -19,10 +19,11 @@ from noisespace.errors import InputError, RunError
 from noisespace.models.base import ModelWrapper
 from noisespace.models.caching import Cached, Shallow, watch_features
 from noisespace.models.diffusion import DiffusionModel
+from noisespace.models.loading import EMBEDDED, usual_dtype
 from noisespace.models.packed import Packed, pack_convolutions, works
 from noisespace.models.speed import Speed, by_layers
 from noisespace.train.draw import held_out_scene
-from tiny import double, tiny_pixels, tiny_sd
+from tiny import double, tiny_pixels, tiny_sd, tiny_sd3
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 NEAR = 33  # dB between an edit with cached features and the whole one
@@ -585,6 +586,7 @@ def test_decoding_short_of_memory_says_what_helps(model, monkeypatch):
 def test_presets():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert Speed().on(cuda) == Speed()
+    assert Speed(offload="none").on(cpu) == Speed()
     assert Speed(preset="exact").on(cpu).dtype == "float64"
     assert Speed(preset="exact").on(torch.device("mps")).dtype == "float32"
     assert Speed(preset="fast").on(cuda).dtype == "bfloat16"
@@ -593,6 +595,7 @@ def test_presets():
     for wrong, place, why in (
         (Speed(preset="quick"), cpu, "fast or exact"),
         (Speed("bfloat16", "exact"), cuda, "exact goes without bfloat16"),
+        (Speed("float32", "exact"), cpu, "exact goes without float32"),
         (Speed("mixed", "exact"), cpu, "exact goes without mixed"),
         (Speed(preset="exact", cache=2), cpu, "exact goes without cached features"),
         (Speed(offload="disk"), cuda, "parts or layers"),
@@ -625,6 +628,41 @@ def test_a_preset_is_loaded_with_the_model(folder):
     tiny_pixels().save_pretrained(folder.parent / "pixels")
     with pytest.raises(InputError, match="autoencoder"):
         ns.load(folder.parent / "pixels", tiling=True)
+
+
+def test_the_dtype_goes_with_the_family_on_cuda(folder, tmp_path):
+    """16 bits for what is large, where a GPU is: by name, so that none is needed to see it."""
+    cpu, cuda, mps = (torch.device(name) for name in ("cpu", "cuda", "mps"))
+    tiny_sd3().save_pretrained(tmp_path / "sd3")
+    tiny_pixels().save_pretrained(tmp_path / "pixels")
+    (tmp_path / "one.safetensors").touch()
+    for source, expected in (
+        (folder, torch.float16),
+        (tmp_path / "one.safetensors", torch.float16),
+        (tmp_path / "sd3", torch.bfloat16),
+        (tmp_path / "pixels", torch.float32),
+        (EMBEDDED["scenes"], torch.float32),
+    ):
+        assert usual_dtype(source, cuda) == expected
+        assert usual_dtype(source, cpu) == usual_dtype(source, mps) == torch.float32
+    assert ns.load(folder, device="cpu").dtype == torch.float32
+
+
+def test_an_autoencoder_that_overflows_is_evaluated_in_float32():
+    pipe = tiny_sd()
+    pipe.vae.to(torch.float16)
+    with torch.no_grad():  # a decoder whose features pass float16's 65504, and come back
+        pipe.vae.decoder.conv_in.weight *= 2e5
+    before = {key: tensor.clone() for key, tensor in pipe.vae.state_dict().items()}
+    model = ns.from_pipeline(pipe)
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    pipe.vae.register_to_config(force_upcast=False)
+    assert not model.decode(x).isfinite().all()  # as its config has it now
+    pipe.vae.register_to_config(force_upcast=True)
+    assert model.decode(x).isfinite().all()
+    assert model.encode(torch.rand(1, 3, 32, 32)).isfinite().all()
+    assert pipe.vae.dtype == torch.float16
+    assert all(torch.equal(tensor, before[key]) for key, tensor in pipe.vae.state_dict().items())
 
 
 def test_dtype_mixed_and_channels_last(folder):

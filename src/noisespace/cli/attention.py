@@ -30,7 +30,7 @@ def attention(
     seed: o.Seed = 0,
     size: o.Size = None,
     captioner: o.Captioner = None,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     as_json: o.Json = False,
     force: o.Force = False,

@@ -76,7 +76,7 @@ def batch(
         float | None, typer.Option("--gpus", min=0, help="Of a worker on Ray: .5, 1 (default: 1).")
     ] = None,
     model: o.Model = "scenes",
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

@@ -57,7 +57,7 @@ def bench(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Cases that run together.")] = 8,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the edited pictures.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what failed before.")] = False,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     as_json: o.Json = False,
 ) -> None:

@@ -40,7 +40,7 @@ def compare(
     seed: o.Seed = 0,
     size: o.Size = None,
     captioner: o.Captioner = None,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

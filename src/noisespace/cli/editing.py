@@ -66,7 +66,7 @@ def edit(
             "--operation", help=f"Done to the code first: {', '.join(OPERATIONS)}; repeat."
         ),
     ] = None,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

@@ -35,7 +35,7 @@ def invert(
             "command goes on from there. Removed at the end.",
         ),
     ] = None,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,
@@ -98,7 +98,7 @@ def reconstruct(
     against: Annotated[
         Path | None, typer.Option("--against", help="The picture of a code, for its PSNR.")
     ] = None,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

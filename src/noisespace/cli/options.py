@@ -56,7 +56,8 @@ Dtype = Annotated[
     str,
     typer.Option(
         "--dtype",
-        help="float32, float64, bfloat16, float16 (not on a CPU) or mixed (autocast).",
+        help="float32, float64, bfloat16, float16 (not on a CPU), mixed (autocast), or auto: "
+        "16 bits on CUDA but for the embedded models, float32 elsewhere.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -69,7 +70,7 @@ Compile = Annotated[
 ]
 Offload = Annotated[
     str | None,
-    typer.Option("--offload", help="To the CPU's memory: parts (the U-Net stays) or layers."),
+    typer.Option("--offload", help="To the CPU's memory: parts (all but the network) or layers; none."),
 ]
 Cache = Annotated[
     int | None,

@@ -24,7 +24,7 @@ def sample(
     seed: o.Seed = 0,
     seeds: o.Seeds = 1,
     size: o.Size = None,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

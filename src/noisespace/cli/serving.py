@@ -53,7 +53,7 @@ def serve(
     log_contents: Annotated[
         bool, typer.Option("--log-contents", help="Prompts and errors in the log, too.")
     ] = False,
-    dtype: o.Dtype = "float32",
+    dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     preset: o.Preset = None,
     compiled: o.Compile = False,

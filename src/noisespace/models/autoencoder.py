@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +13,24 @@ from torch import Tensor
 def factor_of(vae: Any) -> int:
     """Pixels along the side of one latent pixel."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def overflows(vae: Any) -> bool:
+    """Whether an autoencoder, as it is, makes NaN of some pictures: SDXL's in float16."""
+    return vae.dtype == torch.float16 and bool(vae.config.force_upcast)
+
+
+@contextmanager
+def without_overflow(vae: Any) -> Iterator[None]:
+    """An autoencoder in float32 where it would overflow, and then as it was: nothing is rounded."""
+    wide = overflows(vae)
+    if wide:
+        vae.to(torch.float32)
+    try:
+        yield
+    finally:
+        if wide:
+            vae.to(torch.float16)
 
 
 def encode(vae: Any, pixels: Tensor) -> Tensor:

@@ -120,14 +120,14 @@ class DiffusionModel:
         if self.vae is None:
             pixels = pixels.mean(1, keepdim=True) if self.channels == 1 else pixels
             return pixels.to(self.device, self.state_dtype)
-        with in_use(self.vae, self.place):
+        with in_use(self.vae, self.place), autoencoder.without_overflow(self.vae):
             latents = autoencoder.encode(self.vae, pixels.to(self.device, self.vae.dtype))
         return latents.to(self.state_dtype)
 
     def decode(self, x: Tensor) -> Tensor:
         if self.vae is None:
             return x.expand(-1, 3, -1, -1)
-        with in_use(self.vae, self.place):
+        with in_use(self.vae, self.place), autoencoder.without_overflow(self.vae):
             return autoencoder.decode(self.vae, x.to(self.vae.dtype))
 
     @torch.no_grad()

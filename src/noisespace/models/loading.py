@@ -14,6 +14,7 @@ import torch
 
 from noisespace.errors import InputError
 from noisespace.models.additions import Additions, Names
+from noisespace.models.autoencoder import overflows
 from noisespace.models.pipeline_folder import (
     check_folder,
     load_part,
@@ -33,7 +34,7 @@ DTYPES = {
 
 def load(
     name: str | os.PathLike,
-    dtype: str = "float32",
+    dtype: str = "auto",
     device: str = "auto",
     *,
     preset: str | None = None,
@@ -50,11 +51,13 @@ def load(
 
     A file is a .safetensors checkpoint of Stable Diffusion 1.x, 2.x or XL; a Hub id "owner/name".
 
-    ``dtype``: "float32" (or what the preset takes), "float64", "bfloat16", "float16" (not on a
-    CPU), or "mixed", float32 weights under the device's autocast; ``device``: "auto", "cpu",
-    "cuda", "cuda:1", "mps". Speed and memory (docs/performance.md): ``preset`` "fast" or "exact";
-    ``compile`` by torch.compile, with CUDA graphs on CUDA; ``offload`` "parts" or "layers" to the
-    CPU; ``cache``, deep features kept for so many steps; ``tiling`` of the autoencoder.
+    ``dtype``: "float32", "float64", "bfloat16", "float16" (not on a CPU), "mixed", float32 weights
+    under the device's autocast, or "auto": what the preset takes, or else what the family wants on
+    CUDA (16 bits for latent models that are not embedded), float32 elsewhere. ``device``: "auto",
+    "cpu", "cuda", "cuda:1", "mps". Speed and memory (docs/performance.md): ``preset`` "fast" or
+    "exact"; ``compile`` by torch.compile, with CUDA graphs on CUDA; ``offload`` "none", "parts" or
+    "layers" to the CPU; ``cache``, deep features kept for so many steps; ``tiling`` of the
+    autoencoder.
 
     Added to it: ``lora``, files as "FILE" or "FILE:SCALE", fused into the weights; ``embedding``,
     files of textual inversions, whose tokens prompts may use then ("<file's name>", or as the file
@@ -68,7 +71,8 @@ def load(
 
     place, given = where(device), str(dtype).removeprefix("torch.")
     speed = Speed(given, preset, compile, offload, cache, tiling).on(place)
-    kind = precision("float32" if speed.dtype == "mixed" else speed.dtype)
+    known = {"mixed": "float32", "auto": "float32"}
+    kind = precision(known.get(speed.dtype, speed.dtype))
     if kind == torch.float16 and place.type == "cpu":
         raise InputError("float16 does not run on a CPU: use float32 or bfloat16")
     if kind == torch.float64 and place.type == "mps":
@@ -76,7 +80,11 @@ def load(
     added = Additions.of(lora, embedding, vae)
     if prediction not in (None, *PREDICTIONS):
         raise InputError(f"prediction must be {' or '.join(PREDICTIONS)}, got {prediction!r}")
-    source = find(str(name), half=kind.itemsize == 2)
+    half = kind.itemsize == 2 or (speed.dtype == "auto" and place.type == "cuda")
+    source = find(str(name), half)
+    if speed.dtype == "auto":
+        kind = usual_dtype(source, place)
+        speed = replace(speed, dtype=str(kind).removeprefix("torch."))
     read = load_file if source.is_file() else load_folder
     index, loaded = read(source, kind, added.vae, prediction)
     added.add(index["_class_name"], loaded)
@@ -85,6 +93,8 @@ def load(
     for part in loaded.values():
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
+    if loaded.get("vae") is not None and overflows(loaded["vae"]):
+        loaded["vae"].to(torch.float32)
     speed.place(loaded, place)
     notes, alignment = source / "noisespace.json", source / "alignment"
     own = read_json(notes).get("defaults", {}) if notes.exists() else {}
@@ -96,6 +106,20 @@ def load(
         additions=added.record(),
     )
     return speed.apply(model, place)
+
+
+def usual_dtype(source: Path, place: torch.device) -> torch.dtype:
+    """The dtype that a model wants on a device: on CUDA 16 bits, but for small networks.
+
+    Transformers in bfloat16: T5, which reads for them, overflows in float16. U-Nets of latents in
+    float16, which rounds eight times finer.
+    """
+    if place.type != "cuda" or source in EMBEDDED.values():
+        return torch.float32
+    parts = {"unet", "vae"} if source.is_file() else check_folder(source).keys()
+    if "vae" not in parts:
+        return torch.float32
+    return torch.bfloat16 if "transformer" in parts else torch.float16
 
 
 Read = tuple[Mapping[str, Any], dict[str, Any]]  # a model_index, and the parts by name
@@ -149,7 +173,8 @@ def where(device: str) -> torch.device:
 def precision(dtype: str | torch.dtype) -> torch.dtype:
     kind = DTYPES.get(str(dtype).removeprefix("torch."))
     if kind is None:
-        raise InputError(f"dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}, mixed")
+        known = ", ".join(DTYPES)
+        raise InputError(f"dtype {dtype!r} is not known: use one of auto, {known}, mixed")
     return kind
 
 

@@ -24,7 +24,7 @@ FAST_STEPS = 25
 class Speed:
     """How a model is loaded and run: the options as they are given to ``load``."""
 
-    dtype: str = "float32"
+    dtype: str = "auto"
     preset: str | None = None
     compile: bool = False
     offload: str | None = None
@@ -35,26 +35,21 @@ class Speed:
         """Checked options for a device, with the dtype that the preset takes where none is given.
 
         "fast": bfloat16 on CUDA (on CPUs it is the slower one), and at most ``FAST_STEPS`` where a
-        method's own default is more. "exact": float64 (float32 on MPS, which has none). float32
-        counts as not given.
+        method's own default is more. "exact": float64 (float32 on MPS, which has none).
         """
         if self.preset is not None and self.preset not in PRESETS:
             raise InputError(f"preset must be {' or '.join(PRESETS)}, got {self.preset!r}")
-        if self.preset == "exact" and (self.dtype not in ("float32", "float64") or self.cache):
+        widest = "float32" if place.type == "mps" else "float64"
+        if self.preset == "exact" and (self.dtype not in ("auto", widest) or self.cache):
             what = "cached features" if self.cache else self.dtype
             raise InputError(f"preset exact goes without {what}: leave one of the two out")
         check_offload(self.offload, place)
         if self.compile and (self.cache is not None or self.offload == "layers"):
             raise InputError("compile goes without cache and without offload layers: leave one out")
-        return replace(
-            self, dtype=self.usual_dtype(place) if self.dtype == "float32" else self.dtype
-        )
-
-    def usual_dtype(self, place: torch.device) -> str:
-        """The dtype where none is given."""
-        if self.preset == "fast" and place.type == "cuda":
-            return "bfloat16"
-        return "float64" if self.preset == "exact" and place.type != "mps" else "float32"
+        fast = self.preset == "fast" and place.type == "cuda"
+        own = widest if self.preset == "exact" else "bfloat16" if fast else "auto"
+        dtype = own if self.dtype == "auto" else self.dtype
+        return replace(self, dtype=dtype, offload=None if self.offload == "none" else self.offload)
 
     def place(self, parts: Mapping[str, Any], place: torch.device) -> None:
         """Brings the parts of a pipeline to their devices, their weights in channels-last order.
@@ -135,10 +130,10 @@ def by_layers(network: Any, place: torch.device) -> None:
 
 
 def check_offload(offload: str | None, place: torch.device) -> None:
-    if offload is None:
+    if offload in (None, "none"):
         return
     if offload not in ("parts", "layers"):
-        raise InputError(f"offload must be parts or layers, got {offload!r}")
+        raise InputError(f"offload must be none, parts or layers, got {offload!r}")
     if place.type == "cpu":
         raise InputError(
             "offload moves what rests to the CPU's memory, where this model is already: leave it "

@@ -11,11 +11,17 @@ from typing import Any
 
 from noisespace.editing import EDITORS, MASKS, OPERATIONS
 from noisespace.inversion import METHODS
+from noisespace.models.loading import EMBEDDED
 from noisespace.planning.parsing import parse_choice
 from noisespace.web.records import PAINTED, Settings
 
 INPUT = "input.png"
 FOLDER = "# {}: the model's folder"  # where a server does not tell it
+
+
+def default_dtype(model: str) -> str | None:
+    """What a model is loaded in on every device; None where that depends on the device."""
+    return "float32" if model in EMBEDDED else None
 
 
 def command(
@@ -41,7 +47,7 @@ def command(
         ("--seed", settings.seed, 0),
         ("--seeds", settings.variants, 1),
         ("--size", settings.size, None),
-        ("--dtype", settings.dtype, "float32"),
+        ("--dtype", settings.dtype, default_dtype(settings.model)),
         ("-o", out, None),
     ]
     for name, value, usual in options:
@@ -74,7 +80,8 @@ def python(settings: Settings, image: str = INPUT, model: str | None = None) -> 
         else _choice(settings.mask, "mask", MASKS),
         "seed": settings.seed,
     }
-    dtype = "" if settings.dtype == "float32" else f", dtype={settings.dtype!r}"
+    same = settings.dtype == default_dtype(settings.model)
+    dtype = "" if same else f", dtype={settings.dtype!r}"
     operations = [
         f"code = {_choice(spec, 'operation', OPERATIONS)}(model, code)"
         for spec in settings.operations
