@@ -70,7 +70,7 @@ Compile = Annotated[
 ]
 Offload = Annotated[
     str | None,
-    typer.Option("--offload", help="To the CPU's memory: parts (all but the network) or layers; none."),
+    typer.Option("--offload", help="To the CPU's memory: parts (but the network), layers or none."),
 ]
 Cache = Annotated[
     int | None,
