@@ -10,7 +10,8 @@ import torch
 import noisespace as ns
 from noisespace.errors import RunError
 from noisespace.inversion.tuning import recompute as memory
-from noisespace.inversion.tuning.recompute import SavedBytes, container_memory, free_memory, same
+from noisespace.inversion.tuning.recompute import SavedBytes, same
+from noisespace.models.memory import container_memory, free_memory
 from tiny import double, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -183,7 +184,7 @@ def test_free_memory_is_the_machines_or_the_containers(tmp_path, monkeypatch):
     assert container_memory(tmp_path) == torch.inf
     (tmp_path / "memory.max").write_text("1000\n")
     assert container_memory(tmp_path) == 1000 - 300 + 50
-    monkeypatch.setattr(memory, "container_memory", lambda: 5.0)
+    monkeypatch.setattr("noisespace.models.memory.container_memory", lambda: 5.0)
     assert free_memory(cpu) == 5.0
     assert free_memory(torch.device("meta")) == torch.inf
 

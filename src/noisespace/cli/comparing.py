@@ -13,7 +13,15 @@ import typer
 from noisespace.cli import options as o
 from noisespace.cli.outcome import DONE, FAILED, Clock, finish, one_sentence, say
 from noisespace.cli.outputs import check_outputs, latent_error, psnr, save_sheet
-from noisespace.cli.work import Words, check_image_edit, invert_image, run_edit, words_of
+from noisespace.cli.work import (
+    Words,
+    check_image_edit,
+    invert_image,
+    run_edit,
+    say_memory,
+    sides_of,
+    words_of,
+)
 from noisespace.planning.parsing import parse_editor, parse_mask, parse_method
 
 METHODS = ("ddim", "negative-prompt", "cycle-diffusion", "edit-friendly")
@@ -76,6 +84,7 @@ def compare(
     o.check_guidance(loaded, guidance, source_guidance)
     for _, how in methods:
         check_method(how, loaded.grid(steps or method_defaults(loaded, how).steps))
+    say_memory(loaded, 2, sides_of(loaded, pixels, working))
     words = words_of(loaded, pixels, source, captioner, working)
     for _, control in editors:
         asked = {"editor": control, "mask": found}

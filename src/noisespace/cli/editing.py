@@ -16,6 +16,8 @@ from noisespace.cli.work import (
     invert_image,
     load_code,
     run_edit,
+    say_memory,
+    sides_of,
     words_of,
 )
 from noisespace.editing import OPERATIONS
@@ -125,10 +127,14 @@ def edit(
     from noisespace.planning.settings import negative_prompts
 
     negative_prompts(loaded, negative, 1, start, how)
-    if start is None:
+    rows = (1 + len(target)) * each
+    if start is not None:
+        say_memory(loaded, rows, [side * loaded.factor for side in start.path.shape[-2:]])
+    else:
         asked = {"editor": control, "mask": drawn, "operations": operations}
         words = words_of(loaded, pixels, source or "", captioner, working)
         check_image_edit(loaded, pixels, working, (words.text, target), **asked)
+        say_memory(loaded, rows, sides_of(loaded, pixels, working))
         settings = {"steps": steps, "guidance": source_guidance, "size": working}
         with clock.on("invert"):
             start = invert_image(loaded, pixels, words, how, numbers, **settings)

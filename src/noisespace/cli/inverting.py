@@ -10,7 +10,7 @@ import typer
 from noisespace.cli import options as o
 from noisespace.cli.outcome import Clock, finish
 from noisespace.cli.outputs import check_outputs, latent_error, psnr
-from noisespace.cli.work import invert_image, load_code, words_of
+from noisespace.cli.work import invert_image, load_code, say_memory, sides_of, words_of
 from noisespace.errors import InputError
 from noisespace.planning.parsing import parse_method
 
@@ -64,6 +64,7 @@ def invert(
     loaded = o.load_model(model, dtype, device, **speed, **added)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     settings["checkpoint"] = checkpoint
+    say_memory(loaded, seeds, sides_of(loaded, pixels, working))
     words = words_of(loaded, pixels, source, captioner, working)
     with clock.on("invert"):
         numbers = range(seed, seed + seeds)
@@ -140,6 +141,7 @@ def reconstruct(
     loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:
+        say_memory(loaded, 1, sides_of(loaded, pixels, working))
         settings = {"steps": steps, "guidance": source_guidance, "size": working}
         words = words_of(loaded, pixels, source or "", captioner, working)
         with clock.on("invert"):

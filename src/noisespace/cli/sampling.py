@@ -9,6 +9,7 @@ import typer
 from noisespace.cli import options as o
 from noisespace.cli.outcome import Clock, finish, progress, say
 from noisespace.cli.outputs import check_outputs, numbered
+from noisespace.cli.work import say_memory
 
 
 def sample(
@@ -51,6 +52,7 @@ def sample(
     from noisespace.core.transition import check_eta
     from noisespace.inversion import DDIM
     from noisespace.pictures.metadata import save_png
+    from noisespace.planning.inputs import sample_size
     from noisespace.system.files import write_json
 
     check_eta(eta)
@@ -59,6 +61,7 @@ def sample(
     speed |= {"cache": cache, "tiling": tiling}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     loaded = o.load_model(model, dtype, device, **speed, **added)
+    say_memory(loaded, len(prompt) * seeds, sample_size(loaded, working))
     prompts = prompt * seeds
     numbers = [seed + i for i in range(seeds) for _ in prompt]
     settings = {"steps": steps, "guidance": guidance, "eta": eta, "size": working}

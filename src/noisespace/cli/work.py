@@ -62,6 +62,25 @@ def check_image_edit(
     check_edit(model, prompts, done, **controls)
 
 
+def say_memory(model: Any, rows: int, sides: Sequence[int]) -> None:
+    """Before anything runs: what it takes, what is free, and what would make it fit.
+
+    ``rows``: pictures at a time, each evaluated under its prompt and the null text; ``sides``:
+    (height, width) of the pixels.
+    """
+    from noisespace.models.memory import work_of
+
+    states = sides[0] // model.factor, sides[1] // model.factor
+    say(f"memory: {model.memory.sentence(work_of(model, states, 2 * rows))}")
+
+
+def sides_of(model: Any, pixels: Any, size: Any) -> tuple[int, int]:
+    """(height, width) at which a picture is worked on."""
+    from noisespace.pictures.images import fit
+
+    return fit(pixels, size, target=model.resolution, multiple=model.multiple)[1].size
+
+
 def say_code(code: Any) -> None:
     """The settings of a code and what was done to its image, on standard error."""
     info = code.info

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noisespace.errors import InputError
-from noisespace.models.weight_file import check_weight_file
+from noisespace.models.weight_file import check_weight_file, is_file_name
 
 Names = str | os.PathLike | Sequence[str | os.PathLike] | None
 
@@ -32,6 +32,8 @@ class Additions:
         if loras:
             check_peft()
         files = tuple(check_weight_file(Path(text).expanduser()) for text in listed(embedding))
+        if vae is not None and is_file_name(path := Path(vae).expanduser()):
+            check_weight_file(path)
         return cls(loras, files, None if vae is None else str(vae))
 
     def add(self, kind: str, parts: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from noisespace.core.prediction import Prediction
 from noisespace.models import autoencoder
 from noisespace.models.attention import controls_in
 from noisespace.models.families.family import Family
+from noisespace.models.memory import Memory
 from noisespace.models.running import (
     check_gradients,
     dtype_of_states,
@@ -38,7 +39,8 @@ class DiffusionModel:
     ``vae`` is None for a network in pixel space; ``call``: what is called in the place of the
     network where nobody looks inside it or differentiates (compiled code); ``mixed``: the dtype of
     autocast; ``place``: the device that its parts visit, where they rest on another one; ``speed``:
-    what a record says of these, ``additions`` of LoRAs, embeddings or another autoencoder.
+    what a record says of these, ``additions`` of LoRAs, embeddings or another autoencoder;
+    ``memory``: what it takes, where it was loaded here.
     """
 
     network: Any
@@ -54,6 +56,7 @@ class DiffusionModel:
     place: torch.device | None = None
     speed: Mapping[str, Any] = field(default_factory=dict)
     additions: Mapping[str, Any] = field(default_factory=dict)
+    memory: Memory | None = None
 
     @property
     def has_text(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +16,13 @@ import torch
 from noisespace.errors import InputError
 from noisespace.models.additions import Additions, Names
 from noisespace.models.autoencoder import overflows
+from noisespace.models.memory import Memory, free_memory, parameters_of
 from noisespace.models.pipeline_folder import (
     check_folder,
     load_part,
     read_json,
 )
-from noisespace.models.weight_file import PICKLES, check_weight_file
+from noisespace.models.weight_file import check_weight_file, is_file_name
 
 EMBEDDED = {name: Path(__file__).parent / "embedded" / name for name in ("scenes", "photos")}
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -82,9 +84,15 @@ def load(
         raise InputError(f"prediction must be {' or '.join(PREDICTIONS)}, got {prediction!r}")
     half = kind.itemsize == 2 or (speed.dtype == "auto" and place.type == "cuda")
     source = find(str(name), half)
+    counts = parameters_of(source)
     if speed.dtype == "auto":
-        kind = usual_dtype(source, place)
+        kind = usual_dtype(str(name) in EMBEDDED, counts, place)
         speed = replace(speed, dtype=str(kind).removeprefix("torch."))
+    weights = {part: count * kind.itemsize for part, count in counts.items()}
+    free = free_memory(place)
+    memory = Memory(weights, kind.itemsize, place, free, speed.offload, speed.tiling)
+    if memory.needed() > free:
+        warnings.warn(f"{public_name(str(name))}: {memory.sentence()}", stacklevel=2)
     read = load_file if source.is_file() else load_folder
     index, loaded = read(source, kind, added.vae, prediction)
     added.add(index["_class_name"], loaded)
@@ -104,20 +112,19 @@ def load(
         model,
         alignment_folder=alignment if alignment.is_dir() else None,
         additions=added.record(),
+        memory=memory,
     )
     return speed.apply(model, place)
 
 
-def usual_dtype(source: Path, place: torch.device) -> torch.dtype:
-    """The dtype that a model wants on a device: on CUDA 16 bits, but for small networks.
+def usual_dtype(embedded: bool, parts: Collection[str], place: torch.device) -> torch.dtype:
+    """The dtype that a model of these parts wants on a device: on CUDA 16 bits where it is large.
 
     Transformers in bfloat16: T5, which reads for them, overflows in float16. U-Nets of latents in
     float16, which rounds eight times finer.
     """
-    if place.type != "cuda" or source in EMBEDDED.values():
-        return torch.float32
-    parts = {"unet", "vae"} if source.is_file() else check_folder(source).keys()
-    if "vae" not in parts:
+    latent = "text_encoder" in parts or "transformer" in parts
+    if place.type != "cuda" or embedded or not latent:
         return torch.float32
     return torch.bfloat16 if "transformer" in parts else torch.float16
 
@@ -188,7 +195,7 @@ def find(name: str, half: bool = False) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if path.exists() or path.suffix.lower() in (".safetensors", ".gguf", *PICKLES):
+    if is_file_name(path):
         return check_weight_file(path)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         known = ", ".join(EMBEDDED)

@@ -31,6 +31,11 @@ KINDS = {
 }
 
 
+def is_file_name(path: Path) -> bool:
+    """Whether a path is a file, or its suffix says that it should be one: no Hub id, no folder."""
+    return path.is_file() or path.suffix.lower() in (".safetensors", ".gguf", *PICKLES)
+
+
 def check_weight_file(path: Path) -> Path:
     """The path of a .safetensors file that exists.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 
-from noisespace.core.batching import free_cuda, is_out_of_memory
+from noisespace.core.batching import is_out_of_memory
 from noisespace.errors import RunError
+from noisespace.models.memory import free_memory
 from noisespace.models.running import frozen
 
 # Of the free memory: what a pass may keep. The rest is for its working memory (docs/optimised.md).
@@ -108,26 +107,3 @@ class SavedBytes:
 
 def same(x: Tensor) -> Tensor:
     return x
-
-
-def free_memory(device: torch.device) -> float:
-    """The bytes that a device can still give; inf where it does not say."""
-    if device.type == "cuda":
-        return free_cuda(device)
-    if device.type == "cpu":
-        return min(psutil.virtual_memory().available, container_memory())
-    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # torch 2.5
-        room = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-        return min(room, psutil.virtual_memory().available)  # it is the host's: else it swaps
-    return torch.inf
-
-
-def container_memory(folder: Path = Path("/sys/fs/cgroup")) -> float:
-    """What a container's limit (cgroup v2) leaves, in bytes; inf where there is none."""
-    try:
-        limit = int((folder / "memory.max").read_text())  # or "max"
-        used = int((folder / "memory.current").read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return torch.inf
-    return limit - used + int(stat.get("inactive_file", 0))  # the cache of files gives way
