@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 import noisespace as ns
@@ -148,3 +148,59 @@ def test_the_scheduler_is_read_not_run(folder):
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     scheduler.set_timesteps(10)
     assert model.grid(10).timesteps[:-1].long().tolist() == scheduler.timesteps.tolist()
+
+
+# ---- schedulers
+
+
+NUMPY = "ignore:__array_:DeprecationWarning"  # in diffusers' own schedulers
+
+
+@pytest.mark.filterwarnings(NUMPY)
+@pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_exponential_sigmas"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_noise_levels_that_are_spaced_themselves(spacing, kind):
+    pipe = double(tiny_sd(prediction_type=kind, timestep_spacing="leading"))
+    options = {spacing: True}
+    pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, **options)
+    model = ns.from_pipeline(pipe)
+    ours = ns.sample(model, "a photo of a cat", steps=10, guidance=3.0, seed=3)
+    start = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    settings = {"num_inference_steps": 10, "guidance_scale": 3.0, "output_type": "latent"}
+    theirs = pipe("a photo of a cat", latents=start, **settings).images
+    torch.testing.assert_close(ours.latents, theirs, atol=1e-4, rtol=1e-4)  # its table is float32
+    grid, scheduler = model.grid(10), pipe.scheduler
+    torch.testing.assert_close(
+        (grid.sigma / grid.alpha), scheduler.sigmas.double(), atol=0, rtol=1e-5
+    )
+    torch.testing.assert_close(grid.timesteps[:-1], scheduler.timesteps.double(), atol=1e-2, rtol=0)
+    assert float(grid.sigma[-1]) == 0  # though what it was made from ends above, at alpha-bar 0
+    plain = ns.from_pipeline(tiny_sd(prediction_type=kind)).grid(10)
+    assert not torch.allclose(model.grid(10).sigma, plain.sigma, atol=0.05)
+    pipe.scheduler.register_to_config(use_lu_lambdas=True)
+    with pytest.raises(InputError, match="spaces its noise levels by use_lu_lambdas"):
+        ns.from_pipeline(pipe)
+
+
+@pytest.mark.filterwarnings(NUMPY)
+def test_solvers_are_not_needed(folder, tmp_path):
+    """Of a folder whose scheduler's solver wants a package that is not here, nothing is missing."""
+    path = tmp_path / "lms"
+    shutil.copytree(folder, path)
+    index = json.loads((path / "model_index.json").read_text())
+    config = json.loads((path / "scheduler" / "scheduler_config.json").read_text())
+    for name in ("LMSDiscreteScheduler", "DPMSolverSDEScheduler"):
+        index["scheduler"] = ["diffusers", name]
+        kept = {k: v for k, v in config.items() if k.startswith("beta")}
+        (path / "model_index.json").write_text(json.dumps(index))
+        (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(kept))
+        model = ns.load(path)
+        assert model.schedule.config["timestep_spacing"] == "linspace"
+        assert model.schedule.config["beta_start"] == config["beta_start"]
+        assert torch.isfinite(ns.sample(model, "a cat", steps=2).latents).all()
+
+
+def test_what_is_no_pipeline():
+    for thing in (object(), tiny_sd().unet, StableDiffusionPipeline):
+        with pytest.raises(InputError, match="expected a diffusers pipeline"):
+            ns.from_pipeline(thing)

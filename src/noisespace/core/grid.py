@@ -159,7 +159,7 @@ class Grid:
         DDIMScheduler ends at its final_alpha_cumprod. Each level is the next timestep's own,
         as in DDPMScheduler (DDIMScheduler counts T // n down instead, the same for "leading").
         """
-        config = {**DEFAULTS, **{k: v for k, v in config.items() if v is not None}}
+        config = with_defaults(config)
         bars = alpha_bars(config)
         times = timesteps_of(config, steps)
         one = torch.ones(1, dtype=torch.float64)
@@ -176,6 +176,11 @@ class Grid:
         s = torch.linspace(1.0, float(lowest), steps, dtype=torch.float64)
         s = torch.cat([shift_time(s, shift), s.new_zeros(1)])
         return cls(s * train_steps, 1 - s, s)
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's config, whole."""
+    return {**DEFAULTS, **{k: v for k, v in config.items() if v is not None}}
 
 
 def shift_time(s: Tensor, shift: float) -> Tensor:

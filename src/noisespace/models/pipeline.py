@@ -83,6 +83,11 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
 
     Raises InputError, in one sentence, for what is none of these.
     """
+    if not all(hasattr(pipe, part) for part in ("config", "scheduler", network_part(pipe))):
+        raise InputError(
+            f"{name}: expected a diffusers pipeline that makes pictures, got a "
+            f"{type(pipe).__name__}"
+        )
     if getattr(pipe, "controlnet", None) is not None:
         raise InputError(
             f"{name}: a ControlNet is told a picture at each step, which is not supported; "

@@ -66,6 +66,11 @@ CLASSES: dict[str, dict[str, str]] = {
 PLAIN = re.compile(
     r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
 )
+# Solvers that want further packages -> classes of the same defaults; solvers are left out anyway
+NEEDLESS = {
+    "LMSDiscreteScheduler": "EulerDiscreteScheduler",
+    "DPMSolverSDEScheduler": "KDPM2DiscreteScheduler",
+}
 CORRECTED = {"steps_offset": 1, "clip_sample": False}
 MAX_JSON = 2**20
 
@@ -152,7 +157,8 @@ def load_part(folder: Path, part: str, named: str | None, dtype: torch.dtype) ->
     what = f"{folder}: {part}"
     if part == "scheduler":
         config = read_json(folder / part / "scheduler_config.json")
-        scheduler = getattr(importlib.import_module("diffusers"), named.removeprefix("Flax"))
+        name = NEEDLESS.get(named, named).removeprefix("Flax")
+        scheduler = getattr(importlib.import_module("diffusers"), name)
         made = quietly(lambda: scheduler.from_config(config), what)
         if read_json(folder / "model_index.json")["_class_name"] == "StableDiffusionPipeline":
             # as that pipeline has them, whatever an old config says

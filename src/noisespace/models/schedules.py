@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from noisespace.core.grid import Grid, check_steps
+from noisespace.core.grid import Grid, alpha_bars, check_steps, with_defaults
 from noisespace.core.prediction import Kind
 from noisespace.errors import InputError
 
@@ -18,6 +18,10 @@ BETAS = re.compile(
     r"(Flax)?(DDIM|DDPM|PNDM|LMSDiscrete|Euler|Heun|DPM|KDPM|DEIS|UniPC|LCM|TCD)\w*$"
 )
 FLOWS = re.compile(r"FlowMatch(Euler|Heun)DiscreteScheduler$")
+ENDED = re.compile("DDIM|PNDM|TCD")  # those that read set_alpha_to_one
+# In a config: how its noise levels are spaced, in the place of its times
+SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas")
+UNKNOWN_SPACINGS = ("use_beta_sigmas", "use_lu_lambdas")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Schedule:
         kept = {k: v for k, v in scheduler.config.items() if not k.startswith("_")}
         if not (FLOWS.match(name) or "beta_schedule" in kept):
             raise InputError(f"the scheduler {name} has no betas: it is not supported")
+        if found := [key for key in UNKNOWN_SPACINGS if kept.get(key)]:
+            raise InputError(
+                f"the scheduler {name} spaces its noise levels by {found[0]}, which is not "
+                f"supported; set {found[0]} to false in its config"
+            )
         if kept.get("use_flow_sigmas"):
             kept["shift"] = kept.get("flow_shift") or 1.0
         return cls(name, kept)
@@ -65,11 +74,14 @@ class Schedule:
         """
         if self.flows:
             return flow_grid(self.config, steps, tokens, own_spacing)
-        bars = self.config.get("final_sigmas_type") == "sigma_min"
-        ending = {"set_alpha_to_one": False} if bars else {}
-        own = {"timestep_spacing": "lcm", "set_alpha_to_one": True} if self.renoises else {}
-        config = {**self.config, **ending, **own}
-        return Grid.from_config(config, steps, ddpm=self.name == "DDPMScheduler")
+        own: dict[str, Any] = {}
+        if not ENDED.match(self.name):  # whatever an earlier scheduler left in its config
+            own["set_alpha_to_one"] = self.config.get("final_sigmas_type") != "sigma_min"
+        if self.renoises:
+            own = {"timestep_spacing": "lcm", "set_alpha_to_one": True}
+        config = {**self.config, **own}
+        grid = Grid.from_config(config, steps, ddpm=self.name == "DDPMScheduler")
+        return spaced_grid(config, grid) if any(config.get(key) for key in SPACINGS) else grid
 
 
 def check_scheduler(name: str) -> None:
@@ -79,6 +91,27 @@ def check_scheduler(name: str) -> None:
             f"the scheduler {name} is not supported; expected one with betas (DDIM, DDPM, PNDM, "
             "Euler, DPM-Solver, UniPC, LCM ...) or FlowMatchEulerDiscreteScheduler"
         )
+
+
+def spaced_grid(config: Mapping[str, Any], base: Grid) -> Grid:
+    """A grid with its noise levels spaced in the place of its times, between the same ends.
+
+    By r = sigma/alpha: evenly in r**(1/7) (Karras, arXiv 2206.00364, eq. 5), or in log r. The
+    network is told the time at which its training had that level, between two where it had none.
+    """
+    ratios = base.sigma / base.alpha.clamp(min=2**-12)  # of no signal: diffusers' own bound
+    first = float(config.get("sigma_max") or ratios[0])
+    last = float(config.get("sigma_min") or ratios[-2])
+    if config.get("use_karras_sigmas"):
+        ratio = np.linspace(first ** (1 / 7), last ** (1 / 7), len(base)) ** 7
+    else:
+        ratio = np.geomspace(first, last, len(base))
+    bars = alpha_bars(with_defaults(config)).clamp(min=2**-24)
+    known = ((1 - bars) / bars).log().numpy() / 2
+    told = np.append(np.interp(np.log(ratio), known, np.arange(len(known))), base.timesteps[-1])
+    ratio = torch.from_numpy(np.append(ratio, ratios[-1]))
+    alpha = (1 + ratio**2).rsqrt()
+    return Grid(torch.from_numpy(told), alpha, ratio * alpha)
 
 
 def flow_grid(config: Mapping[str, Any], steps: int, tokens: int, own_spacing: bool) -> Grid:
