@@ -1,12 +1,15 @@
 """Every family of networks against its own pipeline of diffusers, and what all of them can do."""
 
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import noisespace as ns
@@ -15,6 +18,7 @@ from noisespace.cli import app
 from noisespace.core.controls import Controls, HookContext
 from noisespace.editing.attention.token_alignment import align, find_word, words_of
 from noisespace.errors import InputError
+from single_files import original_layout, twin
 from tiny import double, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl
 
 PROMPTS = ["a cat", "a red horse running on grass in the photo"]
@@ -571,6 +575,40 @@ def test_the_same_command_runs_on_the_folder_of_every_family(name, tmp_path):
         assert loud.stderr.count("trained on about 1 to 5") == 1
         refused = call("edit", tmp_path / "photo.png", *said, *place, "--negative", "a cat")
         assert refused.exit_code == 2
+
+
+# The models of README.md's commands, and the twins in whose place they run
+TWINS = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": tiny_sd,
+    "stabilityai/stable-diffusion-xl-base-1.0": tiny_sdxl,
+    "stabilityai/stable-diffusion-3.5-medium": tiny_sd3,
+    "black-forest-labs/FLUX.1-dev": tiny_flux,
+    "dreamshaper_8.safetensors": lambda: twin("sd15"),
+}
+PAGE = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line for line in PAGE.splitlines() if line.startswith("noisespace edit photo.jpg --source")
+]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_the_commands_of_the_readme(name, tmp_path, monkeypatch):
+    """Each as it is printed, but for the steps, the size, and a tiny twin behind the name."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PICTURE).save("photo.jpg")
+    if name.endswith(".safetensors"):
+        save_file(original_layout(TWINS[name]()), name)
+    else:
+        TWINS[name]().save_pretrained("twin", safe_serialization=True)
+        monkeypatch.setattr("noisespace.models.hub.fetch", lambda name, half: Path("twin"))
+    (command,) = (line for line in COMMANDS if f"--model {name}" in line)
+    words = shlex.split(command)[1:]
+    done = call(*words, "--steps", 3, "--size", 32, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert f"model: {name} (" in done.stderr
+    with Image.open("dog.png") as picture:
+        assert picture.size == (32, 32)
+    assert len(COMMANDS) == len(TWINS)
 
 
 def test_added_tokens_are_words_and_several_vectors_are_all_read():
