@@ -20,6 +20,24 @@ class Denoiser(Protocol):
     ) -> Prediction: ...
 
 
+class Mixing(Protocol):
+    """Predictions under the null text and the text, both at states x, as one under guidance.
+
+    ``w``: one weight a row, with as many dimensions as x, or one for all.
+    """
+
+    def __call__(
+        self, null: Prediction, text: Prediction, w: Tensor | float, x: Tensor, level: Level
+    ) -> Prediction: ...
+
+
+def affine(
+    null: Prediction, text: Prediction, w: Tensor | float, x: Tensor, level: Level
+) -> Prediction:
+    """Classifier-free guidance, null + w (text - null) (arXiv 2207.12598): nearly all's mixing."""
+    return null.map(text, lambda a, b: a + w * (b - a))
+
+
 class Backbone(Protocol):
     """A network with everything that is its own business behind it.
 
@@ -36,6 +54,11 @@ class Backbone(Protocol):
 
     def begin(self) -> Denoiser:
         """The denoiser of one replay, which may remember earlier steps (cached features)."""
+        ...
+
+    @property
+    def mixing(self) -> Mixing:
+        """The guidance that its pipeline has: `affine`, or another (Qwen-Image keeps the norm)."""
         ...
 
     def guide(self, guided: Denoiser) -> Denoiser:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from noisespace.core.backbone import Backbone, Denoiser
+from noisespace.core.backbone import Backbone, Denoiser, Mixing, affine
 from noisespace.core.batching import with_batching
 from noisespace.core.condition import GUIDANCE, Condition
 from noisespace.core.controls import HookContext
@@ -22,12 +22,12 @@ from noisespace.system.fields import Share
 class Guidance:
     """How the predictions under the text and under the null text are mixed.
 
-    ``rule``: "cfg", ``null + w (text - null)`` (arXiv 2207.12598), or "proximal"
-    (arXiv 2306.05414), which keeps of (text - null) only what exceeds its ``quantile``. ``mode``:
-    "hard" as the authors' code has it: entries are shrunk by the threshold, which is the quantile
-    over the source's row too, whose difference is 0 everywhere; "l0" and "soft" are the proximal
-    operators that the paper writes, by the quantile of the row alone: of the L0 norm, which keeps
-    what exceeds it as it is, and of the L1 norm, which shrinks.
+    ``rule``: "cfg", the model's own mixing, or "proximal" (arXiv 2306.05414), which keeps of
+    (text - null) only what exceeds its ``quantile``, and then mixes. ``mode``: "hard" as the
+    authors' code has it: entries are shrunk by the threshold, which is the quantile over the
+    source's row too, whose difference is 0 everywhere; "l0" and "soft" are the proximal operators
+    that the paper writes, by the quantile of the row alone: of the L0 norm, which keeps what
+    exceeds it as it is, and of the L1 norm, which shrinks.
 
     Below timestep ``below``, "proximal" also pulls the predicted x0 of the unedited entries (what
     is left of theirs is under the threshold, also one latent pixel around) to the source's, by
@@ -51,11 +51,10 @@ class Guidance:
         late = broadcast((level.t < self.below).double(), x0)
         return x0 - late * self.pull * kept * (x0 - anchor)
 
-    def mix(self, null: Tensor, text: Tensor, w: Tensor) -> Tensor:
-        if self.rule == "cfg":
-            return null + w * (text - null)
+    def nearest(self, null: Tensor, text: Tensor) -> Tensor:
+        """What is left of the text's view, of x0 or of eps, where it hardly differs from null's."""
         delta = text - null
-        return null + w * proximal(delta, self.threshold(delta), self.mode)
+        return null + proximal(delta, self.threshold(delta), self.mode)
 
     def threshold(self, delta: Tensor) -> Tensor:
         """What counts as an edit in each row of a difference, (rows, 1, 1, 1)."""
@@ -86,13 +85,15 @@ def with_guidance(
     w: Tensor,
     guidance: Guidance | None = None,
     anchor: Tensor | None = None,
+    mixing: Mixing = affine,
 ) -> Denoiser:
     """A denoiser under the prompt's guidance: one weight a row, ``w`` (rows,), and one null text.
 
     Rows with w = 1 are evaluated once, the others twice; all evaluations of a call go through the
     network as one batch, the text's rows first. Under ``hooks`` every row is evaluated twice. A
     network whose condition has a "guidance" is told w, and evaluated once.
-    ``anchor`` (rows, c, h, w) is the source's x0, which proximal guidance pulls to.
+    ``anchor`` (rows, c, h, w) is the source's x0, which proximal guidance pulls to; ``mixing`` the
+    model's own.
     """
     guidance = guidance or Guidance()
     guided_rows = torch.nonzero(w != 1)[:, 0]
@@ -121,7 +122,8 @@ def with_guidance(
         nulls, texts = both.rows(slice(len(x), None)), out.rows(rows)
         if hooks is not None:
             nulls = nulls.rows(rows)
-        mixed = nulls.map(texts, lambda a, b: guidance.mix(a, b, weight))
+        left = texts if guidance.rule == "cfg" else nulls.map(texts, guidance.nearest)
+        mixed = mixing(nulls, left, weight, x[rows], level.rows(guided_rows))
         x0 = mixed.x0
         if anchor is not None:
             x0 = guidance.pull_to(x0, texts.eps - nulls.eps, anchor[rows], level.rows(guided_rows))
@@ -138,4 +140,5 @@ def under_guidance(
     What the model adds comes after the prompt's guidance, once.
     """
     weights = torch.full((len(null),), w, dtype=torch.float64)
-    return model.guide(with_guidance(with_batching(model.denoise), null, weights, rule))
+    denoise = with_batching(model.denoise)
+    return model.guide(with_guidance(denoise, null, weights, rule, mixing=model.mixing))

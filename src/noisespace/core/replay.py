@@ -87,7 +87,8 @@ def predictor(plan: EditPlan, denoise: Denoiser, k: int) -> Predict:
         rows, level = under or plan.rows, at if isinstance(at, Level) else code.grid.level(at)
         condition, null = embeddings(plan, rows, k)
         anchor = rows.spread(code.path[-1]) if code.rule.pull else None
-        call = plan.model.guide(with_guidance(denoise, null, rows.guidance, code.rule, anchor))
+        weights, mixing = rows.guidance, plan.model.mixing
+        call = plan.model.guide(with_guidance(denoise, null, weights, code.rule, anchor, mixing))
         if (rows.images, rows.each) != (plan.rows.images, plan.rows.each):
             return call(x, level, condition)  # rows that the controls know nothing of
         if controls.around:

@@ -75,7 +75,7 @@ class Means:
     ) -> None:
         self.code, self.text, self.null, self.progress = code, text, null, progress
         self.states = code.path[:-1].flatten(0, 1)
-        self.guide, self.denoise = model.guide, with_batching(model.denoise)
+        self.model, self.denoise = model, with_batching(model.denoise)
 
     def all(self) -> Tensor:
         """Of all steps that run, (steps, b, c, h, w)."""
@@ -96,6 +96,8 @@ class Means:
         image, i = rows % images, code.first + rows // images
         at, to = code.grid.level(i), code.grid.level(i + 1)
         w = torch.full((len(rows),), code.guidance, dtype=torch.float64)
-        predict = self.guide(with_guidance(self.denoise, self.null.rows(image), w, code.rule))
+        null, mixing = self.null.rows(image), self.model.mixing
+        guided = with_guidance(self.denoise, null, w, code.rule, mixing=mixing)
+        predict = self.model.guide(guided)
         prediction = predict(self.states[rows], at, self.text.rows(image))
         return posterior(prediction, at, to, code.eta)[0]

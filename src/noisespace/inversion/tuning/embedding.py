@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from noisespace.core.backbone import Mixing
 from noisespace.core.condition import Condition
 from noisespace.core.controls import HookContext
 from noisespace.core.grid import Level
@@ -69,10 +70,12 @@ class Tuning:
     def other(self, problem: Problem) -> Condition:
         return problem.text if self.part == "null" else problem.null
 
-    def mix(self, tuned: Prediction, other: Prediction) -> Prediction:
-        """Classifier-free guidance of both predictions."""
+    def mix(
+        self, mixing: Mixing, tuned: Prediction, other: Prediction, x: Tensor, level: Level
+    ) -> Prediction:
+        """Guidance of both predictions at x, by the model's own mixing."""
         null, text = (tuned, other) if self.part == "null" else (other, tuned)
-        return null.map(text, lambda a, b: a + self.w * (b - a))
+        return mixing(null, text, self.w, x, level)
 
 
 def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Tensor) -> Residual:
@@ -92,9 +95,8 @@ def residual_of(problem: Problem, tuning: Tuning, k: int, x: Tensor, target: Ten
             tuned, i = problem.denoise(x, level, condition, hooks), rows.cpu()
             # a score's gradient by the state needs both
             known = not x.requires_grad
-            return tuning.mix(
-                tuned, fixed.rows(rows) if known else problem.denoise(x, level, other.rows(i))
-            )
+            under = fixed.rows(rows) if known else problem.denoise(x, level, other.rows(i))
+            return tuning.mix(problem.model.mixing, tuned, under, x, level)
 
         predict = problem.model.guide(mixed)
         prediction = predict(x[rows], at, text.rows(rows.cpu()).with_text(theta))
@@ -212,8 +214,10 @@ def tune_noisings(problem: Problem, tuning: Tuning, share: bool) -> Tensor:
             def residual(theta: Tensor, rows: Tensor, x=x, at=at, noise=noise) -> Tensor:
                 fixed = problem.denoise(x, at, other) if tuning.w != 1 else None
                 tuned = problem.denoise(x, at, text.with_text(theta))
-                eps = tuned.eps if fixed is None else tuning.mix(tuned, fixed).eps
-                return eps - noise
+                mixed = tuned
+                if fixed is not None:
+                    mixed = tuning.mix(problem.model.mixing, tuned, fixed, x, at)
+                return mixed.eps - noise
 
             _, loss, slope = gradient(residual, theta, every)
             theta, fell = moments.update(theta, slope, tuning.rate(0 if share else k))

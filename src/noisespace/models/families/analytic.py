@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from noisespace.core.backbone import Denoiser
+from noisespace.core.backbone import Denoiser, Mixing, affine
 from noisespace.core.condition import TEXT, Condition
 from noisespace.core.controls import HookContext, Site
 from noisespace.core.grid import Grid, Level
@@ -104,6 +104,10 @@ class Mixture:
 
     def begin(self) -> Denoiser:
         return self.denoise
+
+    @property
+    def mixing(self) -> Mixing:
+        return affine
 
     def guide(self, guided: Denoiser) -> Denoiser:
         return guided
