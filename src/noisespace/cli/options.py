@@ -112,7 +112,8 @@ ClipSkip = Annotated[
     typer.Option(
         "--clip-skip",
         min=0,
-        help="Layers of CLIP to skip, as diffusers counts: the WebUI's Clip skip 2 is 1.",
+        help="Layers of CLIP to skip, as diffusers counts: the WebUI's Clip skip 2 is 1 (on SDXL "
+        "0).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

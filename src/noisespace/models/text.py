@@ -23,8 +23,8 @@ class Reading:
     """How prompts are read: whose weights are written in them, and layers of CLIP to skip.
 
     ``weights``: "forge" or "comfyui"; None: nobody's, brackets are text. ``clip_skip``: how many
-    layers above the one that is read are left out further, as diffusers' pipelines count: it is 1
-    where Stable Diffusion WebUI's "Clip skip" is 2. A null text and a negative prompt skip none.
+    layers further from the last is read than the family's own, as diffusers' pipelines count. A
+    null text and a negative prompt skip none, as there.
     """
 
     weights: str | None = None
