@@ -66,7 +66,8 @@ def load(
     How prompts are read: ``weights`` "forge" or "comfyui" for those who write "a (red:1.3) cat" as
     there (None: brackets are text); ``clip_skip``, how many layers of CLIP are skipped beyond what
     the model's pipeline reads, as diffusers counts them: Stable Diffusion WebUI's "Clip skip 2" is
-    1 (on SDXL 0, which reads that layer anyhow). Both change what a code means, and with it the model's fingerprint.
+    1 (on SDXL 0, which reads that layer anyhow). Both change what a code means, and with it the
+    model's fingerprint.
 
     Raises InputError, in one sentence, for anything that is not a supported pipeline in
     safetensors; no pickle is opened and no code of the folder is run.

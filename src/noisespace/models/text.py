@@ -23,8 +23,8 @@ class Reading:
     """How prompts are read: whose weights are written in them, and layers of CLIP to skip.
 
     ``weights``: "forge" or "comfyui"; None: nobody's, brackets are text. ``clip_skip``: how many
-    layers further from the last is read than the family's own, as diffusers' pipelines count. A
-    null text and a negative prompt skip none, as there.
+    layers before the family's own the one lies that is read, as diffusers' pipelines count. A null
+    text and a negative prompt skip none, as there.
     """
 
     weights: str | None = None
@@ -251,7 +251,7 @@ class TextEncoder:
         deep = out.hidden_states[-self.layer - self.reading.clip_skip]
         if self.layer > 1:
             return own, deep
-        modules = self.encoder.named_modules()  # which stands elsewhere in each transformers
+        modules = self.encoder.named_modules()  # it stands where the version of transformers has it
         norm = next(part for name, part in modules if name.endswith("final_layer_norm"))
         return own, norm(deep)
 
