@@ -59,6 +59,8 @@ def compare(
     embedding: o.Embedding = None,
     vae: o.Vae = None,
     prediction: o.Prediction = None,
+    weights: o.Weights = None,
+    clip_skip: o.ClipSkip = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -80,6 +82,7 @@ def compare(
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
+    added |= o.reading(weights, clip_skip, [source, target])
     loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     for _, how in methods:

@@ -79,6 +79,8 @@ def edit(
     embedding: o.Embedding = None,
     vae: o.Vae = None,
     prediction: o.Prediction = None,
+    weights: o.Weights = None,
+    clip_skip: o.ClipSkip = None,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Also write a labelled contact sheet (PNG).")
     ] = None,
@@ -122,6 +124,7 @@ def edit(
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
+    added |= o.reading(weights, clip_skip, [source, *target, negative])
     loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     from noisespace.planning.settings import negative_prompts

@@ -46,6 +46,8 @@ def invert(
     embedding: o.Embedding = None,
     vae: o.Vae = None,
     prediction: o.Prediction = None,
+    weights: o.Weights = None,
+    clip_skip: o.ClipSkip = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -61,6 +63,7 @@ def invert(
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
+    added |= o.reading(weights, clip_skip, [source])
     loaded = o.load_model(model, dtype, device, **speed, **added)
     settings = {"steps": steps, "guidance": source_guidance, "size": working}
     settings["checkpoint"] = checkpoint
@@ -110,6 +113,8 @@ def reconstruct(
     embedding: o.Embedding = None,
     vae: o.Vae = None,
     prediction: o.Prediction = None,
+    weights: o.Weights = None,
+    clip_skip: o.ClipSkip = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -138,6 +143,7 @@ def reconstruct(
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
+    added |= o.reading(weights, clip_skip, [source])
     loaded = o.load_model(model, dtype, device, **speed, **added)
     o.check_guidance(loaded, guidance, source_guidance)
     if code is None:

@@ -100,6 +100,23 @@ Prediction = Annotated[
     str | None,
     typer.Option("--prediction", help="What the network predicts: epsilon or v_prediction."),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Whose weights prompts have, such as (red:1.3): forge or comfyui (default: none, "
+        "brackets are text).",
+    ),
+]
+ClipSkip = Annotated[
+    int | None,
+    typer.Option(
+        "--clip-skip",
+        min=0,
+        help="Layers of CLIP to skip, as diffusers counts: the WebUI's Clip skip 2 is 1 (on SDXL "
+        "0).",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 Editor = Annotated[
@@ -149,6 +166,17 @@ def load_model(name: str, dtype: str, device: str, **options: Any) -> Any:
 
 def words(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def reading(
+    weights: str | None, clip_skip: int | None, prompts: Iterable[str | None]
+) -> dict[str, Any]:
+    """How ``load`` shall read prompts; refuses what is no weight in those that will be read."""
+    from noisespace.models.prompt_weights import parse
+
+    for prompt in prompts:
+        parse(prompt or "", weights)
+    return {"weights": weights, "clip_skip": clip_skip}
 
 
 def read_image(path: Path) -> Any:

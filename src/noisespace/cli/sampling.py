@@ -36,6 +36,8 @@ def sample(
     embedding: o.Embedding = None,
     vae: o.Vae = None,
     prediction: o.Prediction = None,
+    weights: o.Weights = None,
+    clip_skip: o.ClipSkip = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -60,6 +62,7 @@ def sample(
     speed = {"preset": preset, "compile": compiled, "offload": offload}
     speed |= {"cache": cache, "tiling": tiling}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
+    added |= o.reading(weights, clip_skip, [*prompt, negative])
     loaded = o.load_model(model, dtype, device, **speed, **added)
     say_memory(loaded, len(prompt) * seeds, sample_size(loaded, working))
     prompts = prompt * seeds

@@ -14,6 +14,15 @@ START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 T5_END, PADDING = "</s>", "<pad>"
 
 
+class Negative(str):
+    """A prompt in the place of the null text: like it, it skips no layer of a text encoder.
+
+    (As None among prompts is the null text itself. Elsewhere it is a text like any other.)
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Condition:
     """Named tensors, rows first, and the words that they came from.

@@ -39,8 +39,8 @@ class DiffusionModel:
     ``vae`` is None for a network in pixel space; ``call``: what is called in the place of the
     network where nobody looks inside it or differentiates (compiled code); ``mixed``: the dtype of
     autocast; ``place``: the device that its parts visit, where they rest on another one; ``speed``:
-    what a record says of these, ``additions`` of LoRAs, embeddings or another autoencoder;
-    ``memory``: what it takes, where it was loaded here.
+    what a record says of these, ``additions`` of LoRAs, embeddings or another autoencoder, and of
+    how prompts are read; ``memory``: what it takes, where it was loaded here.
     """
 
     network: Any

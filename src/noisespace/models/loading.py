@@ -48,6 +48,8 @@ def load(
     embedding: Names = None,
     vae: str | os.PathLike | None = None,
     prediction: str | None = None,
+    weights: str | None = None,
+    clip_skip: int | None = None,
 ) -> Any:
     """A model by name ("scenes", "photos"), folder (a diffusers pipeline), file or Hub id.
 
@@ -66,10 +68,17 @@ def load(
     names it); ``vae``, an autoencoder's folder, file or Hub id in the place of its own.
     ``prediction``: "epsilon" or "v_prediction", in the place of what is known of the model.
 
+    How prompts are read: ``weights`` "forge" or "comfyui" for those who write "a (red:1.3) cat" as
+    there (None: brackets are text); ``clip_skip``, how many layers of CLIP are skipped beyond what
+    the model's pipeline reads, as diffusers counts them: Stable Diffusion WebUI's "Clip skip 2" is
+    1 (on SDXL 0, which reads that layer anyhow). Both change what a code means, and with it the
+    model's fingerprint.
+
     Raises InputError, in one sentence, for anything that is not a supported pipeline in
     safetensors; no pickle is opened and no code of the folder is run.
     """
     from noisespace.models.speed import Speed
+    from noisespace.models.text import Reading
 
     place, given = where(device), str(dtype).removeprefix("torch.")
     speed = Speed(given, preset, compile, offload, cache, tiling).on(place)
@@ -82,15 +91,16 @@ def load(
     added = Additions.of(lora, embedding, vae)
     if prediction not in (None, *PREDICTIONS):
         raise InputError(f"prediction must be {' or '.join(PREDICTIONS)}, got {prediction!r}")
+    Reading.of(weights, clip_skip)
     half = kind.itemsize == 2 or (speed.dtype == "auto" and place.type == "cuda")
     source = find(str(name), half)
     counts = parameters_of(source)
     if speed.dtype == "auto":
         kind = usual_dtype(str(name) in EMBEDDED, counts, place)
         speed = replace(speed, dtype=str(kind).removeprefix("torch."))
-    weights = {part: count * kind.itemsize for part, count in counts.items()}
+    sizes = {part: count * kind.itemsize for part, count in counts.items()}
     free = free_memory(place)
-    memory = Memory(weights, kind.itemsize, place, free, speed.offload, speed.tiling)
+    memory = Memory(sizes, kind.itemsize, place, free, speed.offload, speed.tiling)
     if memory.needed() > free:
         warnings.warn(f"{public_name(str(name))}: {memory.sentence()}", stacklevel=2)
     read = load_file if source.is_file() else load_folder
@@ -107,11 +117,11 @@ def load(
     notes, alignment = source / "noisespace.json", source / "alignment"
     own = read_json(notes).get("defaults", {}) if notes.exists() else {}
     pipe = SimpleNamespace(config=index, **loaded)
-    model = from_pipeline(pipe, public_name(str(name)), own)
+    model = from_pipeline(pipe, public_name(str(name)), own, weights=weights, clip_skip=clip_skip)
     model = replace(
         model,
         alignment_folder=alignment if alignment.is_dir() else None,
-        additions=added.record(),
+        additions={**added.record(), **model.additions},
         memory=memory,
     )
     return speed.apply(model, place)

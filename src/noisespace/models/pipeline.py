@@ -15,6 +15,7 @@ from noisespace.errors import InputError
 from noisespace.models.diffusion import DiffusionModel
 from noisespace.models.families import family_of, network_part
 from noisespace.models.schedules import Schedule
+from noisespace.models.text import Reading
 
 SAMPLED = 4096  # values a tensor that a fingerprint looks at
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -24,11 +25,13 @@ def fingerprint(
     parts: Mapping[str, nn.Module],
     scheduler: Mapping[str, Any],
     tokens: Mapping[str, torch.Tensor] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> str:
     """A hash of configurations and weights that does not depend on the dtype they were loaded in.
 
     Values are rounded to bfloat16 and sampled with a stride: changing a layer changes it.
-    ``tokens``: the vectors of tokens that were added, which are too few to be sampled.
+    ``tokens``: the vectors of tokens that were added, which are too few to be sampled; ``reading``:
+    what is set of how prompts are read.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps(scheduler, sort_keys=True, default=str).encode())
@@ -44,6 +47,8 @@ def fingerprint(
     for token, vector in sorted((tokens or {}).items()):
         digest.update(token.encode())
         digest.update(vector.detach().to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
+    if reading:
+        digest.update(json.dumps(reading, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -74,12 +79,20 @@ def networks_of(pipe: Any) -> dict[str, Any]:
     return {k: getattr(pipe, k) for k in names if getattr(pipe, k, None) is not None}
 
 
-def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = None) -> Any:
+def from_pipeline(
+    pipe: Any,
+    name: str = "pipeline",
+    defaults: Mapping | None = None,
+    *,
+    weights: str | None = None,
+    clip_skip: int | None = None,
+) -> Any:
     """A model from a diffusers pipeline in memory, which it leaves as it is.
 
     Of Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, of Flux, and of unconditional U-Nets in pixel space
     (DDPMPipeline ...), with the LoRAs that it was set up with.
-    ``defaults``: settings in the place of its family's.
+    ``defaults``: settings in the place of its family's; ``weights`` and ``clip_skip``: how prompts
+    are read, as in ``load``.
 
     Raises InputError, in one sentence, for what is none of these.
     """
@@ -98,8 +111,9 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
             f"{name}: an IP-Adapter is told a picture at each step, which is not supported; call "
             "pipe.unload_ip_adapter() first"
         )
+    reading = Reading.of(weights, clip_skip)
     schedule = Schedule.of(pipe.scheduler)
-    family = family_of(pipe)
+    family = family_of(pipe, reading)
     parts = networks_of(pipe)
     network = parts[network_part(pipe)]
     for part, module in parts.items():
@@ -116,7 +130,8 @@ def from_pipeline(pipe: Any, name: str = "pipeline", defaults: Mapping | None = 
         schedule,
         name=name,
         defaults={**family.defaults, **(defaults or {})},
-        fingerprint=fingerprint(parts, schedule.config, added_tokens(pipe)),
+        fingerprint=fingerprint(parts, schedule.config, added_tokens(pipe), reading.record()),
+        additions=reading.record(),
     )
     if model.vae is not None and model.channels != model.vae.config.latent_channels:
         raise InputError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from noisespace.core.code import Code
-from noisespace.core.condition import Condition
+from noisespace.core.condition import Condition, Negative
 from noisespace.core.grid import Grid
 from noisespace.core.streams import stream
 from noisespace.errors import InputError
@@ -208,7 +208,7 @@ def negative_prompts(
             "this code brings its own null text (it is what its inversion found), whose place a "
             "negative prompt would take: leave out negative, or invert by another method"
         )
-    return spread(negative, images, "negative", str)
+    return [Negative(one) for one in spread(negative, images, "negative", str)]
 
 
 def generators(seeds: Sequence[int], purpose: str) -> list[torch.Generator]:

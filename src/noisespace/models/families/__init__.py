@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noisespace.errors import InputError
+from noisespace.models.text import Reading
 
 # The class of a pipeline's network -> the family's module and class. (Modules by name: a family's
 # file is read when one of its networks is.)
@@ -25,10 +26,10 @@ def network_part(pipe: Any) -> str:
     return next((name for name in NETWORKS if getattr(pipe, name, None) is not None), "unet")
 
 
-def family_of(pipe: Any) -> Any:
+def family_of(pipe: Any, reading: Reading) -> Any:
     """The family of a pipeline's network, with what the pipeline reads prompts by.
 
-    Raises InputError for networks of no family here.
+    Raises InputError for networks of no family here, and a ``reading`` that it does not have.
     """
     from importlib import import_module
 
@@ -42,4 +43,4 @@ def family_of(pipe: Any) -> Any:
             "Diffusion 1.x, 2.x, XL, 3 or 3.5, of Flux, or of an unconditional U-Net in pixel space"
         )
     module, name = found
-    return getattr(import_module(f"{__name__}.{module}"), name).of(pipe)
+    return getattr(import_module(f"{__name__}.{module}"), name).of(pipe, reading)

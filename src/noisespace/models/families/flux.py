@@ -11,9 +11,10 @@ from torch import Tensor
 
 from noisespace.core.condition import GUIDANCE, POOLED, TEXT, Condition
 from noisespace.core.controls import Site
+from noisespace.errors import InputError
 from noisespace.models.families.joint_attention import sites_of
 from noisespace.models.families.sd3 import length_of
-from noisespace.models.text import TextEncoder, text_encoder
+from noisespace.models.text import Reading, TextEncoder, text_encoder
 
 LENGTH = 512  # tokens of T5 that its pipeline reads
 SIDE = 128  # latents of a picture, which its configuration does not say
@@ -34,10 +35,15 @@ class Flux:
     own_spacing: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, pipe: Any) -> Flux:
+    def of(cls, pipe: Any, reading: Reading) -> Flux:
+        if reading.clip_skip:
+            raise InputError(
+                "Flux reads the whole prompt of CLIP and no layer of it, so that clip_skip means "
+                f"nothing: leave it out, got {reading.clip_skip}"
+            )
         return cls(
-            text_encoder(pipe),
-            text_encoder(pipe, 2, length_of(pipe.tokenizer_2, LENGTH)),
+            text_encoder(pipe, reading, layer=0),
+            text_encoder(pipe, reading, 2, length_of(pipe.tokenizer_2, LENGTH)),
             bool(pipe.transformer.config.guidance_embeds),
         )
 
@@ -63,8 +69,8 @@ class Flux:
         self, prompts: Sequence[str | None], device: torch.device, place: torch.device | None
     ) -> Condition:
         words = tuple(prompt or "" for prompt in prompts)
-        pooled = self.clip(words, device, place).pooled
-        text = self.t5(words, device, place)
+        pooled = self.clip(prompts, device, place).pooled
+        text = self.t5(prompts, device, place)
         tensors = {
             TEXT: text.embedding,
             POOLED: pooled,

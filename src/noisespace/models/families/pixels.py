@@ -13,6 +13,7 @@ from noisespace.core.condition import TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.errors import InputError
 from noisespace.models.families.unet import find_sites, sample_side
+from noisespace.models.text import Reading
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ class Pixels:
     defaults: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
-    def of(cls, pipe: Any) -> Pixels:
+    def of(cls, pipe: Any, reading: Reading) -> Pixels:
+        if stray := ", ".join(reading.record()):
+            raise InputError(
+                f"{stray}: is of prompts, and this model is unconditional: it reads none; leave it "
+                "out"
+            )
         return cls()
 
     def channels(self, network: Any) -> int:

@@ -14,7 +14,7 @@ from noisespace.core.condition import PADDING, POOLED, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.errors import InputError
 from noisespace.models.families.joint_attention import sites_of
-from noisespace.models.text import TextEncoder, text_encoder
+from noisespace.models.text import Reading, TextEncoder, text_encoder
 
 LENGTH = 256  # tokens of T5 that its pipeline reads
 
@@ -39,12 +39,14 @@ class StableDiffusion3:
     defaults: ClassVar[Mapping[str, Any]] = {"sample": {"steps": 28, "guidance": 7.0}}
 
     @classmethod
-    def of(cls, pipe: Any) -> StableDiffusion3:
-        first = text_encoder(pipe, layer=2)
-        clips = first, text_encoder(pipe, 2, first.tokenizer.model_max_length, layer=2)
+    def of(cls, pipe: Any, reading: Reading) -> StableDiffusion3:
+        first = text_encoder(pipe, reading, layer=2)
+        length = first.tokenizer.model_max_length
+        clips = first, text_encoder(pipe, reading, 2, length, layer=2)
         t5 = None
         if pipe.text_encoder_3 is not None:
-            t5 = text_encoder(pipe, 3, length_of(pipe.tokenizer_3, LENGTH))
+            whole = Reading(reading.weights)  # T5 skips no layer
+            t5 = text_encoder(pipe, whole, 3, length_of(pipe.tokenizer_3, LENGTH))
         return cls(clips, t5, pipe.transformer.config.joint_attention_dim)
 
     def channels(self, network: Any) -> int:
@@ -60,7 +62,7 @@ class StableDiffusion3:
         self, prompts: Sequence[str | None], device: torch.device, place: torch.device | None
     ) -> Condition:
         words = tuple(prompt or "" for prompt in prompts)
-        first, second = (text(words, device, place) for text in self.clips)
+        first, second = (text(prompts, device, place) for text in self.clips)
         clip = torch.cat([first.embedding, second.embedding], -1)
         clip = pad(clip, (0, self.width - clip.shape[-1]))
         pooled = torch.cat([first.pooled, second.pooled], -1)
@@ -69,7 +71,7 @@ class StableDiffusion3:
             tokens = tuple((*row, *[PADDING] * LENGTH) for row in first.read.tokens)
             tensors = {TEXT: torch.cat([clip, blank], 1), POOLED: pooled}
             return Condition(tensors, words, tokens, first.read.cut)
-        third = self.t5(words, device, place)
+        third = self.t5(prompts, device, place)
         tokens = tuple(a + b for a, b in zip(first.read.tokens, third.read.tokens, strict=True))
         tensors = {TEXT: torch.cat([clip, third.embedding.to(clip)], 1), POOLED: pooled}
         # T5 reads on where CLIP has no room

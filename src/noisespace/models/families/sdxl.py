@@ -13,7 +13,7 @@ from noisespace.core.condition import POOLED, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.autoencoder import factor_of
 from noisespace.models.families.unet import check_unet, find_sites, sample_side
-from noisespace.models.text import TextEncoder, text_encoder
+from noisespace.models.text import Reading, TextEncoder, text_encoder
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class StableDiffusionXL:
     defaults: ClassVar[Mapping[str, Any]] = {"sample": {"guidance": 5.0}}
 
     @classmethod
-    def of(cls, pipe: Any) -> StableDiffusionXL:
+    def of(cls, pipe: Any, reading: Reading) -> StableDiffusionXL:
         check_unet(pipe.unet)
-        texts = text_encoder(pipe, layer=2), text_encoder(pipe, 2, layer=2)
+        texts = text_encoder(pipe, reading, layer=2), text_encoder(pipe, reading, 2, layer=2)
         return cls(
             texts, bool(pipe.config.get("force_zeros_for_empty_prompt", True)), factor_of(pipe.vae)
         )
@@ -57,7 +57,7 @@ class StableDiffusionXL:
         self, prompts: Sequence[str | None], device: torch.device, place: torch.device | None
     ) -> Condition:
         words = tuple(prompt or "" for prompt in prompts)
-        first, second = (text(words, device, place) for text in self.texts)
+        first, second = (text(prompts, device, place) for text in self.texts)
         embedding = torch.cat([first.embedding, second.embedding], -1)
         pooled = second.pooled
         if self.zeros:

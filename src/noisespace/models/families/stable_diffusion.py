@@ -12,7 +12,7 @@ from torch import Tensor
 from noisespace.core.condition import GUIDANCE, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.families.unet import check_unet, find_sites, sample_side
-from noisespace.models.text import TextEncoder, text_encoder
+from noisespace.models.text import Reading, TextEncoder, text_encoder
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class StableDiffusion:
     own_spacing: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, pipe: Any) -> StableDiffusion:
+    def of(cls, pipe: Any, reading: Reading) -> StableDiffusion:
         check_unet(pipe.unet)
         width = pipe.unet.config.time_cond_proj_dim
-        return cls(text_encoder(pipe), width)
+        return cls(text_encoder(pipe, reading), width)
 
     @property
     def has_null(self) -> bool:
@@ -62,7 +62,7 @@ class StableDiffusion:
         self, prompts: Sequence[str | None], device: torch.device, place: torch.device | None
     ) -> Condition:
         words = tuple(prompt or "" for prompt in prompts)
-        embedding, _, read = self.text(words, device, place)
+        embedding, _, read = self.text(prompts, device, place)
         tensors = {TEXT: embedding}
         if not self.has_null:
             tensors[GUIDANCE] = torch.ones(len(words), device=device)
