@@ -114,7 +114,7 @@ KINDS = {
     "no config": "missing",
     "no weights": "no weights",
     "pickle": "pickle",
-    "cut": "could not be loaded",
+    "cut": "unet.*damaged",
     "NaN": "NaN",
 }
 

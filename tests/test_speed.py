@@ -24,7 +24,7 @@ from noisespace.models.memory import parameters_of
 from noisespace.models.packed import Packed, pack_convolutions, works
 from noisespace.models.speed import Speed, by_layers
 from noisespace.train.draw import held_out_scene
-from tiny import double, tiny_pixels, tiny_sd, tiny_sd3
+from tiny import double, tiny_flux, tiny_pixels, tiny_sd, tiny_sd3, tiny_sdxl
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 NEAR = 33  # dB between an edit with cached features and the whole one
@@ -88,6 +88,23 @@ def test_an_inversion_without_guidance_evaluates_once(model):
     assert spy.rows == [STEPS - code.first, 2]
     spy = Spy(model)
     ns.invert(spy, IMAGE, PROMPT, ns.DDIM(), steps=STEPS)
+    assert spy.rows == [1] * STEPS
+
+
+@pytest.mark.parametrize("make", [tiny_sd, tiny_sdxl, tiny_sd3, tiny_flux])
+def test_every_family_takes_the_same_evaluations(make):
+    """As Stable Diffusion; a network that is told its guidance takes half of the rows."""
+    spy = Spy(ns.from_pipeline(make()))
+    guides = 2 if spy.has_null else 1
+    settings = {"steps": STEPS, "size": 32}
+    code = ns.invert(spy, IMAGE, PROMPT, ns.EditFriendly(), guidance=3.5, **settings)
+    run = STEPS - code.first
+    assert spy.rows == [guides * run, 2 * guides]
+    spy.rows.clear()
+    ns.edit(spy, code, [OTHER, PROMPT], guidance=3.0)
+    assert spy.rows == [2 * guides] * run
+    spy.rows.clear()
+    ns.invert(spy, IMAGE, PROMPT, ns.DDIM(), **settings)
     assert spy.rows == [1] * STEPS
 
 

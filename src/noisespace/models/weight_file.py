@@ -70,7 +70,7 @@ def header_of(path: Path) -> tuple[Shapes, Mapping[str, str]]:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
             return shapes, file.metadata() or {}
     except Exception as error:  # SafetensorError, OSError
-        raise InputError(f"{path.name}: is damaged or no .safetensors file: {error}") from None
+        raise InputError(f"{path}: is damaged or no .safetensors file: {error}") from None
 
 
 def kind_of_file(shapes: Shapes) -> str:
