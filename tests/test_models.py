@@ -3,9 +3,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+)
 from safetensors.torch import load_file, save_file
 
 import noisespace as ns
@@ -204,3 +210,40 @@ def test_what_is_no_pipeline():
     for thing in (object(), tiny_sd().unet, StableDiffusionPipeline):
         with pytest.raises(InputError, match="expected a diffusers pipeline"):
             ns.from_pipeline(thing)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_layers_of_several_dtypes_are_one_sentence(part, dtype):
+    pipe = tiny_sd()
+    layer = pipe.unet.conv_out if part == "unet" else pipe.vae.decoder.conv_out
+    layer.to(dtype)
+    with pytest.raises(InputError, match=f"weights of {part} are of several dtypes"):
+        ns.from_pipeline(pipe)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_parts_of_several_dtypes_work(part):
+    """States are float32, whatever each part is in."""
+    pipe = tiny_sd()
+    getattr(pipe, part).to(dtype=torch.bfloat16)
+    model = ns.from_pipeline(pipe)
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    code = ns.invert(model, picture, "a photo of a cat", steps=4)
+    result = ns.edit(model, code, "a photo of a dog")
+    assert result.latents.dtype == torch.float32
+    assert (ns.reconstruct(model, code).latents - code.path[-1]).abs().max() < 2e-5
+
+
+def test_samples_that_would_be_clipped_are_said():
+    pipe = tiny_pixels()
+    pipe.scheduler = DDPMScheduler()  # clips by default
+    with pytest.warns(UserWarning, match="DDPMScheduler sets clip_sample, which is left out"):
+        ns.from_pipeline(pipe)
+    pipe = tiny_sd()
+    pipe.scheduler.register_to_config(thresholding=True, clip_sample=True)
+    with pytest.warns(UserWarning, match="clip_sample and thresholding"):
+        ns.from_pipeline(pipe)
+    kept = EulerDiscreteScheduler.from_config(pipe.scheduler.config)  # which knows nothing of them
+    pipe.scheduler = kept
+    ns.from_pipeline(pipe)

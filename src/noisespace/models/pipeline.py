@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -118,10 +119,18 @@ def from_pipeline(
     network = parts[network_part(pipe)]
     for part, module in parts.items():
         check_weights(f"{name}: the weights of {part}", module)
+        if part not in ENCODERS:  # transformers itself keeps layers of some in float32
+            check_one_dtype(f"{name}: the weights of {part}", module)
     if schedule.flows != family.flows:
         expected = "a flow-matching scheduler" if family.flows else "a scheduler with betas"
         raise InputError(
             f"{name}: {type(network).__name__} goes with {expected}, got {schedule.name}"
+        )
+    if schedule.clipping:
+        warnings.warn(
+            f"{name}: its {schedule.name} sets {' and '.join(schedule.clipping)}, which is left "
+            "out here, since no inversion is exact with it: samples differ from its pipeline's",
+            stacklevel=2,
         )
     model = DiffusionModel(
         network,
@@ -145,6 +154,19 @@ def from_pipeline(
 def processors_of(pipe: Any) -> Iterable[Any]:
     """The attention processors of a pipeline's network."""
     return getattr(getattr(pipe, network_part(pipe), None), "attn_processors", {}).values()
+
+
+def check_one_dtype(what: str, module: nn.Module) -> None:
+    """Raises InputError for layers of several dtypes, which no state can go through.
+
+    Adapters cast for themselves.
+    """
+    own = (p for name, p in module.named_parameters() if "lora_" not in name)
+    found = sorted({str(p.dtype).removeprefix("torch.") for p in own if p.is_floating_point()})
+    if len(found) > 1:
+        raise InputError(
+            f"{what} are of several dtypes ({', '.join(found)}); expected one: call its .to(dtype)"
+        )
 
 
 def check_weights(what: str, module: nn.Module) -> None:

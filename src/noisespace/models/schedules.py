@@ -19,6 +19,8 @@ BETAS = re.compile(
 )
 FLOWS = re.compile(r"FlowMatch(Euler|Heun)DiscreteScheduler$")
 ENDED = re.compile("DDIM|PNDM|TCD")  # those that read set_alpha_to_one
+CLIPPING = re.compile("DDIM|DDPM|LCM|TCD|Heun")  # those that read clip_sample
+THRESHOLDING = re.compile("DDIM|DDPM|LCM|TCD|DPM|DEIS|UniPC")
 # In a config: how its noise levels are spaced, in the place of its times
 SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas")
 UNKNOWN_SPACINGS = ("use_beta_sigmas", "use_lu_lambdas")
@@ -62,6 +64,12 @@ class Schedule:
         """What the network predicts."""
         kind = self.config.get("prediction_type") or "epsilon"
         return "flow" if self.flows else kind
+
+    @property
+    def clipping(self) -> tuple[str, ...]:
+        """What its scheduler does to the predicted picture at each step, which no grid holds."""
+        asked = {"clip_sample": CLIPPING, "thresholding": THRESHOLDING}
+        return tuple(k for k, who in asked.items() if who.match(self.name) and self.config.get(k))
 
     @property
     def renoises(self) -> bool:
