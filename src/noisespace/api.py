@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from noisespace.core.code import Code
+from noisespace.core.grid import Steps
 from noisespace.editing import AttentionMaps, EditContext, Editor, word_maps
 from noisespace.errors import InputError
 from noisespace.inversion import EditFriendly, Inversion, Problem
@@ -40,7 +41,7 @@ def invert(
     prompt: str | Sequence[str] | None = "",
     method: Inversion = EditFriendly(),  # frozen
     *,
-    steps: int | None = None,
+    steps: Steps | None = None,
     guidance: float | None = None,
     seed: int | Sequence[int] = 0,
     size: int | tuple[int, int] | None = None,
@@ -53,7 +54,8 @@ def invert(
     ``image``: path, PIL image or uint8 array (H, W, 3), or a list of them (one batch; then
     ``prompt`` and ``seed`` may be lists); a float tensor (b, c, h, w) is taken as latents.
     ``prompt`` None: what the ``captioner`` writes (see ``caption``); the code's info tells it.
-    ``steps`` and ``guidance`` default to the method's published ones, or the model's own.
+    ``steps``: how many, or the timesteps themselves, noisiest first; ``steps`` and ``guidance``
+    default to the method's published ones, or the model's own.
     ``progress(done, total)`` is called on the way; raising in it cancels. ``checkpoint``: a file
     in which an optimisation (null-text, prompt tuning) keeps its state, so that the same call goes
     on from there after an interruption; it is removed at the end.
@@ -70,7 +72,8 @@ def invert(
     prompts = spread(prompt, count, "prompt", str)
     drawn = generators(seeds := spread(seed, count, "seed", int), "invert")
     text, null = embed(model, prompts), embed(model, [None] * count)
-    settings = (describe(method), len(grid), w, prompts, seeds)
+    times = tuple(steps) if isinstance(steps, tuple | list) else ()
+    settings = (describe(method), times or len(grid), w, prompts, seeds)
     kept = checkpoint_of(checkpoint, model, settings, pixels)
     x0 = pixels if isinstance(image, Tensor) else encode(model, pixels)
     code = method.invert(Problem(model, grid, x0, text, null, w, drawn, progress, kept))
@@ -78,6 +81,7 @@ def invert(
     own = code.info.edit_guidance  # that of an optimisation
     return code.with_info(
         prompts=tuple(prompts),
+        timesteps=times,
         seeds=tuple(seeds),
         method=describe(method),
         edit_guidance=defaults.edit if own is None else own,
@@ -199,7 +203,7 @@ def sample(
     model: Model,
     prompt: str | Sequence[str] = "",
     *,
-    steps: int | None = None,
+    steps: Steps | None = None,
     guidance: float | None = None,
     eta: float = 0.0,
     seed: int | Sequence[int] = 0,
@@ -209,7 +213,7 @@ def sample(
 ) -> Result:
     """Samples pictures: DDIM (eta = 0), DDPM (eta = 1) or between, one picture a prompt.
 
-    A list of seeds with one prompt gives one picture a seed.
+    A list of seeds with one prompt gives one picture a seed; ``steps`` as in ``invert``.
     """
     count = 1 if isinstance(prompt, str) else len(prompt)
     count = max(count, 1 if isinstance(seed, int) else len(seed))

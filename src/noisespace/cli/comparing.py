@@ -42,7 +42,7 @@ def compare(
     ] = None,
     mask: o.Mask = None,
     model: o.Model = "scenes",
-    steps: o.Steps = None,
+    steps: o.StepsOrTimes = None,
     guidance: o.Guidance = None,
     source_guidance: o.SourceGuidance = None,
     seed: o.Seed = 0,

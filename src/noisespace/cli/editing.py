@@ -47,7 +47,7 @@ def edit(
         ),
     ] = None,
     model: o.Model = "scenes",
-    steps: o.Steps = None,
+    steps: o.StepsOrTimes = None,
     guidance: o.Guidance = None,
     source_guidance: o.SourceGuidance = None,
     negative: o.Negative = None,

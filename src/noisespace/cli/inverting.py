@@ -22,7 +22,7 @@ def invert(
     captioner: o.Captioner = None,
     method: o.Method = "edit-friendly",
     model: o.Model = "scenes",
-    steps: o.Steps = None,
+    steps: o.StepsOrTimes = None,
     source_guidance: o.SourceGuidance = None,
     seed: o.Seed = 0,
     seeds: o.Seeds = 1,
@@ -92,7 +92,7 @@ def reconstruct(
         str | None, typer.Option("--method", help="As in invert; for a picture only.")
     ] = None,
     model: o.Model = "scenes",
-    steps: o.Steps = None,
+    steps: o.StepsOrTimes = None,
     source_guidance: o.SourceGuidance = None,
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="w of the replay (default: the inversion's).")

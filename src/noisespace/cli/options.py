@@ -38,7 +38,26 @@ Model = Annotated[
         help='"scenes" (embedded), a pipeline folder, a .safetensors checkpoint or a Hub id.',
     ),
 ]
+
+
+def parse_steps(text: str) -> int | tuple[int, ...]:
+    """``50``, or the timesteps themselves as ``799,599,399,199``."""
+    parts = [part.strip() for part in str(text).split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts) or parts == ["0"]:
+        raise typer.BadParameter(f"expected a number of steps or timesteps T,T,..., got {text!r}")
+    return int(parts[0]) if len(parts) == 1 else tuple(map(int, parts))
+
+
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the whole grid.")]
+StepsOrTimes = Annotated[
+    Any,
+    typer.Option(
+        "--steps",
+        parser=parse_steps,
+        metavar="N|T,T,...",
+        help="Steps of the whole grid, or its timesteps, noisiest first.",
+    ),
+]
 Guidance = Annotated[float | None, typer.Option("--guidance", help="w of the edit.")]
 SourceGuidance = Annotated[
     float | None, typer.Option("--source-guidance", help="w of the inversion.")
@@ -197,7 +216,7 @@ def is_code(path: Path) -> bool:
 
 
 def check_early(
-    method: Any, steps: int | None, weights: tuple[float | None, ...], seeds: Iterable[int]
+    method: Any, steps: Any, weights: tuple[float | None, ...], seeds: Iterable[int]
 ) -> None:
     """Refuses values that no model takes, before one is loaded."""
     from noisespace.core.grid import Grid
@@ -208,7 +227,9 @@ def check_early(
             check_weight(w)
     generators(list(seeds), "replay")
     count = steps or method.defaults.steps
-    if count <= 1000:  # more than nearly every model was trained with: the model shall say it
+    if (
+        not isinstance(count, int) or count <= 1000
+    ):  # more than nearly every model was trained with: the model shall say it
         check_method(method, Grid.from_config({}, count))
 
 

@@ -16,7 +16,7 @@ def sample(
     prompt: Annotated[list[str], typer.Argument(help="What to draw; one picture a prompt.")],
     out: o.Out,
     model: o.Model = "scenes",
-    steps: o.Steps = None,
+    steps: o.StepsOrTimes = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="w; 1 is off.")] = None,
     negative: o.Negative = None,
     eta: Annotated[

@@ -49,6 +49,7 @@ class Info(BaseModel):
     pivot_guidance: float | None = None
     captioner: str = ""
     lattice_margin: tuple[int, ...] = ()
+    timesteps: tuple[int, ...] = ()  # where they were given, and not only their number
 
 
 @dataclass(frozen=True)

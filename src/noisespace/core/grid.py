@@ -7,7 +7,7 @@ Time runs noisy to clean: index 0 is the noisiest level. A state at level i is
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from noisespace.errors import InputError
 
+Steps = int | tuple[int, ...] | list[int]  # how many, or the timesteps themselves, noisiest first
 # What diffusers.DDIMScheduler assumes of a config that leaves a key out.
 DEFAULTS: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -152,9 +153,10 @@ class Grid:
         return n - steps
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], steps: int, *, ddpm: bool = False) -> Grid:
+    def from_config(cls, config: Mapping[str, Any], steps: Steps, *, ddpm: bool = False) -> Grid:
         """The grid of a diffusers scheduler *config* (betas, spacing, offset, final alpha).
 
+        ``steps``: how many, or the timesteps themselves, noisiest first.
         ``ddpm`` ends at alpha-bar 1 whatever the config says, as DDPMScheduler does;
         DDIMScheduler ends at its final_alpha_cumprod. Each level is the next timestep's own,
         as in DDPMScheduler (DDIMScheduler counts T // n down instead, the same for "leading").
@@ -235,9 +237,23 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
     return 1 - alphas
 
 
-def timesteps_of(config: Mapping[str, Any], steps: int) -> Tensor:
+def check_timesteps(times: Sequence[int], train_steps: int) -> Tensor:
+    """Timesteps as they are given, (steps,) int64; InputError where they do not descend."""
+    whole = all(isinstance(t, int) and not isinstance(t, bool) for t in times)
+    bounds = (train_steps, *times, -1)
+    if not times or not whole or any(before <= t for before, t in pairwise(bounds)):
+        raise InputError(
+            f"timesteps must be whole numbers from {train_steps - 1} to 0, each smaller than the "
+            f"one before, got {list(times)!r}"
+        )
+    return torch.tensor(list(times))
+
+
+def timesteps_of(config: Mapping[str, Any], steps: Steps) -> Tensor:
     """The timesteps told to the network, noisiest first, (steps,) int64."""
     count, spacing = config["num_train_timesteps"], config["timestep_spacing"]
+    if isinstance(steps, tuple | list):
+        return check_timesteps(steps, count)
     check_steps(steps, count)
     i = torch.arange(steps, dtype=torch.float64)
     if spacing == "linspace":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 
 from noisespace.core.code import Code
 from noisespace.core.grid import Grid
@@ -15,6 +16,7 @@ from noisespace.core.transition import posterior
 from noisespace.errors import InputError
 from noisespace.inversion.parallel import with_residuals
 from noisespace.inversion.problem import Defaults, NoisyEta, Problem, Skip
+from noisespace.system.fields import Slider
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class EditFriendly:
     (0, 1]; ``live``: keep no residual, take it from the source row while editing; ``order``:
     "parallel", or "sequential" for the algorithm as it is printed, one evaluation after the other,
     each state computed anew from its map; ``lattice``: states on a lattice, with which a replay is
-    exact at every setting (docs/concepts.md).
+    exact at every setting (docs/concepts.md). ``shift``: each state holds as little noise as the
+    one so many steps later, while the network is told its own level: what makes the maps of a
+    few-step model those that it can edit with (TurboEdit, arXiv 2408.00735: 4 of 5 steps, shift 1).
     """
 
     skip: Skip = 0.36
@@ -38,18 +42,22 @@ class EditFriendly:
     live: bool = False
     order: Literal["parallel", "sequential"] = field(default="parallel", repr=False)
     lattice: bool = field(default=True, repr=False)
+    shift: Annotated[int, Interval(ge=0), Slider(0, 4, 1)] = field(default=0, repr=False)
 
     defaults: ClassVar[Defaults] = Defaults(steps=100, invert=3.5, edit=15.0)
 
     def check(self, grid: Grid) -> None:
         grid.first(self.skip)
+        if self.shift >= len(grid):
+            raise InputError(f"shift must be less than the {len(grid)} steps, got {self.shift}")
         if self.order == "sequential" and self.live:
             raise InputError("a live code is computed while it is edited: leave out order or live")
 
     def invert(self, problem: Problem) -> Code:
         first = problem.grid.first(self.skip)
         # Every level's noise is drawn, whatever is skipped: a seed means the same for every skip.
-        path = problem.noise_to_levels(first, problem.noise(len(problem.grid))[first:])
+        noise = problem.noise(len(problem.grid))[first:]
+        path = problem.noise_to_levels(first, noise, self.shift)
         code = Code(problem.grid, path, Ancestral(self.eta, "all"), info=problem.info())
         if self.order == "sequential":
             return one_by_one(problem, code)

@@ -113,12 +113,13 @@ class Problem:
         drawn = [torch.randn(shape, generator=g, dtype=self.x0.dtype) for g in self.generators]
         return torch.stack(drawn, dim=1).to(self.x0.device)
 
-    def noise_to_levels(self, first: int, noise: Tensor) -> Tensor:
+    def noise_to_levels(self, first: int, noise: Tensor, shift: int = 0) -> Tensor:
         """The images noised to the levels first..n-1, and themselves: (levels + 1, b, c, h, w).
 
-        ``noise`` (levels or 1, b, c, h, w).
+        ``noise`` (levels or 1, b, c, h, w); ``shift``: steps by which each is less noisy.
         """
-        level = self.grid.level(torch.arange(first, len(self.grid)))
+        index = torch.arange(first, len(self.grid)) + shift
+        level = self.grid.level(index.clamp(max=len(self.grid)))
         states = noise.expand(len(level.alpha), *noise.shape[1:])
         alpha, sigma = level.amplitudes(states)
         return torch.cat([alpha * self.x0 + sigma * states, self.x0[None]])

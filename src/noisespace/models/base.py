@@ -12,7 +12,7 @@ from torch import Tensor
 
 from noisespace.core.backbone import Backbone, Denoiser
 from noisespace.core.condition import Condition
-from noisespace.core.grid import Grid
+from noisespace.core.grid import Grid, Steps
 
 
 class Model(Backbone, Protocol):
@@ -54,10 +54,11 @@ class Model(Backbone, Protocol):
         """The model with its network called itself: compiled code would see no adapter's hooks."""
         ...
 
-    def grid(self, steps: int, size: tuple[int, int] | None = None) -> Grid:
-        """The model's noise schedule in that many steps, for states of a size (its own by default).
+    def grid(self, steps: Steps, size: tuple[int, int] | None = None) -> Grid:
+        """The model's noise schedule in that many steps, or at those timesteps.
 
-        Height and width matter to flows whose shift goes with the number of tokens.
+        For states of a size, its own by default: height and width matter to flows whose shift goes
+        with the number of tokens.
         """
         ...
 

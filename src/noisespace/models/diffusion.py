@@ -14,7 +14,7 @@ from torch import Tensor
 from noisespace.core.backbone import Denoiser, Mixing, affine
 from noisespace.core.condition import Condition
 from noisespace.core.controls import HookContext, Site
-from noisespace.core.grid import Grid, Level
+from noisespace.core.grid import Grid, Level, Steps
 from noisespace.core.prediction import Prediction
 from noisespace.models import autoencoder
 from noisespace.models.attention import controls_in
@@ -112,7 +112,7 @@ class DiffusionModel:
     def resolution(self) -> int:
         return self.family.resolution(self.network, self.factor)
 
-    def grid(self, steps: int, size: tuple[int, int] | None = None) -> Grid:
+    def grid(self, steps: Steps, size: tuple[int, int] | None = None) -> Grid:
         side, patch = self.resolution // self.factor, self.family.patch(self.network)
         height, width = size or (side, side)
         tokens = (height // patch) * (width // patch)

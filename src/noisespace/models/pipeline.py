@@ -21,6 +21,12 @@ from noisespace.models.text import Reading
 SAMPLED = 4096  # values a tensor that a fingerprint looks at
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
+# Of models that were distilled to a few steps under their guidance (arXiv 2311.17042)
+TURBO = {
+    "sample": {"steps": 4, "guidance": 1.0},
+    "every": {"steps": 4, "invert": 1.0, "edit": 1.0},
+}
+
 
 def fingerprint(
     parts: Mapping[str, nn.Module],
@@ -138,7 +144,7 @@ def from_pipeline(
         parts.get("vae"),
         schedule,
         name=name,
-        defaults={**family.defaults, **(defaults or {})},
+        defaults={**family.defaults, **(TURBO if schedule.turbo else {}), **(defaults or {})},
         fingerprint=fingerprint(parts, schedule.config, added_tokens(pipe), reading.record()),
         additions=reading.record(),
     )

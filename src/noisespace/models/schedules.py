@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from noisespace.core.grid import Grid, alpha_bars, check_steps, with_defaults
+from noisespace.core.grid import (
+    Grid,
+    Steps,
+    alpha_bars,
+    check_steps,
+    check_timesteps,
+    with_defaults,
+)
 from noisespace.core.prediction import Kind
 from noisespace.errors import InputError
 
@@ -66,6 +73,12 @@ class Schedule:
         return "flow" if self.flows else kind
 
     @property
+    def turbo(self) -> bool:
+        """Whether it is the scheduler that SD-Turbo and SDXL-Turbo are published with."""
+        trailing = self.config.get("timestep_spacing") == "trailing"
+        return self.name == "EulerAncestralDiscreteScheduler" and trailing
+
+    @property
     def clipping(self) -> tuple[str, ...]:
         """What its scheduler does to the predicted picture at each step, which no grid holds."""
         asked = {"clip_sample": CLIPPING, "thresholding": THRESHOLDING}
@@ -76,8 +89,10 @@ class Schedule:
         """Whether its samples are noised anew at each level, as consistency models want it."""
         return self.name.startswith("LCM")
 
-    def grid(self, steps: int, tokens: int = 0, *, own_spacing: bool = False) -> Grid:
-        """Its grid. ``tokens`` of a picture, for a flow whose shift goes with the picture's size;
+    def grid(self, steps: Steps, tokens: int = 0, *, own_spacing: bool = False) -> Grid:
+        """Its grid, of so many steps or of the timesteps themselves.
+
+        ``tokens`` of a picture, for a flow whose shift goes with the picture's size;
         ``own_spacing``: times 1 to 1/n, as Flux's pipeline hands them to its scheduler.
         """
         if self.flows:
@@ -89,7 +104,8 @@ class Schedule:
             own = {"timestep_spacing": "lcm", "set_alpha_to_one": True}
         config = {**self.config, **own}
         grid = Grid.from_config(config, steps, ddpm=self.name == "DDPMScheduler")
-        return spaced_grid(config, grid) if any(config.get(key) for key in SPACINGS) else grid
+        spaced = not isinstance(steps, tuple | list) and any(config.get(key) for key in SPACINGS)
+        return spaced_grid(config, grid) if spaced else grid
 
 
 def check_scheduler(name: str) -> None:
@@ -122,10 +138,17 @@ def spaced_grid(config: Mapping[str, Any], base: Grid) -> Grid:
     return Grid(torch.from_numpy(told), alpha, ratio * alpha)
 
 
-def flow_grid(config: Mapping[str, Any], steps: int, tokens: int, own_spacing: bool) -> Grid:
-    """The levels of a FlowMatchEulerDiscreteScheduler, which are those of diffusers by making."""
+def flow_grid(config: Mapping[str, Any], steps: Steps, tokens: int, own_spacing: bool) -> Grid:
+    """The levels of a FlowMatchEulerDiscreteScheduler, which are those of diffusers by making.
+
+    Timesteps as they are given are told to the network, and shifted by nothing.
+    """
     from diffusers import FlowMatchEulerDiscreteScheduler
 
+    if isinstance(steps, tuple | list):
+        count = config.get("num_train_timesteps", 1000)
+        told = torch.cat([check_timesteps(steps, count + 1), torch.zeros(1)]).double()
+        return Grid(told, 1 - told / count, told / count)
     check_steps(steps, config.get("num_train_timesteps", 1000))
     scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
     options: dict[str, Any] = {}

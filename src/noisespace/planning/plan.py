@@ -12,6 +12,7 @@ import torch
 from noisespace.core.code import Code, Info
 from noisespace.core.condition import Condition
 from noisespace.core.controls import Controls
+from noisespace.core.grid import Steps
 from noisespace.core.replay import EditPlan
 from noisespace.core.rows import Rows, fresh_noise
 from noisespace.core.steps import Ancestral, Consistency
@@ -24,7 +25,7 @@ from noisespace.models.base import Model
 from noisespace.pictures.describe import describe
 from noisespace.pictures.images import Fit
 from noisespace.planning.inputs import embed, embed_each, sample_size
-from noisespace.planning.result import model_record, source_record
+from noisespace.planning.result import model_record, source_record, timesteps_record
 from noisespace.planning.settings import (
     check_guidance,
     generators,
@@ -104,7 +105,7 @@ def plan_sample(
     prompts: list[str],
     seeds: list[int],
     *,
-    steps: int | None = None,
+    steps: Steps | None = None,
     guidance: float | None = None,
     eta: float = 0.0,
     size: int | tuple[int, int] | None = None,
@@ -134,6 +135,7 @@ def plan_sample(
         "task": "sample",
         "model": model_record(model),
         "steps": len(grid),
+        **timesteps_record(steps),
         "guidance": w,
         **({"negative": negatives} if negatives else {}),
         "eta": eta,

@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 
 from noisespace.core.batching import is_out_of_memory
 from noisespace.core.code import Code, one_or_list
+from noisespace.core.grid import Steps
 from noisespace.core.steps import Ancestral
 from noisespace.errors import RunError
 from noisespace.models.base import Model
@@ -126,6 +127,7 @@ def source_record(code: Code) -> dict[str, Any]:
         "seed": list(info.seeds),
         "method": info.method,
         "steps": code.steps,
+        **timesteps_record(info.timesteps or None),
         "guidance": info.guidance,
         **({"pivot_guidance": w} if (w := info.pivot_guidance) is not None else {}),
         **({"lattice": code.lattice} if code.lattice else {}),
@@ -133,6 +135,11 @@ def source_record(code: Code) -> dict[str, Any]:
         **({"captioner": info.captioner} if info.captioner else {}),
         **({"operations": list(info.operations)} if info.operations else {}),
     }
+
+
+def timesteps_record(steps: Steps | None) -> dict[str, Any]:
+    """What a record says of timesteps that were given as they are."""
+    return {"timesteps": list(steps)} if isinstance(steps, tuple | list) else {}
 
 
 def model_record(model: Model) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from noisespace.core.code import Code
 from noisespace.core.condition import Condition, Negative
-from noisespace.core.grid import Grid
+from noisespace.core.grid import Grid, Steps
 from noisespace.core.streams import stream
 from noisespace.errors import InputError
 from noisespace.inversion import METHODS, Defaults, Inversion
@@ -53,7 +53,7 @@ def method_defaults(model: Model, method: Any) -> Defaults:
 def check_inversion(
     model: Model,
     method: Any,
-    steps: int | None,
+    steps: Steps | None,
     guidance: float | None,
     checkpoint: str | Path | None,
     size: tuple[int, int] | None = None,
@@ -120,6 +120,12 @@ def check_guidance(model: Model, w: Any) -> float:
     if not model.has_guidance and w != 1:
         why = "knows no guidance" if model.has_text else "is unconditional"
         raise InputError(f"the model {model.name} {why}, so guidance must be 1, got {w!r}")
+    if model.has_null and w == 0 and sample_defaults(model).guidance == 1:
+        warnings.warn(
+            f"guidance 0 leaves the prompt out; what diffusers calls 0 for a model such as "
+            f"{model.name}, whose guidance was distilled away, is 1 here",
+            stacklevel=3,
+        )
     if model.has_text and not model.has_null and w > LARGEST_TOLD:
         warnings.warn(
             f"guidance {w:g} is told to the network of {model.name}, which was trained on about 1 "

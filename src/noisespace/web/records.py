@@ -68,6 +68,7 @@ class _Source(BaseModel):
     seed: list[int]
     method: str
     steps: int
+    timesteps: list[int] = []
     guidance: float
     operations: list[str] = []
 
@@ -137,6 +138,8 @@ def restored(record: Mapping[str, Any], known: Mapping[str, str] | None = None) 
     mask = names.get(read.mask or "", "") if painted else word(read.mask, "mask", MASKS)
     if painted and not mask:
         notes.append("the mask was painted and is not in the PNG: paint it again")
+    if source.timesteps:
+        notes.append("its timesteps were given as they are; here only their number is")
     size = side_of(source.size[0], notes) if source.size else None
     settings = Settings(
         model=read.model.name,

@@ -14,7 +14,7 @@ from torch import Tensor
 from noisespace.core.backbone import Denoiser, Mixing, affine
 from noisespace.core.condition import TEXT, Condition
 from noisespace.core.controls import HookContext, Site
-from noisespace.core.grid import Grid, Level
+from noisespace.core.grid import Grid, Level, Steps
 from noisespace.core.prediction import Prediction
 from noisespace.errors import InputError
 
@@ -60,7 +60,7 @@ class Mixture:
         parts = [(k, v.double().tolist()) for k, v in self.means.items()]
         return hashlib.sha256(repr((parts, self.std, dict(self.scheduler))).encode()).hexdigest()
 
-    def grid(self, steps: int, size: tuple[int, int] | None = None) -> Grid:
+    def grid(self, steps: Steps, size: tuple[int, int] | None = None) -> Grid:
         return Grid.from_config(self.scheduler, steps)
 
     def encode(self, pixels: Tensor) -> Tensor:
