@@ -364,8 +364,27 @@ def test_a_job_loads_its_model_as_fast_as_it_was_told(model, tmp_path, monkeypat
     assert CliRunner().invoke(app, words).exit_code == 0
     names, speed = asked[0]
     assert names == ("tiny",)
-    expected = {"dtype": "float32", "preset": "fast", "cache": 2, "tiling": True}
+    expected = {"dtype": "auto", "preset": "fast", "cache": 2, "tiling": True}
     assert {k: v for k, v in speed.items() if v and k != "device"} == expected
+
+
+def test_a_job_takes_what_is_added_to_its_model(tmp_path, monkeypatch):
+    monkeypatch.setattr("noisespace.batch.plan.load", ns.load)
+    folder = tmp_path / "tiny"
+    tiny_sd().save_pretrained(folder)
+    manifest = write(tmp_path / "in", rows_in(tmp_path / "in", 1))
+    common = [manifest, "--out", tmp_path / "out", "--model", folder, "--steps", 2]
+    common += ["--workers", 1, "--device", "cpu", "--method", CHOICE.method]
+    done = call(*common, "--clip-skip", 1, "--vae", folder)
+    assert done.exit_code == 0, done.output
+    assert list(records(tmp_path / "out")) == ["r0"]
+    job = json.loads((tmp_path / "out" / "job.json").read_text())
+    assert job["model"]["clip_skip"] == 1
+    assert job["model"]["vae"] == "tiny"
+    other = call(*common)
+    assert other.exit_code == 2
+    assert "job of another model (clip_skip was 1, now None" in other.stderr
+    assert call(*common, "--clip-skip", 9, "--force").exit_code == 2
 
 
 def test_what_a_model_cannot_run_is_said_before_it_runs(tmp_path):

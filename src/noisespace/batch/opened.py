@@ -23,7 +23,8 @@ PAGES = ("summary.html", "failed.jsonl")  # what a run leaves of the whole job
 def about(plan: Plan, settings: Settings, model: Any) -> dict[str, Any]:
     """What a job's results depend on, as job.json has it."""
     own = asdict(settings)
-    del own["model"]  # as it is recorded, with its dtype and all that moves a result
+    # as the model's record has them, with its dtype and all that moves a result
+    del own["model"], own["added"]
     own["speed"] = {k: v for k, v in own["speed"].items() if k in ("preset", "compile")}
     return {
         "format": FORMAT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -40,13 +40,15 @@ class Choice:
 class Settings:
     """What a job's results depend on besides its manifest.
 
-    ``speed``: how the model is loaded; ``choice``: for rows that say nothing else; ``batch``:
+    ``speed``: how the model is loaded; ``added``: what is added to it and how it reads prompts, as
+    further options of ``load``; ``choice``: for rows that say nothing else; ``batch``:
     images that run together; ``codes``: whether codes are kept; ``metrics``: names of the
     benchmark's metrics to take.
     """
 
     model: str = "scenes"
     speed: Speed = field(default_factory=Speed)
+    added: Mapping[str, Any] = field(default_factory=dict)
     choice: Choice = Choice()
     seed: int = 0
     batch: int = 8
@@ -55,7 +57,7 @@ class Settings:
 
     def load(self, device: str) -> Any:
         """The model on a device."""
-        return load(self.model, device=device, **asdict(self.speed))
+        return load(self.model, device=device, **asdict(self.speed), **self.added)
 
 
 @dataclass(frozen=True)

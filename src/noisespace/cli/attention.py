@@ -32,6 +32,12 @@ def attention(
     captioner: o.Captioner = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
+    lora: o.Lora = None,
+    embedding: o.Embedding = None,
+    vae: o.Vae = None,
+    prediction: o.Prediction = None,
+    weights: o.Weights = None,
+    clip_skip: o.ClipSkip = None,
     as_json: o.Json = False,
     force: o.Force = False,
 ) -> None:
@@ -40,7 +46,9 @@ def attention(
     check_outputs([out], inputs=[image], force=force)
     how, working, pixels = parse_method(method), o.parse_size(size), o.read_image(image)
     o.check_early(how, steps, (source_guidance,), [seed])
-    loaded = o.load_model(model, dtype, device)
+    added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
+    added |= o.reading(weights, clip_skip, [source])
+    loaded = o.load_model(model, dtype, device, **added)
     o.check_guidance(loaded, source_guidance)
     words = words_of(loaded, pixels, source, captioner, working)
     check_words(loaded, words.text, word)

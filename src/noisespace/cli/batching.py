@@ -83,6 +83,12 @@ def batch(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    lora: o.Lora = None,
+    embedding: o.Embedding = None,
+    vae: o.Vae = None,
+    prediction: o.Prediction = None,
+    weights: o.Weights = None,
+    clip_skip: o.ClipSkip = None,
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew where OUT holds another job.")
     ] = False,
@@ -110,7 +116,9 @@ def batch(
     named = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     choice = Choice(method, editor, guidance, source_guidance, steps, size)
     speed = Speed(dtype, preset, compiled, offload, cache, tiling)
-    settings = Settings(model, speed, choice, seed, images, codes, named)
+    added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
+    added |= o.reading(weights, clip_skip, [])
+    settings = Settings(model, speed, added, choice, seed, images, codes, named)
     default = usual_workers(device) if engine == "local" else 0  # Ray counts its own
     order = Order(out or "", settings, device, workers or default, threads, gpus)
     try:
