@@ -22,7 +22,7 @@ FAMILIES = {"SD": tiny_sd, "SDXL": tiny_sdxl, "SD 3": tiny_sd3, "Flux": tiny_flu
 REASONS = {  # what a refusal says, and what the table says
     "works on the null text": "needs a null text",
     "holds no signal": "needs a first level with signal",
-    "with maps=": "but with `maps=text`",
+    "with maps=": "`maps=text` runs",
 }
 PICTURE = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 SOURCE, TARGET = "a photo of a cat", "a photo of a dog"
@@ -48,8 +48,8 @@ def column(make):
                 assert torch.isfinite(result.latents).all()
             except InputError as error:
                 refused[EDITORS.name_of(editor)] = reason(error)
-        but = ", ".join(f"{name}, {why}" for name, why in refused.items())
-        found[METHODS.name_of(method)] = f"all but {but}" if but else "every editor"
+        but = ", ".join(f"{name} ({why})" for name, why in refused.items())
+        found[METHODS.name_of(method)] = f"every editor but {but}" if but else "every editor"
     return found
 
 
