@@ -196,8 +196,8 @@ STRANGERS = {
     "without the text encoder": {WHOLE: (32, 4, 3, 3)},
     "refiner": {"conditioner.embedders.0.model.ln_final.bias": (2,), WHOLE: (32, 4, 3, 3)},
     "one part of a diffusers pipeline": {"down_blocks.0.resnets.0.conv1.bias": (2,)},
-    "9 are an inpainting": {
-        WHOLE: (32, 9, 3, 3),
+    "8 channels .5 are a depth model, 8 InstructPix2Pix": {
+        WHOLE: (32, 8, 3, 3),
         "cond_stage_model.transformer.text_model.final_layer_norm.bias": (2,),
     },
     "is not whole": {

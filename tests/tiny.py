@@ -13,7 +13,9 @@ from diffusers import (
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UNet2DModel,
@@ -142,6 +144,25 @@ def tiny_sd(seed: int = 0, **schedule) -> StableDiffusionPipeline:
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def with_inputs(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+    """A U-Net of the same shape that takes so many channels, with random weights."""
+    torch.manual_seed(1)
+    config = {k: v for k, v in unet.config.items() if not k.startswith("_")}
+    return UNet2DConditionModel(**{**config, "in_channels": channels})
+
+
+def tiny_inpainting(make=None):
+    """The inpainting pipeline of a family: its network is told a mask and the masked picture."""
+    pipe = (make or tiny_sd)()
+    xl = isinstance(pipe, StableDiffusionXLPipeline)
+    cls = StableDiffusionXLInpaintPipeline if xl else StableDiffusionInpaintPipeline
+    parts = {k: v for k, v in pipe.components.items() if k != "image_encoder"}
+    more = {} if xl else {"requires_safety_checker": False}
+    out = cls(**{**parts, "unet": with_inputs(pipe.unet, 9)}, **more)
+    out.set_progress_bar_config(disable=True)
+    return out
 
 
 def tiny_pixels(seed: int = 0) -> DDPMPipeline:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 TEXT, POOLED, GUIDANCE = "text", "pooled", "guidance"
+PAINT = "paint"
 # Of the tokens of a row, as CLIP writes them
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 T5_END, PADDING = "</s>", "<pad>"
@@ -28,12 +29,13 @@ class Condition:
     """Named tensors, rows first, and the words that they came from.
 
     ``tensors``: "text" (rows, l, d), the token embeddings that attention reads, and what else the
-    family's network takes: "pooled" (rows, p), "mask" (rows, l), the further channels of an
-    inpainting network ...; "guidance" (rows,) where the network is told its weight; ``tokens``: the
-    tokens of each row in the order of "text", in CLIP's way of writing whatever the tokenizer was:
-    special ones, and pieces of words of which the last is marked, those of one text encoder after
-    those of another; ``cut``: what the tokenizer had
-    no room for, "" where nothing was cut. Its algebra is ``rows``, ``cat`` and ``with_tensor``.
+    family's network takes: "pooled" (rows, p), "mask" (rows, l), "paint" (rows, 1 + c, h, w), the
+    mask and the latents of the masked picture that an inpainting network is told ...; "guidance"
+    (rows,) where the network is told its weight; ``tokens``: the tokens of each row in the order of
+    "text", in CLIP's way of writing whatever the tokenizer was: special ones, and pieces of words
+    of which the last is marked, those of one text encoder after those of another; ``cut``: what the
+    tokenizer had no room for, "" where nothing was cut. Its algebra is ``rows``, ``cat`` and
+    ``with_tensor``.
     """
 
     tensors: Mapping[str, Tensor]

@@ -23,6 +23,7 @@ class Model(Backbone, Protocol):
     be multiples of; ``channels`` and ``factor``: latents are (b, channels, h/factor, w/factor);
     ``has_text``: whether prompts mean anything, ``has_null``: whether a null text does, which a
     network knows nothing of that is told its guidance, ``has_guidance``: whether there is any;
+    ``paints``: whether it is told a mask and a picture (an inpainting network);
     ``renoises``: whether its samples are noised anew at each step (consistency models);
     ``defaults``: settings of its own;
     ``state_dtype``: the dtype of states, float32 or wider; ``dtype`` of the weights and
@@ -40,6 +41,7 @@ class Model(Backbone, Protocol):
     has_text: bool
     has_null: bool
     has_guidance: bool
+    paints: bool
     renoises: bool
     defaults: Mapping[str, Any]
     state_dtype: torch.dtype
@@ -68,6 +70,10 @@ class Model(Backbone, Protocol):
 
     def decode(self, x: Tensor) -> Tensor:
         """Latents as pixels (b, 3, h, w), about [-1, 1]; differentiable where gradients are on."""
+        ...
+
+    def unpainted(self, size: tuple[int, int]) -> Tensor:
+        """What an inpainting network is told where all may change, (1, 1 + c, h, w)."""
         ...
 
     def embed(self, prompts: Sequence[str | None]) -> Condition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from noisespace.core.backbone import Denoiser, Mixing, affine
-from noisespace.core.condition import Condition
+from noisespace.core.condition import PAINT, Condition
 from noisespace.core.controls import HookContext, Site
 from noisespace.core.grid import Grid, Level, Steps
 from noisespace.core.prediction import Prediction
@@ -97,7 +97,12 @@ class DiffusionModel:
 
     @property
     def channels(self) -> int:
-        return self.family.channels(self.network)
+        own = self.family.channels(self.network)
+        return own if self.vae is None else self.vae.config.latent_channels
+
+    @property
+    def paints(self) -> bool:
+        return self.family.channels(self.network) == 1 + 2 * self.channels
 
     @property
     def factor(self) -> int:
@@ -133,6 +138,19 @@ class DiffusionModel:
         with in_use(self.vae, self.place), autoencoder.without_overflow(self.vae):
             return autoencoder.decode(self.vae, x.to(self.vae.dtype))
 
+    def unpainted(self, size: tuple[int, int]) -> Tensor:
+        return self._unpainted(size)
+
+    @cached_property
+    def _unpainted(self) -> Callable[[tuple[int, int]], Tensor]:
+        def made(size: tuple[int, int]) -> Tensor:
+            """A mask that is 1 everywhere, and the latents of a picture that is all masked."""
+            height, width = size
+            grey = self.encode(torch.zeros(1, 3, height * self.factor, width * self.factor))
+            return torch.cat([torch.ones_like(grey[:, :1]), grey], 1)
+
+        return cache(made)  # of every size once: it is asked for at each evaluation
+
     @torch.no_grad()
     def embed(self, prompts: Sequence[str | None]) -> Condition:
         return self.family.embed(prompts, self.device, self.place)
@@ -142,6 +160,11 @@ class DiffusionModel:
     ) -> Prediction:
         check_gradients(self.network, self.place)
         t = level.t.float().to(self.device).expand(len(x))  # MPS holds no float64
+        told = x.to(self.dtype)
+        if self.paints:
+            known = condition.tensors.get(PAINT)
+            paint = self.unpainted((x.shape[-2], x.shape[-1])) if known is None else known
+            told = torch.cat([told, paint.to(told).expand(len(x), -1, -1, -1)], 1)
         quiet = hooks is None and not torch.is_grad_enabled()
         network = self.call if quiet and self.call is not None else self.network
         with (
@@ -152,8 +175,9 @@ class DiffusionModel:
             evaluation_mode(self.device, self.mixed, quiet),
             fitting_threads(self.weights, x),
         ):
-            output = self.family.call(network, x.to(self.dtype), t, condition)
-        return Prediction.from_output(self.schedule.kind, own_tensor(output, x, quiet), x, level)
+            output = self.family.call(network, told, t, condition)
+        output = own_tensor(output[:, : x.shape[1]], x, quiet)  # beyond: a learned variance
+        return Prediction.from_output(self.schedule.kind, output, x, level)
 
     def without_compilation(self) -> DiffusionModel:
         return self if self.call is None else replace(self, call=None)

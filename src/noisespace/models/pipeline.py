@@ -148,11 +148,12 @@ def from_pipeline(
         fingerprint=fingerprint(parts, schedule.config, added_tokens(pipe), reading.record()),
         additions=reading.record(),
     )
-    if model.vae is not None and model.channels != model.vae.config.latent_channels:
+    taken, made = family.channels(network), model.channels
+    if model.vae is not None and taken != made and not model.paints:
         raise InputError(
-            f"{name}: its network takes {model.channels} channels, the autoencoder makes "
-            f"{model.vae.config.latent_channels}: an inpainting or depth model, or another model's "
-            "autoencoder, which is not supported"
+            f"{name}: its network takes {taken} channels, the autoencoder makes {made}: a depth or "
+            "InstructPix2Pix model, or another model's autoencoder, which is not supported; an "
+            f"inpainting network takes {1 + 2 * made}"
         )
     return model
 

@@ -19,10 +19,22 @@ CLIP, CLIP_2 = ("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")
 T5 = ("text_encoder_3", "tokenizer_3")
 TRANSFORMER = ("transformer", "vae", "scheduler")
 PIPELINES = {
-    **dict.fromkeys(("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"), (*UNET, *CLIP)),
+    **dict.fromkeys(
+        (
+            "StableDiffusionPipeline",
+            "StableDiffusionImg2ImgPipeline",
+            "StableDiffusionInpaintPipeline",
+        ),
+        (*UNET, *CLIP),
+    ),
     "LatentConsistencyModelPipeline": (*UNET, *CLIP),
     **dict.fromkeys(
-        ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"), (*UNET, *CLIP, *CLIP_2)
+        (
+            "StableDiffusionXLPipeline",
+            "StableDiffusionXLImg2ImgPipeline",
+            "StableDiffusionXLInpaintPipeline",
+        ),
+        (*UNET, *CLIP, *CLIP_2),
     ),
     "StableDiffusion3Pipeline": (*TRANSFORMER, *CLIP, *CLIP_2, *T5),
     "FluxPipeline": (*TRANSFORMER, *CLIP, *CLIP_2),
@@ -37,10 +49,6 @@ NOT_YET = {
     "ZImagePipeline": "Z-Image reads prompts by a language model",
     **dict.fromkeys(
         ("WanPipeline", "WanImageToVideoPipeline"), "Wan makes videos, and pictures are edited here"
-    ),
-    **dict.fromkeys(
-        ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
-        "an inpainting network is told a mask and a picture at each step",
     ),
 }
 # part -> classes named in model_index.json that it may be of
@@ -71,6 +79,7 @@ NEEDLESS = {
     "LMSDiscreteScheduler": "EulerDiscreteScheduler",
     "DPMSolverSDEScheduler": "KDPM2DiscreteScheduler",
 }
+CORRECTING = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline")
 CORRECTED = {"steps_offset": 1, "clip_sample": False}
 MAX_JSON = 2**20
 
@@ -160,7 +169,7 @@ def load_part(folder: Path, part: str, named: str | None, dtype: torch.dtype) ->
         name = NEEDLESS.get(named, named).removeprefix("Flax")
         scheduler = getattr(importlib.import_module("diffusers"), name)
         made = quietly(lambda: scheduler.from_config(config), what)
-        if read_json(folder / "model_index.json")["_class_name"] == "StableDiffusionPipeline":
+        if read_json(folder / "model_index.json")["_class_name"] in CORRECTING:
             # as that pipeline has them, whatever an old config says
             made.register_to_config(**{k: v for k, v in CORRECTED.items() if k in made.config})
         return made

@@ -37,6 +37,7 @@ FAMILIES = {
     "sd15": {"text_encoder": "cond_stage_model.transformer.text_model."},
 }
 HEAD = 64  # the width of an attention head, where heads are not counted by the config
+CHANNELS = (4, 9)  # a latent, and with a mask and the latent of a masked picture
 READ_LAYERS = 23  # of the 24 that Stable Diffusion 2's files have of their text encoder
 TOKENS = 49408
 
@@ -88,10 +89,11 @@ def family_of_file(path: Path, shapes: Shapes) -> str:
         whole = all(any(key.startswith(p) for key in shapes) for p in encoders.values())
         if not (whole and first and len(first) == 4) or "edm_mean" in shapes:
             continue
-        if first[1] != 4:
+        if first[1] not in CHANNELS:
             raise InputError(
-                f"{path.name}: its network takes {first[1]} channels (9 are an inpainting model, 5 "
-                "a depth model, 8 InstructPix2Pix), which is not supported; use one that takes 4"
+                f"{path.name}: its network takes {first[1]} channels (5 are a depth model, 8 "
+                "InstructPix2Pix), which is not supported; use one that takes 4, or 9 for "
+                "inpainting"
             )
         return family
     raise InputError(
@@ -134,6 +136,7 @@ def unet_widths(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     ]
     context = next((key for key in sorted(shapes) if key.endswith("attn2.to_k.weight")), "attn2")
     widths: dict[str, Any] = {
+        "in_channels": shapes[f"{UNET}input_blocks.0.0.weight"][1],
         "block_out_channels": channels,
         "cross_attention_dim": shapes[context][1],
     }

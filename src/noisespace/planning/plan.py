@@ -24,6 +24,7 @@ from noisespace.models.adapters import with_adapter
 from noisespace.models.base import Model
 from noisespace.pictures.describe import describe
 from noisespace.pictures.images import Fit
+from noisespace.planning.inpainting import with_told_mask
 from noisespace.planning.inputs import embed, embed_each, sample_size
 from noisespace.planning.result import model_record, source_record, timesteps_record
 from noisespace.planning.settings import (
@@ -68,6 +69,8 @@ def plan_edit(
     rows = Rows.of(both, null, context.guidance, code.live or controls.source)
     if negatives:
         rows = rows.with_negative(embed(model, negatives))
+    if model.paints and controls.mask is not None:
+        rows = with_told_mask(model, rows, code, controls.mask)
     record = {
         **head("edit", model, source_record(code)),
         "guidance": w,

@@ -40,6 +40,7 @@ class Mixture:
     has_text: ClassVar[bool] = True
     has_guidance: ClassVar[bool] = True
     renoises: ClassVar[bool] = False
+    paints: ClassVar[bool] = False
     has_null: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {}
     state_dtype: ClassVar[torch.dtype] = torch.float64
