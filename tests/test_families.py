@@ -509,7 +509,7 @@ def test_what_does_not_go_together_is_one_sentence():
 def test_unets_that_want_more_are_refused_by_what_they_want():
     for option, word in (
         ({"num_class_embeds": 3}, "class labels"),
-        ({"encoder_hid_dim_type": "ip_image_proj"}, "ip_image_proj"),
+        ({"encoder_hid_dim_type": "ip_image_proj"}, "has an IP-Adapter"),
         ({"encoder_hid_dim_type": "text_image_proj"}, "text_image_proj"),
         ({"addition_embed_type": "image"}, "'image'"),
     ):
@@ -535,7 +535,7 @@ def test_unets_that_want_more_are_refused_by_what_they_want():
         ns.from_pipeline(pipe)
 
 
-def test_ip_adapters_and_weights_in_8_bits_are_refused():
+def test_ip_adapters_without_a_picture_and_weights_in_8_bits_are_refused():
     from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
     from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 

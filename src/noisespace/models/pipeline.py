@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from noisespace.core.condition import START
 from noisespace.errors import InputError
 from noisespace.models.diffusion import DiffusionModel
 from noisespace.models.families import family_of, network_part
+from noisespace.models.families.ip_adapter import IPAdapters
 from noisespace.models.schedules import Schedule
 from noisespace.models.text import Reading
 
@@ -93,13 +95,15 @@ def from_pipeline(
     *,
     weights: str | None = None,
     clip_skip: int | None = None,
+    ip_adapter_image: Any = None,
 ) -> Any:
     """A model from a diffusers pipeline in memory, which it leaves as it is.
 
     Of Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, of Flux, and of unconditional U-Nets in pixel space
     (DDPMPipeline ...), with the LoRAs that it was set up with.
     ``defaults``: settings in the place of its family's; ``weights`` and ``clip_skip``: how prompts
-    are read, as in ``load``.
+    are read, as in ``load``; ``ip_adapter_image``: what a pipeline with IP-Adapters shall be told,
+    a picture or a list with one for each.
 
     Raises InputError, in one sentence, for what is none of these.
     """
@@ -113,14 +117,10 @@ def from_pipeline(
             f"{name}: a ControlNet is told a picture at each step, which is not supported; "
             "expected the pipeline without it"
         )
-    if any("IPAdapter" in type(one).__name__ for one in processors_of(pipe)):
-        raise InputError(
-            f"{name}: an IP-Adapter is told a picture at each step, which is not supported; call "
-            "pipe.unload_ip_adapter() first"
-        )
     reading = Reading.of(weights, clip_skip)
     schedule = Schedule.of(pipe.scheduler)
-    family = family_of(pipe, reading)
+    family, pictures = with_pictures(family_of(pipe, reading), pipe, ip_adapter_image, name)
+    said = {**reading.record(), **pictures.record()}
     parts = networks_of(pipe)
     network = parts[network_part(pipe)]
     for part, module in parts.items():
@@ -145,8 +145,8 @@ def from_pipeline(
         schedule,
         name=name,
         defaults={**family.defaults, **(TURBO if schedule.turbo else {}), **(defaults or {})},
-        fingerprint=fingerprint(parts, schedule.config, added_tokens(pipe), reading.record()),
-        additions=reading.record(),
+        fingerprint=fingerprint(parts, schedule.config, added_tokens(pipe), said),
+        additions=said,
     )
     taken, made = family.channels(network), model.channels
     if model.vae is not None and taken != made and not model.paints:
@@ -158,9 +158,28 @@ def from_pipeline(
     return model
 
 
-def processors_of(pipe: Any) -> Iterable[Any]:
-    """The attention processors of a pipeline's network."""
-    return getattr(getattr(pipe, network_part(pipe), None), "attn_processors", {}).values()
+def with_pictures(family: Any, pipe: Any, picture: Any, name: str) -> tuple[Any, IPAdapters]:
+    """A family with what the pipeline's IP-Adapters are told, if it has some."""
+    network = getattr(pipe, network_part(pipe))
+    processors = getattr(network, "attn_processors", {})
+    found = [one for one in processors.values() if "IPAdapter" in type(one).__name__]
+    wanted = bool(found) or network.config.get("encoder_hid_dim_type") == "ip_image_proj"
+    if wanted != (picture is not None):
+        raise InputError(
+            f"{name}: has an IP-Adapter, which is told a picture: pass ip_adapter_image=..., or "
+            "call pipe.unload_ip_adapter() first"
+            if wanted
+            else f"{name}: ip_adapter_image is for pipelines with an IP-Adapter, which this is not"
+        )
+    if not wanted:
+        return family, IPAdapters()
+    if not hasattr(family, "pictures"):
+        raise InputError(
+            f"{name}: IP-Adapters are supported on Stable Diffusion 1.x, 2.x and XL; call "
+            "pipe.unload_ip_adapter() first"
+        )
+    pictures = IPAdapters.of(pipe, found, picture)
+    return replace(family, pictures=pictures), pictures
 
 
 def check_one_dtype(what: str, module: nn.Module) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from noisespace.core.condition import POOLED, TEXT, Condition
 from noisespace.core.controls import Site
 from noisespace.models.autoencoder import factor_of
+from noisespace.models.families.ip_adapter import IPAdapters
 from noisespace.models.families.unet import check_unet, find_sites, sample_side
 from noisespace.models.text import Reading, TextEncoder, text_encoder
 
@@ -22,12 +23,13 @@ class StableDiffusionXL:
 
     ``zeros``: whether no prompt is zeros in the place of an embedding, and not that of "";
     ``factor``: pixels a latent pixel: the network is told that a picture is as large as it is, and
-    not cropped.
+    not cropped; ``pictures``: of IP-Adapters.
     """
 
     texts: tuple[TextEncoder, TextEncoder]
     zeros: bool
     factor: int
+    pictures: IPAdapters = IPAdapters()  # noqa: RUF009 - frozen
 
     has_text: ClassVar[bool] = True
     has_guidance: ClassVar[bool] = True
@@ -63,7 +65,7 @@ class StableDiffusionXL:
         if self.zeros:
             there = torch.tensor([prompt is not None for prompt in prompts], device=device)
             embedding, pooled = embedding * there[:, None, None], pooled * there[:, None]
-        tensors = {TEXT: embedding, POOLED: pooled}
+        tensors = {TEXT: embedding, POOLED: pooled, **self.pictures.tensors(prompts)}
         return Condition(tensors, words, first.read.tokens, first.read.cut)
 
     def call(self, network: Any, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -71,6 +73,7 @@ class StableDiffusionXL:
         # original size, crop and target size
         sizes = x.new_tensor([*size, 0, 0, *size]).expand(len(x), -1)
         added = {"text_embeds": condition.tensors[POOLED].to(x), "time_ids": sizes}
+        added |= self.pictures.told(condition, x)
         text = condition.embedding.to(x)
         return network(x, t, encoder_hidden_states=text, added_cond_kwargs=added).sample
 

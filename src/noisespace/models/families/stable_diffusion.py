@@ -11,6 +11,7 @@ from torch import Tensor
 
 from noisespace.core.condition import GUIDANCE, TEXT, Condition
 from noisespace.core.controls import Site
+from noisespace.models.families.ip_adapter import IPAdapters
 from noisespace.models.families.unet import check_unet, find_sites, sample_side
 from noisespace.models.text import Reading, TextEncoder, text_encoder
 
@@ -19,11 +20,13 @@ from noisespace.models.text import Reading, TextEncoder, text_encoder
 class StableDiffusion:
     """The text side of a StableDiffusionPipeline, or of a latent consistency model.
 
-    ``guidance_width``: of the embedding in which a distilled network is told its guidance.
+    ``guidance_width``: of the embedding in which a distilled network is told its guidance;
+    ``pictures``: of IP-Adapters.
     """
 
     text: TextEncoder
     guidance_width: int | None = None
+    pictures: IPAdapters = IPAdapters()  # noqa: RUF009 - frozen
 
     has_text: ClassVar[bool] = True
     has_guidance: ClassVar[bool] = True
@@ -63,13 +66,15 @@ class StableDiffusion:
     ) -> Condition:
         words = tuple(prompt or "" for prompt in prompts)
         embedding, _, read = self.text(prompts, device, place)
-        tensors = {TEXT: embedding}
+        tensors = {TEXT: embedding, **self.pictures.tensors(prompts)}
         if not self.has_null:
             tensors[GUIDANCE] = torch.ones(len(words), device=device)
         return Condition(tensors, words, read.tokens, read.cut)
 
     def call(self, network: Any, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         told: dict[str, Any] = {"encoder_hidden_states": condition.embedding.to(x.dtype)}
+        if added := self.pictures.told(condition, x):
+            told["added_cond_kwargs"] = added
         if self.guidance_width is not None:
             told["timestep_cond"] = guidance_embedding(
                 condition.tensors[GUIDANCE] - 1, self.guidance_width

@@ -46,6 +46,6 @@ def check_unet(unet: Any) -> None:
     if config.class_embed_type or config.num_class_embeds:
         raise InputError("its U-Net wants class labels, which no prompt gives: it is not supported")
     known = config.addition_embed_type in (None, "text_time")
-    if not known or config.encoder_hid_dim_type:
+    if not known or config.encoder_hid_dim_type not in (None, "ip_image_proj"):
         kind = config.encoder_hid_dim_type if known else config.addition_embed_type
         raise InputError(f"its U-Net wants a condition of kind {kind!r}: it is not supported")
