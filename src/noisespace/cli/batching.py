@@ -83,6 +83,7 @@ def batch(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    quantize: o.Quantize = None,
     lora: o.Lora = None,
     embedding: o.Embedding = None,
     vae: o.Vae = None,
@@ -115,7 +116,7 @@ def batch(
     o.parse_size(size)
     named = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
     choice = Choice(method, editor, guidance, source_guidance, steps, size)
-    speed = Speed(dtype, preset, compiled, offload, cache, tiling)
+    speed = Speed(dtype, preset, compiled, offload, cache, tiling, quantize)
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     added |= o.reading(weights, clip_skip, [])
     settings = Settings(model, speed, added, choice, seed, images, codes, named)

@@ -55,6 +55,7 @@ def compare(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    quantize: o.Quantize = None,
     lora: o.Lora = None,
     embedding: o.Embedding = None,
     vae: o.Vae = None,
@@ -80,7 +81,7 @@ def compare(
     for _, how in methods:
         o.check_early(how, steps, (guidance, source_guidance), [seed])
     speed = {"preset": preset, "compile": compiled, "offload": offload}
-    speed |= {"cache": cache, "tiling": tiling}
+    speed |= {"cache": cache, "tiling": tiling, "quantize": quantize}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     added |= o.reading(weights, clip_skip, [source, target])
     loaded = o.load_model(model, dtype, device, **speed, **added)

@@ -75,6 +75,7 @@ def edit(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    quantize: o.Quantize = None,
     lora: o.Lora = None,
     embedding: o.Embedding = None,
     vae: o.Vae = None,
@@ -122,7 +123,7 @@ def edit(
     numbers = list(range(seed, seed + (seeds or 1)))
     o.check_early(how, steps, (guidance, source_guidance), numbers)
     speed = {"preset": preset, "compile": compiled, "offload": offload}
-    speed |= {"cache": cache, "tiling": tiling}
+    speed |= {"cache": cache, "tiling": tiling, "quantize": quantize}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     added |= o.reading(weights, clip_skip, [source, *target, negative])
     loaded = o.load_model(model, dtype, device, **speed, **added)

@@ -42,6 +42,7 @@ def invert(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    quantize: o.Quantize = None,
     lora: o.Lora = None,
     embedding: o.Embedding = None,
     vae: o.Vae = None,
@@ -61,7 +62,7 @@ def invert(
     how, working, pixels = parse_method(method), o.parse_size(size), o.read_image(image)
     o.check_early(how, steps, (source_guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
-    speed |= {"cache": cache, "tiling": tiling}
+    speed |= {"cache": cache, "tiling": tiling, "quantize": quantize}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     added |= o.reading(weights, clip_skip, [source])
     loaded = o.load_model(model, dtype, device, **speed, **added)
@@ -109,6 +110,7 @@ def reconstruct(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    quantize: o.Quantize = None,
     lora: o.Lora = None,
     embedding: o.Embedding = None,
     vae: o.Vae = None,
@@ -141,7 +143,7 @@ def reconstruct(
         raise InputError(f"{image}: holds {code.path.shape[1]} seeds; reconstruct takes one")
     o.check_early(how, steps, (guidance, source_guidance), [seed])
     speed = {"preset": preset, "compile": compiled, "offload": offload}
-    speed |= {"cache": cache, "tiling": tiling}
+    speed |= {"cache": cache, "tiling": tiling, "quantize": quantize}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     added |= o.reading(weights, clip_skip, [source])
     loaded = o.load_model(model, dtype, device, **speed, **added)

@@ -97,6 +97,10 @@ Cache = Annotated[
         "--cache", help="Deep features kept for so many steps of an edit: faster, approximate."
     ),
 ]
+Quantize = Annotated[
+    str | None,
+    typer.Option("--quantize", help="Network and T5 in 8bit or 4bit, by bitsandbytes on CUDA."),
+]
 Tiling = Annotated[
     bool, typer.Option("--tiling", help="The autoencoder in tiles: large pictures in less memory.")
 ]

@@ -32,6 +32,7 @@ def sample(
     offload: o.Offload = None,
     cache: o.Cache = None,
     tiling: o.Tiling = False,
+    quantize: o.Quantize = None,
     lora: o.Lora = None,
     embedding: o.Embedding = None,
     vae: o.Vae = None,
@@ -60,7 +61,7 @@ def sample(
     check_eta(eta)
     o.check_early(DDIM(), steps, (guidance,), range(seed, seed + seeds))
     speed = {"preset": preset, "compile": compiled, "offload": offload}
-    speed |= {"cache": cache, "tiling": tiling}
+    speed |= {"cache": cache, "tiling": tiling, "quantize": quantize}
     added = {"lora": lora, "embedding": embedding, "vae": vae, "prediction": prediction}
     added |= o.reading(weights, clip_skip, [*prompt, negative])
     loaded = o.load_model(model, dtype, device, **speed, **added)

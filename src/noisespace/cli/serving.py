@@ -58,6 +58,7 @@ def serve(
     preset: o.Preset = None,
     compiled: o.Compile = False,
     offload: o.Offload = None,
+    quantize: o.Quantize = None,
     as_json: o.Json = False,
 ) -> None:
     """Serves the page and the JSON API until Ctrl-C. Logs are JSON lines on standard error."""
@@ -76,6 +77,7 @@ def serve(
         cache.mkdir()
         os.environ["GRADIO_TEMP_DIR"] = str(cache)  # all of it goes when the server ends
         speed = {"preset": preset, "compile": compiled, "offload": offload}
+        speed["quantize"] = quantize
         loaded = {name: o.load_model(name, dtype, device, **speed) for name in names}
         models = by_name(loaded), as_given(loaded, access)
         place = address(host, listener.getsockname()[1])

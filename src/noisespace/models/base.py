@@ -23,9 +23,9 @@ class Model(Backbone, Protocol):
     be multiples of; ``channels`` and ``factor``: latents are (b, channels, h/factor, w/factor);
     ``has_text``: whether prompts mean anything, ``has_null``: whether a null text does, which a
     network knows nothing of that is told its guidance, ``has_guidance``: whether there is any;
-    ``paints``: whether it is told a mask and a picture (an inpainting network);
-    ``renoises``: whether its samples are noised anew at each step (consistency models);
-    ``defaults``: settings of its own;
+    ``quantised``: whether its network goes without gradients; ``paints``: whether it is told a mask
+    and a picture (an inpainting network); ``renoises``: whether its samples are noised anew at each
+    step (consistency models); ``defaults``: settings of its own;
     ``state_dtype``: the dtype of states, float32 or wider; ``dtype`` of the weights and
     ``compute_dtype`` of the network's arithmetic; ``device`` where it runs; ``speed``:
     what a record says of its speed-ups, ``additions`` of what was added to it (LoRAs ...);
@@ -42,6 +42,7 @@ class Model(Backbone, Protocol):
     has_null: bool
     has_guidance: bool
     paints: bool
+    quantised: bool
     renoises: bool
     defaults: Mapping[str, Any]
     state_dtype: torch.dtype

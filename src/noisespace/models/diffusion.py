@@ -16,10 +16,12 @@ from noisespace.core.condition import PAINT, Condition
 from noisespace.core.controls import HookContext, Site
 from noisespace.core.grid import Grid, Level, Steps
 from noisespace.core.prediction import Prediction
+from noisespace.errors import InputError
 from noisespace.models import autoencoder
 from noisespace.models.attention import controls_in
 from noisespace.models.families.family import Family
 from noisespace.models.memory import Memory
+from noisespace.models.quantised import QUANTISED, is_quantised
 from noisespace.models.running import (
     check_gradients,
     dtype_of_states,
@@ -80,8 +82,14 @@ class DiffusionModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        # .dtype of diffusers walks through all modules: a quarter of a small network's call
-        return next(self.network.parameters()).dtype
+        # .dtype of diffusers walks through all modules: a quarter of a small network's call. Bytes
+        # are what weights in bits are kept in, not what is computed in.
+        return next(p.dtype for p in self.network.parameters() if p.itemsize > 1)
+
+    @cached_property
+    def quantised(self) -> bool:
+        """Whether its network has weights in 8 or 4 bits, through which no gradient goes here."""
+        return self.vae is not None and is_quantised(self.network)
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -159,6 +167,8 @@ class DiffusionModel:
         self, x: Tensor, level: Level, condition: Condition, hooks: HookContext | None = None
     ) -> Prediction:
         check_gradients(self.network, self.place)
+        if self.quantised and torch.is_grad_enabled():
+            raise InputError(QUANTISED)
         t = level.t.float().to(self.device).expand(len(x))  # MPS holds no float64
         told = x.to(self.dtype)
         if self.paints:

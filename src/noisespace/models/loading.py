@@ -22,6 +22,7 @@ from noisespace.models.pipeline_folder import (
     load_part,
     read_json,
 )
+from noisespace.models.quantised import BITS, parts_in_bits, quantising
 from noisespace.models.weight_file import check_weight_file, is_file_name
 
 EMBEDDED = {name: Path(__file__).parent / "embedded" / name for name in ("scenes", "photos")}
@@ -44,6 +45,7 @@ def load(
     offload: str | None = None,
     cache: int | None = None,
     tiling: bool = False,
+    quantize: str | None = None,
     lora: Names = None,
     embedding: Names = None,
     vae: str | os.PathLike | None = None,
@@ -61,7 +63,8 @@ def load(
     "cpu", "cuda", "cuda:1", "mps". Speed and memory (docs/performance.md): ``preset`` "fast" or
     "exact"; ``compile`` by torch.compile, with CUDA graphs on CUDA; ``offload`` "none", "parts" or
     "layers" to the CPU; ``cache``, deep features kept for so many steps; ``tiling`` of the
-    autoencoder.
+    autoencoder; ``quantize`` "8bit" or "4bit", the linear layers of network and T5, of folders on
+    CUDA, by bitsandbytes.
 
     Added to it: ``lora``, files as "FILE" or "FILE:SCALE", fused into the weights; ``embedding``,
     files of textual inversions, whose tokens prompts may use then ("<file's name>", or as the file
@@ -81,7 +84,7 @@ def load(
     from noisespace.models.text import Reading
 
     place, given = where(device), str(dtype).removeprefix("torch.")
-    speed = Speed(given, preset, compile, offload, cache, tiling).on(place)
+    speed = Speed(given, preset, compile, offload, cache, tiling, quantize).on(place)
     known = {"mixed": "float32", "auto": "float32"}
     kind = precision(known.get(speed.dtype, speed.dtype))
     if kind == torch.float16 and place.type == "cpu":
@@ -92,19 +95,22 @@ def load(
     if prediction not in (None, *PREDICTIONS):
         raise InputError(f"prediction must be {' or '.join(PREDICTIONS)}, got {prediction!r}")
     Reading.of(weights, clip_skip)
+    if quantize and added.lora:
+        raise InputError("a LoRA is fused into whole weights: leave out quantize, or lora")
     half = kind.itemsize == 2 or (speed.dtype == "auto" and place.type == "cuda")
     source = find(str(name), half)
     counts = parameters_of(source)
     if speed.dtype == "auto":
         kind = usual_dtype(str(name) in EMBEDDED, counts, place)
         speed = replace(speed, dtype=str(kind).removeprefix("torch."))
-    sizes = {part: count * kind.itemsize for part, count in counts.items()}
+    bits = in_bits(source, quantize)
+    sizes = {part: count * bits.get(part, 8 * kind.itemsize) / 8 for part, count in counts.items()}
     free = free_memory(place)
     memory = Memory(sizes, kind.itemsize, place, free, speed.offload, speed.tiling)
     if memory.needed() > free:
         warnings.warn(f"{public_name(str(name))}: {memory.sentence()}", stacklevel=2)
     read = load_file if source.is_file() else load_folder
-    index, loaded = read(source, kind, added.vae, prediction)
+    index, loaded = read(source, kind, added.vae, prediction, quantize)
     added.add(index["_class_name"], loaded)
     from noisespace.models.pipeline import from_pipeline
 
@@ -142,22 +148,39 @@ def usual_dtype(embedded: bool, parts: Collection[str], place: torch.device) -> 
 Read = tuple[Mapping[str, Any], dict[str, Any]]  # a model_index, and the parts by name
 
 
-def load_file(path: Path, dtype: torch.dtype, vae: str | None, prediction: str | None) -> Read:
+def in_bits(source: Path, quantize: str | None) -> dict[str, int]:
+    """The bits of each part's weights, where it is quantised."""
+    if quantize is None:
+        return {}
+    if source.is_file():
+        raise InputError(f"{source.name}: quantize is for folders; use dtype, or offload")
+    return dict.fromkeys(parts_in_bits(check_folder(source)), BITS[quantize])
+
+
+def load_file(
+    path: Path, dtype: torch.dtype, vae: str | None, prediction: str | None, quantize: str | None
+) -> Read:
     from noisespace.models.single_file import load_single_file
 
     return load_single_file(path, dtype, vae, prediction)
 
 
-def load_folder(folder: Path, dtype: torch.dtype, vae: str | None, prediction: str | None) -> Read:
+def load_folder(
+    folder: Path, dtype: torch.dtype, vae: str | None, prediction: str | None, quantize: str | None
+) -> Read:
     named = check_folder(folder)
-    own: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     if vae is not None:
         from noisespace.models.autoencoder_file import load_autoencoder
 
         if "vae" not in named:
             raise InputError(f"{folder}: has no autoencoder that vae could stand in for")
-        own["vae"] = load_autoencoder(vae, read_json(folder / "vae" / "config.json"), dtype)
-    parts = {k: own.get(k) or load_part(folder, k, cls, dtype) for k, cls in named.items()}
+        parts["vae"] = load_autoencoder(vae, read_json(folder / "vae" / "config.json"), dtype)
+    bits = in_bits(folder, quantize)
+    for part, cls in named.items():
+        if part not in parts:
+            more = quantising(part, str(quantize), dtype) if part in bits else {}
+            parts[part] = load_part(folder, part, cls, dtype, more)
     if prediction is not None:
         if "prediction_type" not in parts["scheduler"].config:
             raise InputError(f"{folder}: is a flow, for which prediction says nothing")

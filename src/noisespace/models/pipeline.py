@@ -17,6 +17,7 @@ from noisespace.errors import InputError
 from noisespace.models.diffusion import DiffusionModel
 from noisespace.models.families import family_of, network_part
 from noisespace.models.families.ip_adapter import IPAdapters
+from noisespace.models.quantised import is_quantised
 from noisespace.models.schedules import Schedule
 from noisespace.models.text import Reading
 
@@ -125,7 +126,9 @@ def from_pipeline(
     network = parts[network_part(pipe)]
     for part, module in parts.items():
         check_weights(f"{name}: the weights of {part}", module)
-        if part not in ENCODERS:  # transformers itself keeps layers of some in float32
+        if part not in ENCODERS and not is_quantised(
+            module
+        ):  # transformers itself keeps layers of some in float32
             check_one_dtype(f"{name}: the weights of {part}", module)
     if schedule.flows != family.flows:
         expected = "a flow-matching scheduler" if family.flows else "a scheduler with betas"
@@ -206,8 +209,8 @@ def check_weights(what: str, module: nn.Module) -> None:
         if tensor.is_floating_point() and tensor.itemsize > 1 and not bool(tensor.isfinite().all()):
             raise InputError(f"{what} hold NaN or infinity ({key})")
     kinds = {weight.dtype for weight in module.parameters() if weight.dtype.itemsize == 1}
-    if kinds:
+    if kinds and not is_quantised(module):
         raise InputError(
-            f"{what} are in 8 bits or fewer ({kinds.pop()}), quantised or cast layer by layer, "
-            "which is not supported; expected 16 bits or more"
+            f"{what} are in 8 bits or fewer ({kinds.pop()}), cast layer by layer or quantised by "
+            "another library than bitsandbytes, which is not supported; expected 16 bits or more"
         )

@@ -157,8 +157,13 @@ def check_part(folder: Path, part: str) -> None:
         raise InputError(f"{folder}: {part} {reason}")
 
 
-def load_part(folder: Path, part: str, named: str | None, dtype: torch.dtype) -> Any:
-    """One part of a pipeline, by the class that is allow-listed for its name."""
+def load_part(
+    folder: Path, part: str, named: str | None, dtype: torch.dtype, more: Mapping[str, Any]
+) -> Any:
+    """One part of a pipeline, by the class that is allow-listed for its name.
+
+    ``more``: what else ``from_pretrained`` is told.
+    """
     import importlib
 
     if named is None:
@@ -177,7 +182,7 @@ def load_part(folder: Path, part: str, named: str | None, dtype: torch.dtype) ->
     cls = getattr(importlib.import_module(CLASSES[kind][named]), named)
     options: dict[str, Any] = {"local_files_only": True}
     if kind != "tokenizer":
-        options |= {"use_safetensors": True, "torch_dtype": dtype, **variant(folder / part)}
+        options |= {"use_safetensors": True, "torch_dtype": dtype, **variant(folder / part), **more}
     return quietly(lambda: cls.from_pretrained(str(folder / part), **options), what)
 
 

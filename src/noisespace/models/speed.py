@@ -12,6 +12,7 @@ from noisespace.errors import InputError, RunError
 from noisespace.models.caching import Cached
 from noisespace.models.families import NETWORKS
 from noisespace.models.packed import pack_convolutions
+from noisespace.models.quantised import check_quantize, is_quantised
 
 # of autocast; float16 on MPS, whose bfloat16 needs a recent system
 HALF = {"cuda": torch.bfloat16, "cpu": torch.bfloat16, "mps": torch.float16}
@@ -30,6 +31,7 @@ class Speed:
     offload: str | None = None
     cache: int | None = None
     tiling: bool = False
+    quantize: str | None = None
 
     def on(self, place: torch.device) -> Speed:
         """Checked options for a device, with the dtype that the preset takes where none is given.
@@ -46,6 +48,7 @@ class Speed:
         check_offload(self.offload, place)
         if self.compile and (self.cache is not None or self.offload == "layers"):
             raise InputError("compile goes without cache and without offload layers: leave one out")
+        check_quantize(self, place)
         fast = self.preset == "fast" and place.type == "cuda"
         own = widest if self.preset == "exact" else "bfloat16" if fast else "auto"
         dtype = own if self.dtype == "auto" else self.dtype
@@ -57,12 +60,12 @@ class Speed:
         Convolutions of CPUs and CUDA want them so; MPS has no kernels of its own for it.
         """
         for name, part in parts.items():
-            if not hasattr(part, "to"):
-                continue
+            if not hasattr(part, "to") or is_quantised(part):
+                continue  # quantised weights are where they were made
             resting = self.offload == "layers" or (self.offload == "parts" and name not in NETWORKS)
             part.to("cpu" if resting else place)
         for name in (*NETWORKS, "vae") if place.type != "mps" else ():
-            if name in parts:
+            if name in parts and not is_quantised(parts[name]):
                 parts[name].to(memory_format=torch.channels_last)
         if self.tiling:
             if "vae" not in parts:
@@ -86,9 +89,11 @@ class Speed:
             own["place"] = place
         said = {"mixed": str(HALF[place.type]).removeprefix("torch.")} if "mixed" in own else {}
         said |= {"tiling": True} if self.tiling else {}
+        said |= {"quantize": self.quantize} if self.quantize else {}
         if (own or said) and not model.has_text:
             raise InputError(
-                "compile, offload, tiling and dtype mixed are for latent models; leave them out"
+                "compile, offload, tiling, quantize and dtype mixed are for latent models; leave "
+                "them out"
             )
         model = replace(model, speed=said, **own) if own or said else model
         return model if self.cache is None else Cached(model, self.cache)

@@ -20,8 +20,9 @@ from noisespace.inversion import METHODS, Defaults, Inversion
 from noisespace.inversion.problem import Checkpointing, NoCheckpoint
 from noisespace.inversion.tuning.checkpoint import Checkpoint
 from noisespace.models.base import Model
+from noisespace.models.quantised import QUANTISED
 from noisespace.pictures.describe import describe
-from noisespace.system.fields import check_fields
+from noisespace.system.fields import check_fields, fields_of
 
 # More than a network whose guidance is an input was told in its training: other methods' 15 is
 # another thing.
@@ -70,6 +71,8 @@ def check_inversion(
             f"{method_name(method)} works on the null text, which the model {model.name} does not "
             "have (its network is told the guidance): use edit-friendly, ddim or another method"
         )
+    if model.quantised and "recompute" in {field.name for field in fields_of(method)}:
+        raise InputError(QUANTISED)  # what tunes something may recompute its passes
     grid = model.grid(defaults.steps if steps is None else steps, size)
     w = check_guidance(model, defaults.invert if guidance is None else guidance)
     check_method(method, grid)

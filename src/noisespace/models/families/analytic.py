@@ -41,6 +41,7 @@ class Mixture:
     has_guidance: ClassVar[bool] = True
     renoises: ClassVar[bool] = False
     paints: ClassVar[bool] = False
+    quantised: ClassVar[bool] = False
     has_null: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {}
     state_dtype: ClassVar[torch.dtype] = torch.float64
