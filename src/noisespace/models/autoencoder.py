@@ -17,7 +17,7 @@ def factor_of(vae: Any) -> int:
 
 def overflows(vae: Any) -> bool:
     """Whether an autoencoder, as it is, makes NaN of some pictures: SDXL's in float16."""
-    return vae.dtype == torch.float16 and bool(vae.config.force_upcast)
+    return vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
 
 
 @contextmanager

@@ -108,7 +108,7 @@ class DiffusionModel:
         own = self.family.channels(self.network)
         return own if self.vae is None else self.vae.config.latent_channels
 
-    @property
+    @cached_property
     def paints(self) -> bool:
         return self.family.channels(self.network) == 1 + 2 * self.channels
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
+from noisespace.core.batching import in_parts
 from noisespace.core.code import Code
 from noisespace.core.condition import PAINT
 from noisespace.core.rows import Rows
@@ -25,7 +26,7 @@ def with_told_mask(model: Model, rows: Rows, code: Code, weights: Tensor) -> Row
     mask = (adaptive_max_pool2d(weights.flatten(0, 1), (height, width)) >= 0.5).to(code.path)
     mask = mask.unflatten(0, weights.shape[:2]).expand(rows.images, -1, -1, -1, -1)
     hidden = mask.repeat_interleave(model.factor, -1).repeat_interleave(model.factor, -2)
-    pixels = model.decode(code.path[-1]).clamp(-1, 1).to(hidden)
+    pixels = in_parts(model.decode, code.path[-1], 1).clamp(-1, 1).to(hidden)
     around = encode(model, (pixels[:, None] * (1 - hidden)).flatten(0, 1))
     told = torch.cat([mask, around.unflatten(0, mask.shape[:2]).to(mask)], 2)
     told = told.expand(-1, rows.each - rows.source, -1, -1, -1)
