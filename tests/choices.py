@@ -56,3 +56,18 @@ def cheap(cls: type) -> Any:
 EVERY_INVERSION = [cheap(cls) for cls in METHODS.values()]
 EVERY_EDITOR = [cheap(cls) for cls in EDITORS.values()]
 EVERY_MASK = [cheap(cls) for cls in MASKS.values()]
+ALL_EDITORS = [  # every one of the list, and some of them otherwise
+    *EVERY_EDITOR,
+    ns.PromptToPrompt(mode="refine", self_=0.5, reweight={"dog": 2.0}),
+    ns.PromptToPrompt(blend=("cat", "dog"), windows={"dog": (0.2, 0.6)}),
+    ns.MasaCtrl(step=1, layer=0, words=("cat", "dog"), threshold=0.5),
+    ns.Concepts((ns.Concept("red"), ns.Concept("a horse", away=True, warmup=2))),
+]
+# at strength 0 an editor is none
+NOTHING = [
+    ns.PromptToPrompt(cross=0.0, self_=0.0),
+    ns.MasaCtrl(step=1.0),
+    ns.PlugAndPlay(features=0.0, attention=0.0),
+    ns.Pix2PixZero(amount=0.0),
+    ns.Concepts((ns.Concept("red", scale=0.0),)),
+]

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import noisespace as ns
-from choices import EVERY_EDITOR
+from choices import ALL_EDITORS, NOTHING
 from noisespace.core.controls import Controls, HookContext
 from noisespace.editing import EditContext
 from noisespace.editing.attention.token_alignment import align, find_word, words_of
@@ -18,21 +18,6 @@ from tiny import double, tiny_pixels, tiny_sd
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 SOURCE, TARGET = "a photo of a cat", "a photo of a dog"
-ALL_EDITORS = [  # every one of the list, and some of them otherwise
-    *EVERY_EDITOR,
-    ns.PromptToPrompt(mode="refine", self_=0.5, reweight={"dog": 2.0}),
-    ns.PromptToPrompt(blend=("cat", "dog"), windows={"dog": (0.2, 0.6)}),
-    ns.MasaCtrl(step=1, layer=0, words=("cat", "dog"), threshold=0.5),
-    ns.Concepts((ns.Concept("red"), ns.Concept("a horse", away=True, warmup=2))),
-]
-# at strength 0 an editor is none
-NOTHING = [
-    ns.PromptToPrompt(cross=0.0, self_=0.0),
-    ns.MasaCtrl(step=1.0),
-    ns.PlugAndPlay(features=0.0, attention=0.0),
-    ns.Pix2PixZero(amount=0.0),
-    ns.Concepts((ns.Concept("red", scale=0.0),)),
-]
 
 
 @pytest.fixture(scope="module")

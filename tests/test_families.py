@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import noisespace as ns
-from choices import EVERY_EDITOR, EVERY_INVERSION
+from choices import EVERY_EDITOR, EVERY_INVERSION, NOTHING
 from noisespace.cli import app
 from noisespace.core.controls import Controls, HookContext
 from noisespace.editing.attention.token_alignment import align, find_word, words_of
@@ -365,6 +365,63 @@ def test_a_target_equal_to_its_source_is_the_source(model, editor):
     run = ns.edit_steps(model, code, SOURCE, editor=editor, guidance=code.guidance)
     rows = [preview.step for preview in run][-1].x[0]
     torch.testing.assert_close(rows[1], rows[0], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("editor", NOTHING, ids=lambda e: type(e).__name__)
+def test_an_editor_at_strength_zero_is_none(model, editor):
+    if isinstance(editor, ns.Pix2PixZero):  # whose maps are the text's on every family
+        editor = ns.Pix2PixZero(amount=0.0, maps="text")
+    code = ns.invert(model, PICTURE, SOURCE, steps=6, **SIZE)
+    plain = ns.edit(model, code, TARGET, guidance=3.0).latents
+    edited = ns.edit(model, code, TARGET, guidance=3.0, editor=editor).latents
+    torch.testing.assert_close(edited, plain, atol=1e-10, rtol=0)
+
+
+def test_extra_network_calls_change_nothing(model):
+    code = ns.invert(model, PICTURE, SOURCE, steps=4, **SIZE)
+    x, level, text = asked(model)
+    for editor in (ns.PromptToPrompt(), ns.MasaCtrl(step=1, layer=0), ns.PlugAndPlay()):
+        expected = ns.edit(model, code, TARGET, editor=editor, guidance=2.0).latents
+        run = ns.edit_steps(model, code, TARGET, editor=editor, guidance=2.0)
+        for _ in run:
+            model.denoise(x, level, text)
+        assert torch.equal(run.result.latents, expected)
+
+
+@pytest.mark.parametrize("editor", [None, ns.PromptToPrompt(), ns.MasaCtrl(step=1)], ids=repr)
+def test_outside_a_painted_mask_the_picture_is_the_reconstruction(model, editor):
+    mask = np.zeros((32, 32), bool)
+    mask[5:19, 7:30] = True
+    images = [PICTURE, 255 - PICTURE]
+    code = ns.invert(model, images, SOURCE, steps=4, seed=[0, 1], **SIZE)
+    result = ns.edit(model, code, [TARGET] * 2, mask=mask, editor=editor, guidance=3.0)
+    for edited, source in zip(result.images, ns.reconstruct(model, code).images, strict=True):
+        same = (np.asarray(edited) == np.asarray(source)).all(-1)
+        assert same[~mask].all()
+        assert not same[mask].all()
+
+
+def test_local_blend_keeps_the_outside(model):
+    code = ns.invert(model, PICTURE, SOURCE, steps=6, **SIZE)
+    editor = ns.PromptToPrompt(blend=("cat", "dog"), blend_threshold=0.999, blend_start=0.0)
+    run = ns.edit_steps(model, code, TARGET, editor=editor, guidance=3.0)
+    rows = [preview.step for preview in run][-1].x[0]
+    same = (rows[1] == rows[0]).all(0)
+    assert 0 < int(same.sum()) < same.numel()
+
+
+@pytest.mark.parametrize("change", [ns.Shift(4, 0), None], ids=["shift", "interpolate"])
+def test_operations_on_codes(model, change):
+    code = ns.invert(model, PICTURE, SOURCE, steps=4, **SIZE)
+    if change is None:
+        other = ns.invert(model, 255 - PICTURE, SOURCE, steps=4, seed=1, **SIZE)
+        ends = [ns.interpolate(model, code, other, t) for t in (0.0, 1.0)]
+        for end, one in zip(ends, (code, other), strict=True):
+            torch.testing.assert_close(end.path, one.path, atol=1e-10, rtol=0)
+        return
+    moved = change(model, code)
+    assert torch.isfinite(ns.edit(model, moved, TARGET, guidance=2.0).latents).all()
+    assert (moved.path[-1] - code.path[-1]).abs().max() > 1e-3
 
 
 def test_attention_to_words_and_masks_of_it(model):
