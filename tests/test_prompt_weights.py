@@ -300,7 +300,7 @@ def test_words_are_found_under_their_weights(name, weights):
         or len(PARTS[name]) > 1
     )
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-    code = ns.invert(model, image, "a (red:1.2) cat", ns.EditFriendly(), steps=4)
+    code = ns.invert(model, image, "a (red:1.2) cat", ns.EditFriendly(), steps=4, size=32)
     assert code.prompt == "a (red:1.2) cat"
     editor = ns.PromptToPrompt(reweight={"blue": 2.0}, blend=("red", "blue"))
     targets = ["a (blue:1.4) cat", "a blue cat"]

@@ -60,6 +60,8 @@ def test_quantised_networks_of_a_pipeline_run(make):
     assert model.fingerprint != plain.fingerprint
     code = ns.invert(model, PICTURE, SOURCE, ns.EditFriendly(skip=0), steps=5, size=32)
     assert (ns.reconstruct(model, code).latents - code.path[-1]).abs().max() < 2e-5
+    full = ns.invert(plain, PICTURE, SOURCE, ns.EditFriendly(skip=0), steps=5, size=32)
+    assert code.lattice > full.lattice  # kernels of 8 bits round more coarsely than float32's
     edit = ns.edit(model, code, TARGET, editor=ns.PromptToPrompt(), guidance=2.0)
     assert torch.isfinite(edit.latents).all()
     with pytest.raises(InputError, match="was made with the model"):

@@ -93,7 +93,8 @@ class DiffusionModel:
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        return self.mixed or self.dtype
+        # kernels of quantised weights round as coarsely as that, whatever goes in and out
+        return self.mixed or (torch.bfloat16 if self.quantised else self.dtype)
 
     @property
     def state_dtype(self) -> torch.dtype:
